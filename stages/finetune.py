@@ -1,0 +1,35 @@
+"""Fine-tunes a LoRA adapter on the selected rows.
+
+Reads data/selected/train.parquet and models/base/. Writes models/finetuned/ (the adapter) and metrics/train/ (loss curve
+and counts). Killed, the rerun goes on from its last checkpoint.
+Alone: python stages/finetune.py
+"""
+
+from pathlib import Path
+
+from text2sql.finetune import finetune
+from text2sql.models import read_pointer
+from text2sql.params import read_params
+from text2sql.resume import file_key, work_folder
+from text2sql.rows import read_table
+from text2sql.stage import run_stage
+
+
+def main() -> dict:
+    seed, prompt, config = read_params("seed", "prompt", "finetune")
+    rows = Path("data/selected/train.parquet")
+    pointer = read_pointer("models/base")
+    return finetune(
+        read_table(rows),
+        pointer,
+        prompt,
+        config,
+        seed,
+        adapter_folder=Path("models/finetuned"),
+        metrics_folder=Path("metrics/train"),
+        work=work_folder("finetune", seed, prompt.model_dump(), config.model_dump(), pointer, file_key(rows)),
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__)

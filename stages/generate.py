@@ -1,0 +1,37 @@
+"""Generates SQL for every evaluation question with one arm: the base model, or the base with the fine-tuned adapter.
+
+Reads data/selected/eval.parquet, models/base/ and, for the fine-tuned arm, models/finetuned/.
+Writes data/generations/ARM.jsonl. Killed, the rerun goes on after the last finished batch.
+Alone: python stages/generate.py base
+"""
+
+from pathlib import Path
+
+from text2sql.generate import generate
+from text2sql.models import read_pointer
+from text2sql.params import read_params
+from text2sql.resume import file_key, work_folder
+from text2sql.rows import read_table
+from text2sql.stage import run_stage
+
+ADAPTERS = {"base": None, "finetuned": Path("models/finetuned")}
+
+
+def main(arm: str) -> dict:
+    prompt, config = read_params("prompt", "generate")
+    rows, adapter = Path("data/selected/eval.parquet"), ADAPTERS[arm]
+    pointer = read_pointer("models/base")
+    key = [prompt.model_dump(), config.model_dump(), pointer, file_key(rows), adapter and file_key(adapter)]
+    return generate(
+        read_table(rows),
+        pointer,
+        adapter,
+        prompt,
+        config,
+        out=Path(f"data/generations/{arm}.jsonl"),
+        work=work_folder("generate", *key),
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__, arms=list(ADAPTERS))

@@ -1,0 +1,18 @@
+"""Pins the base model: exact revision or checksum; converts a GGUF once.
+
+Reads nothing but its parameters. Writes models/base/model.json, a pointer; the weights stay in a cache.
+Alone: python stages/resolve.py
+"""
+
+from text2sql.models import resolve
+from text2sql.params import read_params
+from text2sql.stage import run_stage
+
+
+def main() -> None:
+    (config,) = read_params("resolve")
+    resolve(config, "models/base")
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__)

@@ -1,0 +1,24 @@
+"""Selects the rows to train on and to evaluate with, and removes what leaks from one into the other.
+
+Reads data/valid/train.parquet and data/valid/test.parquet.
+Writes data/selected/train.parquet, data/selected/eval.parquet, and the counts to data/selection.json.
+Alone: python stages/select_rows.py (a script named select.py would hide Python's own module from its neighbours)
+"""
+
+from pathlib import Path
+
+from text2sql.files import write_json
+from text2sql.params import read_params
+from text2sql.select import select_tables
+from text2sql.stage import run_stage
+
+
+def main() -> None:
+    (select,) = read_params("select")
+    valid = {split: Path(f"data/valid/{split}.parquet") for split in ("train", "test")}
+    selected = {split: Path(f"data/selected/{split}.parquet") for split in ("train", "eval")}
+    write_json("data/selection.json", select_tables(valid, selected, select))
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__)

@@ -1,0 +1,25 @@
+"""Keeps the rows that are valid, and every reject with its reason.
+
+Reads data/raw/train.parquet and data/raw/test.parquet.
+Writes data/valid/train.parquet and data/valid/test.parquet, data/rejected.parquet, and the counts to data/funnel.json.
+Alone: python stages/validate.py
+"""
+
+from pathlib import Path
+
+from text2sql.files import write_json
+from text2sql.params import read_params
+from text2sql.stage import run_stage
+from text2sql.validate import validate_tables
+
+
+def main() -> None:
+    (validate,) = read_params("validate")
+    splits = ("train", "test")
+    raw = {split: Path(f"data/raw/{split}.parquet") for split in splits}
+    valid = {split: Path(f"data/valid/{split}.parquet") for split in splits}
+    write_json("data/funnel.json", validate_tables(raw, valid, Path("data/rejected.parquet"), validate))
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__)

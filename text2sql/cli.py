@@ -1,0 +1,44 @@
+"""`python -m text2sql COMMAND`: the commands live in `text2sql/commands/`, one module each, imported when named."""
+
+import argparse
+import ast
+import importlib
+import pkgutil
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from text2sql import commands
+from text2sql.errors import reports_user_errors
+
+
+def available() -> dict[str, str]:
+    """Command name to its one-line help: the first line of the module's docstring, read without importing it."""
+    found = {}
+    for module in sorted(pkgutil.iter_modules(commands.__path__), key=lambda module: module.name):
+        source = Path(find_spec(f"text2sql.commands.{module.name}").origin).read_text(encoding="utf-8")
+        found[module.name.replace("_", "-")] = ast.get_docstring(ast.parse(source)).splitlines()[0]
+    return found
+
+
+@reports_user_errors
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    found = available()
+    overview = argparse.ArgumentParser(
+        prog="python -m text2sql",
+        description="Work with the pipeline's results and engines.",
+        epilog="\n".join(f"  {name:<12} {line}" for name, line in found.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    overview.add_argument("command", choices=found, metavar="COMMAND")
+    name = overview.parse_args(arguments[:1]).command
+    module = importlib.import_module(f"text2sql.commands.{name.replace('-', '_')}")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m text2sql {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.configure(parser)
+    return module.run(parser.parse_args(arguments[1:]))

@@ -1,0 +1,151 @@
+"""The parameters of a run: `params.yaml`, checked before any stage does work.
+
+One class per section, in the order of the pipeline. There are no defaults here: `params.yaml` holds every key, so that
+what a run used is what the file (and `dvc exp show`) says.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from text2sql.errors import UserError
+
+PATH = Path("params.yaml")
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """Strict: an unknown key, a missing key, or a number written as text is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+# The columns of a row that a file can bring (see text2sql/rows.py).
+RowColumn = Literal[
+    "id", "db_id", "dialect", "context", "question", "answer", "domain", "complexity", "language", "database"
+]
+
+
+class IngestParams(Section):
+    source: str
+    path: str | None
+    test_path: str | None
+    config: str | None
+    revision: str | None
+    columns: dict[RowColumn, str]
+    database: str | None
+    dialect: str | None
+    rows: Positive
+    seed: Seed
+
+
+class ValidateParams(Section):
+    has_rows: bool
+    runs: bool
+    returns_rows: bool
+    seconds: Annotated[float, Field(gt=0)]
+    workers: Positive | None
+
+
+class SelectParams(Section):
+    domains: list[str]
+    complexities: list[str]
+    languages: list[Literal["en", "ko"]]
+    split: Literal["auto", "holdout"]
+    train_size: Positive | None
+    eval_size: Positive | None
+    holdout: Fraction
+    seed: Seed
+
+
+class ResolveParams(Section):
+    source: Literal["wheel", "hub", "folder"]
+    name: str
+    file: str | None
+    revision: str | None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+
+
+class PromptParams(Section):
+    template: Literal["auto", "en", "ko"]
+    context: Literal["schema", "full"]
+    chat: bool
+
+
+class FinetuneParams(Section):
+    lora_r: Positive
+    lora_alpha: Positive
+    lora_dropout: Fraction
+    lora_targets: Literal["all-linear"] | list[str]
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup: Fraction
+    scheduler: Literal["linear", "cosine", "constant_with_warmup"]
+    epochs: Annotated[float, Field(gt=0)]
+    batch_size: Positive
+    accumulation: Positive
+    max_length: Positive
+
+
+class GenerateParams(Section):
+    batch_size: Positive
+    max_new_tokens: Positive
+
+
+class ScoreParams(Section):
+    seconds: Annotated[float, Field(gt=0)]
+
+
+class ReportParams(Section):
+    resamples: Positive
+    seed: Seed
+
+
+class Params(Section):
+    preset: str
+    seed: Seed
+    ingest: IngestParams
+    validate_: ValidateParams = Field(alias="validate")
+    select: SelectParams
+    resolve: ResolveParams
+    prompt: PromptParams
+    finetune: FinetuneParams
+    generate: GenerateParams
+    score: ScoreParams
+    report: ReportParams
+
+
+def check(values: Any, path: Path = PATH) -> Params:
+    """The checked parameters. Raises UserError naming the first key that is unknown, missing, or of a wrong value."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        message = {"extra_forbidden": "unknown key; remove it or mend its spelling", "missing": "missing key; add it"}
+        raise UserError(f"{path}, {key}: {message.get(first['type'], explain(first))}") from error
+
+
+def explain(problem: Any) -> str:
+    """Pydantic's message with the value it is about."""
+    return f"{problem['msg']}, got {problem['input']!r}"
+
+
+def read_params(*names: str, path: Path = PATH) -> tuple:
+    """The named top-level values of `params.yaml`, in the order asked; all of the file is checked first.
+
+    A stage asks for exactly the names that its entry in dvc.yaml lists under `params`. Raises UserError.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run from the project's folder") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    params = check(values, path)
+    return tuple(getattr(params, "validate_" if name == "validate" else name) for name in names)

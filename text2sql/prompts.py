@@ -1,0 +1,79 @@
+"""The prompt: one builder for training and generation, so that both arms and both steps see the same tokens.
+
+The templates are the text files in `stages/prompts/`; the completion begins right after their last line end.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from text2sql.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from text2sql.params import PromptParams
+
+FOLDER = Path("stages/prompts")
+
+
+def read_templates(config: "PromptParams", folder: Path = FOLDER) -> dict[str, str]:
+    """Language ("en", "ko") to the template that its questions get; the same one for both unless it is `auto`.
+
+    Raises UserError for a template without the fields {context} and {question}.
+    """
+    names = {language: language if config.template == "auto" else config.template for language in ("en", "ko")}
+    templates = {language: (folder / f"{name}.txt").read_text(encoding="utf-8") for language, name in names.items()}
+    for language, template in templates.items():
+        try:
+            template.format(context="", question="")
+        except (KeyError, IndexError, ValueError) as error:
+            raise UserError(f"{folder / names[language]}.txt: only {{context}} and {{question}} may stand in braces") from error
+    return templates
+
+
+def build_prompt(row: Mapping, templates: Mapping[str, str], config: "PromptParams") -> str:
+    """The prompt text for one row (keys context, question, language; a language without a template gets `en`)."""
+    template = templates.get(row["language"], templates["en"])
+    context = row["context"] if config.context == "full" else schema_of(row["context"])
+    return template.format(context=context, question=row["question"])
+
+
+def schema_of(context: str) -> str:
+    """The statements of a script that are not INSERTs, each as written, one a line.
+
+    Statements are cut by sqlglot's tokenizer, which knows literals and comments. A script that it cannot read is
+    returned whole: the prompt then shows more than needed, never less.
+    """
+    from sqlglot.errors import TokenError
+    from sqlglot.tokens import Tokenizer, TokenType
+
+    try:
+        tokens = Tokenizer().tokenize(context)
+    except TokenError:
+        return context
+    statements: list[list] = [[]]
+    for token in tokens:
+        if token.token_type is TokenType.SEMICOLON:
+            statements.append([])
+        else:
+            statements[-1].append(token)
+    kept = [
+        context[statement[0].start : statement[-1].end + 1]
+        for statement in statements
+        if statement and statement[0].token_type is not TokenType.INSERT
+    ]
+    return ";\n".join(kept) + ";" if kept else ""
+
+
+def prompt_ids(prompt: str, tokenizer: "PreTrainedTokenizerBase", chat: bool) -> list[int]:
+    """The token ids that a prompt is for the model: as it is, or as the user's turn of the model's chat template."""
+    if not chat:
+        return tokenizer(prompt)["input_ids"]
+    messages = [{"role": "user", "content": prompt.strip()}]
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+
+
+def completion_ids(sql: str, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The token ids that training asks for: the SQL and the end of sequence."""
+    return [*tokenizer(sql, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]

@@ -1,0 +1,30 @@
+"""Where unfinished work waits: folders outside DVC's outs, keyed by everything that the result depends on.
+
+DVC removes a stage's outs before it runs, so a rerun after a kill finds nothing there. A key made of parameters, data
+and model brings the rerun back to its own work, and never to another recipe's.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(".work")
+
+
+def work_folder(stage: str, *inputs: Any) -> Path:
+    """The folder for unfinished work of `stage` on exactly these inputs (JSON values; files go in by `file_key`)."""
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+    folder = FOLDER / stage / key
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def file_key(path: Path) -> str:
+    """The SHA-256 of a file, or of all files of a folder with their names."""
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(f"{file.relative_to(path)}\n".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()

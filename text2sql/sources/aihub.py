@@ -1,0 +1,47 @@
+"""AI Hub's NL2SQL data: JSON files of Korean questions, and schema files in the form of Spider's tables.json.
+
+`ingest.path` is the unpacked folder, however deep: a file whose `data` has `utterance` and `query` holds questions, one
+whose `data` has `table_names_original` holds schemas. Files under Training (TL…) train, those under Validation (VL…)
+evaluate.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from text2sql.errors import UserError
+from text2sql.params import IngestParams
+from text2sql.sources.records import read_json_list, renamed, split_of
+from text2sql.sources.schemas import ddl_of_spider
+
+COLUMNS = {"db_id": "db_id", "question": "utterance", "answer": "query"}
+
+
+def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+    """The questions of both splits with their schemas. Raises UserError for what is missing or broken."""
+    if not params.path:
+        raise UserError("ingest.path: not set; give the folder with AI Hub's NL2SQL files")
+    folder = Path(params.path)
+    schemas: dict[str, str] = {}
+    questions: dict[str, list[Path]] = {"train": [], "test": []}
+    for path in sorted(folder.rglob("*.json")):
+        records = read_json_list(path)
+        if not records:
+            raise UserError(f"{path}: holds no rows; give a file with at least one")
+        if "table_names_original" in records[0]:
+            schemas |= {schema["db_id"]: ddl_of_spider(schema) for schema in records}
+        elif "utterance" in records[0]:
+            questions["test" if split_of(path.relative_to(folder)) in ("validation", "test") else "train"].append(path)
+    if not any(questions.values()):
+        raise UserError(f"{folder}: no JSON file with AI Hub's `data: [{{db_id, utterance, query, …}}]`")
+    return {split: rows_of(paths, schemas) for split, paths in questions.items()}
+
+
+def rows_of(paths: list[Path], schemas: dict[str, str]) -> Iterator[dict]:
+    for path in paths:
+        records = read_json_list(path)
+        for number, (record, row) in enumerate(
+            zip(records, renamed(records, COLUMNS, str(path), COLUMNS), strict=True), 1
+        ):
+            if row["db_id"] not in schemas:
+                raise UserError(f"{path}, row {number}: no schema file describes database {row['db_id']!r}; add it")
+            yield row | {"id": record.get("utterance_id"), "context": schemas[row["db_id"]]}

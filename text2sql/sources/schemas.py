@@ -1,0 +1,93 @@
+"""Schemas as DDL: read from a SQLite file, made from Spider's tables.json, named where a source has no name."""
+
+import hashlib
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from text2sql.errors import UserError
+
+CREATED = re.compile(
+    r"""\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|`[^`]+`|\[[^\]]+\]|[^\s(]+)""", re.IGNORECASE
+)
+
+# Spider's column types; AI Hub's schema files use the same words and a few more, which stay as they are.
+TYPES = {"text": "TEXT", "number": "NUMERIC", "time": "DATETIME", "boolean": "BOOLEAN", "others": "TEXT"}
+
+
+def name_of_schema(context: str) -> str:
+    """A db_id for a context that has none: its table names in lower case, sorted, joined by `+`.
+
+    Contexts over the same tables thereby share a db_id, so that a hold-out by db_id never puts two cuts of one schema
+    on both sides. A long name is shortened by a hash; a context without tables is named by its hash alone.
+    """
+    names = sorted({name.strip('"`[]').lower() for name in CREATED.findall(context)})
+    joined = "+".join(names)
+    if 0 < len(joined) <= 60:
+        return joined
+    digest = hashlib.sha256((joined or context).encode("utf-8", "backslashreplace")).hexdigest()[:10]
+    return f"{joined[:49]}~{digest}" if joined else f"schema~{digest}"
+
+
+def schema_of_database(path: str | Path) -> str:
+    """The DDL of a SQLite file: its CREATE TABLE and CREATE VIEW statements in their own order, one after another.
+
+    Raises UserError when the file is missing or is no SQLite database.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such database; give the path of a SQLite file")
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            statements = connection.execute(
+                "SELECT sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL "
+                "AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
+            ).fetchall()
+    except sqlite3.DatabaseError as error:
+        raise UserError(f"{path}: not a SQLite database ({error})") from error
+    return "\n".join(f"{sql.strip().rstrip(';')};" for (sql,) in statements)
+
+
+def ddl_of_spider(schema: dict) -> str:
+    """CREATE TABLE statements from one entry of Spider's tables.json, with types, primary and foreign keys.
+
+    Column numbers in `primary_keys` and `foreign_keys` count over the whole database; column 0 is `*`. A primary key
+    of several columns is a list in the releases that have them.
+    """
+    columns = schema["column_names_original"]
+    tables = schema["table_names_original"]
+    types = schema["column_types"]
+    primary = [number for key in schema["primary_keys"] for number in (key if isinstance(key, list) else [key])]
+    statements = []
+    for table, name in enumerate(tables):
+        if name.lower().startswith("sqlite_"):  # SQLite's own bookkeeping, which slipped into some schemas
+            continue
+        own = [number for number, (owner, _) in enumerate(columns) if owner == table]
+        lines = [f"{quoted(columns[n][1])} {TYPES.get(types[n].lower(), types[n].upper())}" for n in own]
+        if key := [number for number in primary if number in own]:
+            lines.append(f"PRIMARY KEY ({', '.join(quoted(columns[n][1]) for n in key)})")
+        for child, parent in schema["foreign_keys"]:
+            if child in own:
+                owner, column = columns[parent]
+                lines.append(
+                    f"FOREIGN KEY ({quoted(columns[child][1])}) REFERENCES {quoted(tables[owner])}({quoted(column)})"
+                )
+        statements.append(f"CREATE TABLE {quoted(name)} (\n  " + ",\n  ".join(lines) + "\n);")
+    return "\n".join(statements)
+
+
+# Words that cannot stand as a bare name: no fallback in SQLite's grammar (sqlite.org/lang_keywords.html).
+RESERVED = re.compile(
+    "ADD|ALL|ALTER|AND|AS|AUTOINCREMENT|BETWEEN|CASE|CHECK|COLLATE|COMMIT|CONSTRAINT|CREATE|DEFAULT|DEFERRABLE|DELETE"
+    "|DISTINCT|DROP|ELSE|ESCAPE|EXCEPT|EXISTS|FOREIGN|FROM|GROUP|HAVING|IN|INDEX|INSERT|INTERSECT|INTO|IS|ISNULL|JOIN"
+    "|LIMIT|NOT|NOTHING|NOTNULL|NULL|ON|OR|ORDER|PRIMARY|REFERENCES|RETURNING|SELECT|SET|TABLE|THEN|TO|TRANSACTION"
+    "|UNION|UNIQUE|UPDATE|USING|VALUES|WHEN|WHERE",
+    re.IGNORECASE,
+)
+
+
+def quoted(name: str) -> str:
+    """A name as SQL: bare where it is a plain word, else in double quotes."""
+    plain = re.fullmatch(r"[^\W\d]\w*", name) and not RESERVED.fullmatch(name)
+    return name if plain else '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,59 @@
+"""The JSON format of jkkummerfeld/text2sql-data (GeoQuery, ATIS, Advising …), with the filled database beside it.
+
+`ingest.path` is `<name>.json`; `<name>.sqlite` in the same folder (or `ingest.database`) answers the questions. An
+entry is a query with variables and all the sentences that ask it: each sentence becomes a row, with its values put into
+its text and into the first of the entry's equivalent queries. `ingest.config` says which of the two published splits
+holds rows out: `question` (default: known queries with other words and values) or `query` (queries unseen in training).
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from text2sql.errors import UserError
+from text2sql.params import IngestParams
+from text2sql.sources.records import read_json_list
+from text2sql.sources.schemas import schema_of_database
+
+SPLITS = ("question", "query")
+
+
+def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+    """The train and test rows; dev stays unread. Raises UserError for a missing file or an entry of another format."""
+    if not params.path:
+        raise UserError("ingest.path: not set; give the data set's JSON file")
+    if params.config not in (None, *SPLITS):
+        raise UserError(
+            f"ingest.config: {params.config!r} is no split of this format; choose one of {', '.join(SPLITS)}"
+        )
+    path = Path(params.path)
+    entries = read_json_list(path)
+    database = Path(params.database) if params.database else path.with_suffix(".sqlite")
+    schema = schema_of_database(database)
+    by = f"{params.config or 'question'}-split"
+    return {split: rows_of(entries, path, database, schema, by, split) for split in ("train", "test")}
+
+
+def rows_of(entries: list[dict], path: Path, database: Path, schema: str, by: str, split: str) -> Iterator[dict]:
+    for number, entry in enumerate(entries, 1):
+        try:
+            examples = {variable["name"]: variable["example"] for variable in entry["variables"]}
+            for sentence in entry["sentences"]:
+                if (sentence if by == "question-split" else entry)[by] == split:
+                    values = examples | sentence["variables"]
+                    yield {
+                        "db_id": path.stem,
+                        "context": schema,
+                        "question": filled(sentence["text"], values),
+                        "answer": filled(entry["sql"][0], values),
+                        "database": str(database),
+                    }
+        except (KeyError, TypeError, IndexError) as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise UserError(f"{path}, entry {number}: does not fit the format of text2sql-data ({problem})") from error
+
+
+def filled(text: str, values: dict[str, str]) -> str:
+    """The text with every variable replaced by its value, longer names first (state_name10 before state_name1)."""
+    for name in sorted(values, key=len, reverse=True):
+        text = text.replace(name, values[name])
+    return text

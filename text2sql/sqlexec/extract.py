@@ -1,0 +1,215 @@
+"""Finds the SQL in what a model wrote: cut out, never rewritten.
+
+The first fenced block that holds a statement, else the text from the first line that begins one; of that the first
+statement. Where it ends is decided by SQLite's own rules for literals, names and comments. The same extractor serves
+both arms, and whether it had to cut anything is a result of its own (`format_valid`).
+"""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+_TOKEN = r"""
+    (?P<literal>   '(?:[^']|'')*' )
+  | (?P<name>      "(?:[^"]|"")*" | `(?!``)(?:[^`]|``)*` | \[[^\]\n]*\] )
+  | (?P<comment>   --[^\n]* | /\*.*?(?:\*/|\Z) )
+  | (?P<stop>      ``` | ~~~ | <\|\w+\|> | </s> )
+  | (?P<open>      ['"`] )
+  | (?P<space>     \s+ )
+  | (?P<word>      [^\W\d][\w$]* )
+  | (?P<number>    (?:\d[\w.]*|\.\d[\w.]*)(?:(?<=[eE])[+-]\d+)? )
+  | (?P<operator>  <=|>=|<>|!=|==|\|\||<<|>>|->>|->|::|. )
+"""
+_TOKENS = re.compile(_TOKEN, re.VERBOSE | re.DOTALL)
+# MySQL and its kin: a backslash takes the next character along, in both kinds of quotes.
+_TOKENS_BACKSLASH = re.compile(
+    _TOKEN.replace(r"'(?:[^']|'')*'", r"'(?:[^'\\]|\\.|'')*'").replace(r'"(?:[^"]|"")*"', r'"(?:[^"\\]|\\.|"")*"'),
+    re.VERBOSE | re.DOTALL,
+)
+_BACKSLASH_DIALECTS = {"mysql", "doris", "starrocks", "singlestore", "bigquery", "clickhouse", "databricks", "hive"}
+
+_BEGINS = r"""(?:
+    select\b(?!\s+(?:the|this|that|these|those|only|any|some|one|both|your|our|from|rows?|columns?|records?|data
+                   |all\s+(?:the|of|rows?|columns?|records?))\b(?!\s*(?:[,.(=<>]|as\b|from\b)))
+  | with\s+(?:recursive\s+)?[^\s(]+\s*(?:\(|as\b)
+  | values\s*\(
+  | explain\s+(?:query\s+plan\s+)?(?:select|with|values|insert|update|delete|replace)\b
+  | insert\s+(?:or\s+\w+\s+)?into\b | replace\s+into\b | update\s+(?:or\s+\w+\s+)?\S+\s+set\b | delete\s+from\b
+  | create\s+(?:(?:or\s+replace|temp|temporary|unique|virtual)\s+)*(?:table|view|index|trigger|database)\b
+  | drop\s+(?:table|view|index|trigger|database|schema)\b | alter\s+(?:table|database)\b | truncate\s+table\b
+  | attach\s+(?:database\s+)?['"] | detach\s+\S+\s*(?:;|$) | pragma\s+\w+ | vacuum\b | reindex\b | analyze\s*(?:;|$)
+  | (?:begin|commit|rollback)\s*(?:transaction\s*)?(?:;|$) | savepoint\s+\w+\s*(?:;|$)
+)"""
+_SKIPPED = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*"  # white space and comments before a statement belong to it
+_LABEL = r"(?:[^\n:：]{0,80}?(?:sql|query|statement|answer|output|response|solution|쿼리|답변?|정답|질의)[*_`\s]*[:：][*_\s]*)"
+_AT_START = re.compile(rf"{_SKIPPED}\(*\s*{_BEGINS}", re.VERBOSE | re.IGNORECASE | re.DOTALL)
+_AT_LINE = re.compile(
+    rf"^[ \t>]*(?:(?:my)?sql(?:ite)?>\s*)?{_LABEL}?(?P<tick>`?)(?P<sql>\(*\s*{_BEGINS})",
+    re.VERBOSE | re.IGNORECASE | re.MULTILINE,
+)
+_INLINE = re.compile(rf"`(?P<sql>{_BEGINS}[^`]*)`", re.VERBOSE | re.IGNORECASE)
+_FENCE = re.compile(r"(?:```|~~~)[ \t]*(?P<tag>(?!(?:select|with|values)\b)[A-Za-z0-9_+-]*)", re.IGNORECASE)
+_REASONING = re.compile(r".*</(?:think|thinking|reasoning|thought)>", re.DOTALL | re.IGNORECASE)
+_OPEN_REASONING = re.compile(r"<(?:think|thinking|reasoning|thought)>", re.IGNORECASE)
+
+# A line that begins with one of these goes on with the statement above it, as does any line after one of _DEMANDING.
+_CONTINUING = frozenset(
+    (
+        "from where group order having limit offset join left inner right full cross natural outer on using and or not "
+        "union intersect except window as when then else end between in like glob is isnull notnull asc desc nulls "
+        "collate escape over filter partition rows range groups select values case with exists"
+    ).split(" ")
+)
+_DEMANDING = _CONTINUING - {"end", "asc", "desc", "isnull", "notnull"} | {"distinct", "all", "by", "cast", "recursive"}
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of a text; `kind` is a group of the pattern above, `start` and `end` its place."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """The statement, or why there is none to run: outcome is None, `no_sql` or `truncated`."""
+
+    sql: str | None
+    format_valid: bool
+    outcome: str | None = None
+
+
+def tokens(sql: str, dialect: str | None = None) -> Iterator[Token]:
+    """The tokens of a text, white space and comments included; an unpaired quote is a token of kind `open`."""
+    pattern = _TOKENS_BACKSLASH if (dialect or "").lower() in _BACKSLASH_DIALECTS else _TOKENS
+    for match in pattern.finditer(sql):
+        yield Token(match.lastgroup or "", match[0], match.start(), match.end())
+
+
+def extract(text: str, truncated: bool = False, dialect: str | None = None) -> Extracted:
+    """The first statement in a model's text.
+
+    `truncated` says that generation stopped at the token limit: a statement that runs to the end of such a text is
+    not taken for whole. Without it, one that breaks off inside a literal or a parenthesis, or that SQLite calls
+    incomplete, counts as truncated too. `dialect` (a sqlglot name) decides whether backslashes escape quotes.
+    """
+    answer = _REASONING.sub("", text, count=1)
+    if _OPEN_REASONING.search(answer):
+        return Extracted(None, False, "truncated" if truncated else "no_sql")
+    start, end = _locate(answer)
+    if start is None:
+        return Extracted(None, False, "truncated" if truncated else "no_sql")
+    sql, ended = _first_statement(answer, start, end, dialect)
+    if not ended and (truncated or _breaks_off(sql, dialect)):
+        return Extracted(sql, False, "truncated")
+    return Extracted(sql, text.strip().removesuffix(";").rstrip() == sql)
+
+
+def _locate(text: str) -> tuple[int | None, int]:
+    """Where the statement begins, and the end of the text that it lies in."""
+    fences = list(_FENCE.finditer(text))
+    raw = _AT_START.match(text)
+    if raw and (not fences or not fences[0]["tag"]):
+        return 0, len(text)  # a bare fence after a statement closes one that the prompt opened
+    position = 0
+    for fence in fences:
+        if fence.start() < position:
+            continue
+        position = _closing_fence(text, fence)
+        block = text[fence.end() : position]
+        if _AT_START.match(block):
+            return fence.end(), len(text)
+        if line := _AT_LINE.search(block):
+            return fence.end() + line.start("sql"), len(text)
+    if line := _AT_LINE.search(text):
+        end = text.find("`", line.start("sql")) if line["tick"] else -1
+        return line.start("sql"), len(text) if end < 0 else end
+    if inline := _INLINE.search(text):
+        return inline.start("sql"), inline.end("sql")
+    return None, 0
+
+
+def _closing_fence(text: str, fence: re.Match) -> int:
+    """Where the block that `fence` opens is closed: the next fence outside literals, or the end of the text."""
+    for token in tokens(text[fence.end() :]):
+        if token.kind == "stop" and token.text == fence[0][:3]:
+            return fence.end() + token.start
+        if token.kind == "open":
+            break
+    closing = text.find(fence[0][:3], fence.end())
+    return len(text) if closing < 0 else closing
+
+
+def _first_statement(text: str, start: int, end: int, dialect: str | None) -> tuple[str, bool]:
+    """The statement at `start` without its semicolon, and whether anything marks its end but the end of the text."""
+    depth, begun, previous = 0, False, ""
+    cut = None  # where prose seems to follow, if the text up to the end proves not to be SQL
+    line_broken = False
+    finish, ended = end, end < len(text)
+    for token in tokens(text[start:end], dialect):
+        if token.kind == "space":
+            line_broken = line_broken or "\n" in token.text
+            continue
+        if token.kind == "comment":
+            line_broken = line_broken or token.text.startswith("--")
+            continue
+        if token.kind == "stop" or (token.text == ";" and begun):
+            finish, ended = start + token.start, True
+            break
+        if begun and line_broken and depth == 0 and cut is None and not _goes_on(previous, token):
+            cut = start + token.start
+        if token.kind == "open":
+            break
+        depth += (token.text == "(") - (token.text == ")")
+        begun, previous, line_broken = begun or token.text != ";", token.text, False
+    if cut is not None and not _grammatical(text[start:finish]):
+        finish, ended = cut, True
+    return text[start:finish].strip(), ended
+
+
+def _goes_on(previous: str, token: Token) -> bool:
+    """Whether a token at the beginning of a line goes on with the statement whose last token is `previous`."""
+    if previous.lower() in _DEMANDING or (previous and not previous[-1].isalnum() and previous[-1] not in "_)'\"`]*"):
+        return True
+    if token.kind == "word":  # `Where` or `And` with a capital is how a sentence begins
+        return token.text.lower() in _CONTINUING and (token.text.isupper() or token.text.islower())
+    return token.kind == "operator" and token.text not in "#*-\\:!?[{@"
+
+
+def _breaks_off(sql: str, dialect: str | None) -> bool:
+    depth = 0
+    for token in tokens(sql, dialect):
+        if token.kind == "open":
+            return True
+        depth += (token.text == "(") - (token.text == ")")
+    return depth > 0 or _syntax_error(sql) == "incomplete input"
+
+
+def _grammatical(sql: str) -> bool:
+    return _syntax_error(sql) is None
+
+
+def _syntax_error(sql: str) -> str | None:
+    """SQLite's complaint about the form of a statement, whatever its tables; None where the form is right."""
+    try:
+        _parser().execute("EXPLAIN " + sql)
+    except sqlite3.OperationalError as error:
+        message = str(error)
+        malformed = ("syntax error", "unrecognized token", "incomplete input", "stack overflow", "too large")
+        return message if any(words in message for words in malformed) else None
+    except (sqlite3.Error, sqlite3.Warning, ValueError) as error:  # not authorized, NUL, surrogates, two statements
+        return None if "authorized" in str(error) else str(error)
+    return None
+
+
+@cache
+def _parser() -> sqlite3.Connection:
+    """An empty database on which statements are only explained, never run."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+    return connection
