@@ -53,9 +53,9 @@ def time_unsandboxed(path: Path) -> tuple[float, set[str]]:
 
 
 def run_stage(folder: Path, workers: int) -> None:
-    params = ValidateParams(has_rows=True, runs=True, returns_rows=True, seconds=2.0, workers=workers)
+    params = ValidateParams(has_rows=True, runs=True, returns_rows=True, seconds=2.0, engine="local")
     validate_tables(
-        {"train": folder / "raw.parquet"}, {"train": folder / "kept.parquet"}, folder / "bad.parquet", params
+        {"train": folder / "raw.parquet"}, {"train": folder / "kept.parquet"}, folder / "bad.parquet", params, workers
     )
 
 

@@ -1,9 +1,13 @@
 """Reads any source into one table.
 
-Reads the source that `ingest` names (the generator, a file, a folder, a data set on the hub).
+Reads the source that `ingest` names (the generator, a file, a folder, a data set on the hub). A change of a file under
+inputs/ reruns the pipeline; a file elsewhere is not watched.
 Writes data/raw/train.parquet and data/raw/test.parquet (test is empty where the source has no test split).
 Alone: python stages/ingest.py
 """
+
+import sys
+from pathlib import Path
 
 from text2sql.params import read_params
 from text2sql.rows import write_rows
@@ -12,9 +16,14 @@ from text2sql.stage import run_stage
 
 
 def main() -> None:
+    from tqdm import tqdm
+
     (ingest,) = read_params("ingest")
+    for path in filter(None, (ingest.path, ingest.test_path, ingest.database)):
+        if Path("inputs").resolve() not in Path(path).resolve().parents:
+            print(f"note: {path} is outside inputs/, so a change of it reruns nothing by itself", file=sys.stderr)
     for split, rows in read(ingest).items():
-        write_rows(f"data/raw/{split}.parquet", rows)
+        write_rows(f"data/raw/{split}.parquet", tqdm(rows, f"ingest {split}", unit=" rows", mininterval=0.5))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Writes data/selected/train.parquet, data/selected/eval.parquet, and the counts t
 Alone: python stages/select_rows.py (a script named select.py would hide Python's own module from its neighbours)
 """
 
+import sys
 from pathlib import Path
 
 from text2sql.files import write_json
@@ -17,7 +18,10 @@ def main() -> None:
     (select,) = read_params("select")
     valid = {split: Path(f"data/valid/{split}.parquet") for split in ("train", "test")}
     selected = {split: Path(f"data/selected/{split}.parquet") for split in ("train", "eval")}
-    write_json("data/selection.json", select_tables(valid, selected, select))
+    counts = select_tables(valid, selected, select)
+    for note in counts["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+    write_json("data/selection.json", counts)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Writes data/valid/train.parquet and data/valid/test.parquet, data/rejected.parqu
 Alone: python stages/validate.py
 """
 
+import os
 from pathlib import Path
 
 from text2sql.files import write_json
@@ -18,7 +19,8 @@ def main() -> None:
     splits = ("train", "test")
     raw = {split: Path(f"data/raw/{split}.parquet") for split in splits}
     valid = {split: Path(f"data/valid/{split}.parquet") for split in splits}
-    write_json("data/funnel.json", validate_tables(raw, valid, Path("data/rejected.parquet"), validate))
+    funnel = validate_tables(raw, valid, Path("data/rejected.parquet"), validate, workers=os.cpu_count() or 1)
+    write_json("data/funnel.json", funnel)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.sqlexec.pool import Lost, guarded_map
+from text2sql.sqlexec.pool import Lost, alarm, guarded_map, guarded_workers
+
+
+loaded = []
+
+
+def load():
+    loaded.append(os.getpid())
 
 
 def work(item):
@@ -30,6 +37,13 @@ def work(item):
             os._exit(3)
         case "memory":
             return len(bytearray(2**30))
+        case "alarm":
+            with alarm(0.1):
+                time.sleep(0.01)
+            with alarm(0.1):
+                time.sleep(30)
+        case "loaded":
+            return list(loaded)
         case "write":
             try:
                 Path("written-by-a-worker").write_text("x")
@@ -41,6 +55,9 @@ def work(item):
             time.sleep(0.02)
             return os.getpid()
     return item * 2
+
+
+TOO_LONG = "stopped at the hard time limit"
 
 
 def lost(results):
@@ -67,8 +84,21 @@ def test_only_culprits_are_lost(workers):
 def test_one_long_call_into_c_is_killed():
     begun = time.monotonic()
     results = list(guarded_map(work, [1, "hang in C", 2], workers=1, seconds=0.2, memory_bytes=4 * 2**30))
-    assert results == [2, Lost("timeout", "stopped at the hard time limit"), 4]
+    assert results == [2, Lost("timeout", TOO_LONG), 4]
     assert time.monotonic() - begun < 3
+
+
+def test_an_alarm_bounds_a_part_of_an_item():
+    begun = time.monotonic()
+    assert list(guarded_map(work, [1, "alarm", 2], workers=1, seconds=20)) == [2, Lost("timeout", TOO_LONG), 4]
+    assert time.monotonic() - begun < 3
+
+
+def test_several_runs_share_workers_and_what_the_initializer_loaded():
+    with guarded_workers(work, workers=1, seconds=5, initializer=load) as run:
+        first, second = list(run(["pid", "loaded"])), list(run(["pid", "loaded", 4]))
+    assert first == second[:2] and second[2] == 8
+    assert len(first[1]) == 1 and first[1] != [first[0]], "loaded once, before the worker was forked"
 
 
 def test_workers_write_no_file(tmp_path, monkeypatch):

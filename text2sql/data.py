@@ -68,22 +68,23 @@ def count(path: Path, *columns: str) -> Counter:
 def plot_rows(accounted: Mapping) -> dict[str, list[dict]]:
     """The rows of the data plots by file name: domains.tsv, complexities.tsv, funnel.tsv.
 
-    domains: rows of each domain read, train, eval. complexities: the share of each complexity in the same three.
-    funnel: rows left after each step, for both splits as read and as selected.
+    domains: rows of each domain; complexities: the share of each complexity; both for the series read, train, eval.
+    funnel: rows left after each step, for the series train and test (as read) and train and eval (as selected).
     """
+    series = ("read", "train", "eval")
     domains = [
-        {"domain": domain, "step": step, "rows": steps[step]}
+        {"domain": domain, "series": name, "rows": steps[name]}
         for domain, steps in accounted["domain"].items()
-        for step in ("read", "train", "eval")
+        for name in series
     ]
-    totals = {step: sum(s[step] for s in accounted["complexity"].values()) for step in ("read", "train", "eval")}
+    totals = {name: sum(steps[name] for steps in accounted["complexity"].values()) for name in series}
     complexities = [
-        {"complexity": complexity, "step": step, "share": round(steps[step] / total, 4) if total else 0.0}
+        {"complexity": complexity, "series": name, "share": round(steps[name] / max(1, totals[name]), 4)}
         for complexity, steps in accounted["complexity"].items()
-        for step, total in totals.items()
+        for name in series
     ]
     funnel = [
-        {"step": step, "split": split, "rows": rows}
+        {"step": step, "series": split, "rows": rows}
         for part in ("read", "selected")
         for split, steps in accounted[part].items()
         for step, rows in steps.items()
@@ -92,18 +93,17 @@ def plot_rows(accounted: Mapping) -> dict[str, list[dict]]:
 
 
 def length_rows(tokens: Mapping[str, Sequence[int]], limit: int, bins: int = 32) -> list[dict]:
-    """The histogram of prompt lengths: for each split and bin its lower edge in `tokens`, its `rows`, and the `limit`.
+    """The histogram of prompt lengths: for each series and bin its lower edge in `tokens`, its `rows`, and the `limit`.
 
-    tokens: the prompts' lengths in tokens by split. limit: the longest that the model is trained on.
+    tokens: the prompts' lengths in tokens by series (train, eval). limit: the longest that the model is trained on.
     """
     longest = max((length for lengths in tokens.values() for length in lengths), default=0)
     width = max(1, -(-max(longest, limit) // bins))
-    counted = {split: Counter(length // width for length in lengths) for split, lengths in tokens.items()}
-    last = max(longest, limit) // width
+    counted = {name: Counter(length // width for length in lengths) for name, lengths in tokens.items()}
     return [
-        {"split": split, "tokens": number * width, "rows": found[number], "limit": limit}
-        for split, found in counted.items()
-        for number in range(last + 1)
+        {"series": name, "tokens": number * width, "rows": found[number], "limit": limit}
+        for name, found in counted.items()
+        for number in range(max(longest, limit) // width + 1)
     ]
 
 
@@ -117,7 +117,8 @@ def write_tsv(path: Path, rows: Sequence[Mapping]) -> None:
 
 def find_rejects(folder: Path, reason: str, limit: int) -> tuple[int, list[dict]]:
     """How many rejects have this reason (a rule or a class of error) and the first `limit` of them."""
-    found, total = [], 0
+    found: list[dict] = []
+    total = 0
     for batch in read_batches(folder / "rejected.parquet"):
         for row in batch.to_pylist():
             if reason in (row["rule"], row["error_class"]):

@@ -49,7 +49,7 @@ class ValidateParams(Section):
     runs: bool
     returns_rows: bool
     seconds: Annotated[float, Field(gt=0)]
-    workers: Positive | None
+    engine: Literal["local", "ray"]
 
 
 class SelectParams(Section):
@@ -60,6 +60,12 @@ class SelectParams(Section):
     train_size: Positive | None
     eval_size: Positive | None
     holdout: Fraction
+    seed: Seed
+
+
+class PopulateParams(Section):
+    instances: Annotated[int, Field(ge=0, le=50)]
+    beside_rows: bool
     seed: Seed
 
 
@@ -101,6 +107,35 @@ class ScoreParams(Section):
     seconds: Annotated[float, Field(gt=0)]
 
 
+class Price(Section):
+    """US dollars per million tokens."""
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+
+
+class JudgeParams(Section):
+    enabled: bool
+    base_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
+    model: Annotated[str, Field(min_length=1)]
+    template: Literal["resolve_yn", "verdict"]
+    response_format: bool
+    temperature: Annotated[float, Field(ge=0, le=2)] | None
+    max_tokens: Positive
+    show_results: Annotated[int, Field(ge=0)]
+    canary: bool
+    transport: Literal["chat", "batch"]
+    requests_per_minute: Positive | None
+    tokens_per_minute: Positive | None
+    concurrency: Positive
+    timeout: Annotated[float, Field(gt=0)]
+    max_attempts: Positive
+    max_asks: Positive
+    max_cost_usd: Annotated[float, Field(ge=0)] | None
+    prices: dict[str, Price]
+    cache: Annotated[str, Field(min_length=1)]
+
+
 class ReportParams(Section):
     resamples: Positive
     seed: Seed
@@ -112,11 +147,13 @@ class Params(Section):
     ingest: IngestParams
     validate_: ValidateParams = Field(alias="validate")
     select: SelectParams
+    populate: PopulateParams
     resolve: ResolveParams
     prompt: PromptParams
     finetune: FinetuneParams
     generate: GenerateParams
     score: ScoreParams
+    judge: JudgeParams
     report: ReportParams
 
 

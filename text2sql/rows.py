@@ -14,28 +14,38 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from text2sql.errors import UserError
 from text2sql.files import atomic_write
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
 COLUMNS = ["id", "db_id", "dialect", "context", "question", "answer", "domain", "complexity", "language", "database"]
 
 
-def to_table(rows: Iterable[dict]) -> pd.DataFrame:
+_INSERT = re.compile(r"\b(insert\s+(or\s+\w+\s+)?|replace\s+)into\b", re.IGNORECASE)
+
+
+def brings_rows(context: str) -> bool:
+    """Whether a script inserts rows, and so is a database to score on as it is."""
+    return _INSERT.search(context) is not None
+
+
+def to_table(rows: Iterable[dict]) -> "pd.DataFrame":
     """Rows as a table with exactly COLUMNS, every cell str or None; keys that a row lacks are None."""
+    import pandas as pd
+
     return pd.DataFrame([[row.get(name) for name in COLUMNS] for row in rows], columns=COLUMNS, dtype=object)
 
 
-def write_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
+def write_table(path: str | os.PathLike, table: "pd.DataFrame") -> None:
     """Writes a table of text columns as Parquet, atomically; the same table gives the same bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -46,7 +56,7 @@ def write_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
         pq.write_table(arrays, file, compression="zstd")
 
 
-def read_table(path: str | os.PathLike) -> pd.DataFrame:
+def read_table(path: str | os.PathLike) -> "pd.DataFrame":
     """The table written by `write_table`: object columns of str or None. Raises UserError when it is missing."""
     import pyarrow.parquet as pq
 

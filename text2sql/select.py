@@ -8,6 +8,7 @@ rounding. Tables stream; what stays in memory is labels, not texts.
 """
 
 import hashlib
+import heapq
 import math
 import re
 import sys
@@ -58,6 +59,8 @@ def select_tables(valid: Mapping[str, Path], selected: Mapping[str, Path], param
     were there than asked for. Raises UserError when a filter names a value that no row has, or when no row is left to
     train on or to evaluate with.
     """
+    from tqdm import tqdm
+
     labels = {table: read_labels(table, path) for table, path in valid.items()}
     everything = [label for table in labels.values() for label in table]
     how = "source"
@@ -73,7 +76,8 @@ def select_tables(valid: Mapping[str, Path], selected: Mapping[str, Path], param
     evaluation = sample(evaluation, params.eval_size, params.seed)
     if not evaluation:
         raise UserError("select: no evaluation row is left; widen the filters of select, or raise select.holdout")
-    leaks = find_leaks(texts(valid, train), texts(valid, evaluation))
+    candidates = tqdm(texts(valid, train), "look for leaks", total=len(train), unit=" rows", mininterval=0.5)
+    leaks = find_leaks(candidates, texts(valid, evaluation))
     leaked = {leak.train for leak in leaks}
     removed = [label for label in train if label.id in leaked]
     train = [label for label in train if label.id not in leaked]
@@ -81,7 +85,7 @@ def select_tables(valid: Mapping[str, Path], selected: Mapping[str, Path], param
 
     train = sample(train, params.train_size, params.seed)
     if not train:
-        raise UserError("select: no training row is left; widen the filters of select, or lower select.holdout")
+        raise UserError("select: no training row is left; widen the filters of select, or set select.split to holdout")
     chosen = {"train": train, "eval": evaluation}
     for split, rows in chosen.items():
         counts[split]["selected"] = len(rows)
@@ -215,60 +219,64 @@ def find_leaks(train: Iterable[Texts], evaluation: Iterable[Texts]) -> list[Leak
     exact: dict[tuple, str] = {}
     normalised: dict[tuple, str] = {}
     sql: dict[tuple, str] = {}
-    near = NearDuplicates()
+    questions = []
     for row in evaluation:
         schema = normal_schema(row.context)
         exact.setdefault((row.question, row.context), row.id)
         normalised.setdefault((normal_question(row.question), schema), row.id)
         sql.setdefault((normal_sql(row.answer), schema), row.id)
-        near.add(row.id, row.question)
+        questions.append((row.id, row.question))
+    near = NearDuplicates(questions)
     leaks = []
     for row in train:
         schema = normal_schema(row.context)
-        found = (
-            exact.get((row.question, row.context)),
-            normalised.get((normal_question(row.question), schema)),
-            sql.get((normal_sql(row.answer), schema)),
-        )
-        found = (*found, None if any(found) else near.find(row.question))
-        leaks += [Leak(row.id, match, kind) for kind, match in zip(LEAKS, found, strict=True) if match][:1]
+        matches = {
+            "question_exact": exact.get((row.question, row.context)),
+            "question_normalised": normalised.get((normal_question(row.question), schema)),
+            "sql": sql.get((normal_sql(row.answer), schema)),
+        }
+        if not any(matches.values()):
+            matches["question_near"] = near.find(row.question)
+        leaks += [Leak(row.id, match, kind) for kind, match in matches.items() if match is not None][:1]
     return leaks
 
 
 class NearDuplicates:
-    """Finds, among the texts added, one whose character trigrams overlap a given text's by NEAR or more.
+    """Finds, among given texts, one whose character trigrams overlap another text's by NEAR or more.
 
-    Exact, by prefix filtering (Chaudhuri et al. 2006; Bayardo et al. 2007): with a fixed order of all trigrams, two
-    sets of Jaccard index t or more share one within their first |x| − ⌈t·|x|⌉ + 1, so only texts that share such a
-    trigram are compared. Their own sort order serves.
+    Exact, by prefix filtering (Chaudhuri et al. 2006, Bayardo et al. 2007): in any fixed order of trigrams, two sets
+    of Jaccard index t or more share one within their first |x| - ceil(t |x|) + 1, so only texts that share such a
+    trigram are compared. The rarest come first, which keeps those few.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, texts: Iterable[tuple[str, str]]) -> None:
+        """texts: pairs of id and text."""
+        sets = [(id, trigrams(text)) for id, text in texts]
+        self.frequency = Counter(gram for _, grams in sets for gram in grams)
         self.index: dict[str, list[tuple[str, frozenset[str]]]] = defaultdict(list)
-
-    def add(self, id: str, text: str) -> None:
-        grams = trigrams(text)
-        for gram in prefix(grams):
-            self.index[gram].append((id, grams))
+        for id, grams in sets:
+            for gram in self.prefix(grams):
+                self.index[gram].append((id, grams))
 
     def find(self, text: str) -> str | None:
-        """The id of the first text added that is a near-duplicate of this one."""
+        """The id of a near-duplicate of this text, or None."""
         grams = trigrams(text)
-        for gram in prefix(grams):
+        for gram in self.prefix(grams):
             for id, others in self.index.get(gram, ()):
-                shared = len(grams & others)
-                if shared >= NEAR * (len(grams) + len(others) - shared):
-                    return id
+                if NEAR * len(grams) <= len(others) <= len(grams) / NEAR:
+                    shared = len(grams & others)
+                    if shared >= NEAR * (len(grams) + len(others) - shared):
+                        return id
         return None
+
+    def prefix(self, grams: frozenset[str]) -> list[str]:
+        size = len(grams) - math.ceil(NEAR * len(grams)) + 1
+        return heapq.nsmallest(size, grams, key=lambda gram: (self.frequency[gram], gram))
 
 
 def trigrams(text: str) -> frozenset[str]:
     words = f" {normal_question(text)} "
     return frozenset(words[start : start + 3] for start in range(max(1, len(words) - 2)))
-
-
-def prefix(grams: frozenset[str]) -> list[str]:
-    return sorted(grams)[: len(grams) - math.ceil(NEAR * len(grams)) + 1]
 
 
 def count_duplicates(rows: Iterable[Texts]) -> dict[str, int]:

@@ -5,7 +5,7 @@ The rules, each of which can be switched off in `validate`:
 | rule | a row passes when |
 |---|---|
 | complete | it has a question, an SQL and a context or database (always on) |
-| has_rows | its context brings rows (INSERT or REPLACE), or it has a database of its own |
+| has_rows | its context brings rows (INSERT), or it has a database of its own |
 | runs | context and SQL run on SQLite; another dialect runs in translation |
 | returns_rows | the SQL returns at least one row |
 
@@ -14,25 +14,34 @@ A row stops at the first rule it breaks. With all rules on the verdict is that o
 """
 
 import functools
+import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from text2sql.params import ValidateParams
+from text2sql.errors import UserError
 from text2sql.rows import COLUMNS, count_rows, read_batches, table_writer
 from text2sql.sqlexec.pool import Lost, guarded_map
 from text2sql.sqlexec.sandbox import Answer, Failure, Limits, build, open_database, query
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from text2sql.params import ValidateParams
+
+CHUNK = 128  # rows that travel to a worker process together
+RAY_BLOCK = 4096  # rows of one Ray task
 RULES = ("complete", "has_rows", "runs", "returns_rows")
 
-INSERTS = re.compile(r"\b(?:INSERT|REPLACE)\b[\s\w]{0,30}\bINTO\b", re.IGNORECASE)
-
-# (context, answer, question, dialect, database): what a verdict needs of a row
+# What a verdict needs of a row
+ITEM_COLUMNS = ("context", "answer", "question", "dialect", "database")
 Item = tuple[str, str, str, str, str | None]
-# (rule, error class, message); None: the row is valid
+# Why a row is not valid
+REASON_COLUMNS = ("rule", "error_class", "message")
 Reject = tuple[str, str, str]
 
 
@@ -46,7 +55,7 @@ def check(item: Item, has_rows: bool, runs: bool, returns_rows: bool, seconds: f
     for name, text in (("question", question), ("answer", answer), ("context", context or database)):
         if not text or not text.strip():
             return "complete", "missing", f"no {name}"
-    if has_rows and not database and not INSERTS.search(context):
+    if has_rows and not database and "INSERT" not in context.upper():
         return "has_rows", "no_insert", "the context holds no INSERT"
     if not runs and not returns_rows:
         return None
@@ -63,10 +72,11 @@ def run(context: str, answer: str, dialect: str, database: str | None, limits: L
     if dialect != "sqlite":
         from text2sql.sqlexec.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
 
-        answer, context = to_sqlite(answer, dialect), context if database else to_sqlite_ddl(context, dialect)
-        for text in (answer, context):
+        translated = to_sqlite(answer, dialect), "" if database else to_sqlite_ddl(context, dialect)
+        for text in translated:
             if isinstance(text, Untranslatable):
                 return Failure(text.outcome, text.reason)
+        answer, context = translated
     connection = open_database(database, limits) if database else build(context, limits)
     if isinstance(connection, Failure):
         return connection
@@ -74,26 +84,67 @@ def run(context: str, answer: str, dialect: str, database: str | None, limits: L
         return query(connection, answer, limits)
 
 
-def verdicts(items: Iterable[Item], params: ValidateParams) -> Iterator[Reject | None]:
+def verdicts(items: Iterable[Item], params: "ValidateParams", workers: int) -> Iterator[Reject | None]:
     """The verdict on each item, in their order, from worker processes; memory does not grow with their number."""
-    rules = {name: getattr(params, name) for name in ("has_rows", "runs", "returns_rows", "seconds")}
+    return guarded_verdicts(items, rules_of(params), workers)
+
+
+def rules_of(params: "ValidateParams") -> dict:
+    return {name: getattr(params, name) for name in ("has_rows", "runs", "returns_rows", "seconds")}
+
+
+def guarded_verdicts(items: Iterable[Item], rules: Mapping, workers: int) -> Iterator[Reject | None]:
     judge = functools.partial(check, **rules)
-    workers = params.workers or os.cpu_count() or 1
     # The hard limit covers building the context and the SQL, each with a deadline of its own.
-    for answer in guarded_map(judge, items, workers=workers, seconds=2 * params.seconds + 1):
+    for answer in guarded_map(judge, items, workers=workers, seconds=2 * rules["seconds"] + 1, chunk=CHUNK):
         yield ("runs", answer.reason, answer.error) if isinstance(answer, Lost) else answer
 
 
-REJECTED = [*COLUMNS, "split", "rule", "error_class", "message"]
+def ray_verdicts(path: Path, params: "ValidateParams", workers: int) -> Iterator[Reject | None]:
+    """The verdict on each row of a table, in its order, from the Ray cluster at RAY_ADDRESS, or one on this machine.
+
+    Every machine of the cluster must see the table under the same path. Raises UserError when Ray is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("validate.engine: ray is not installed; `pip install .[ray]`, or set it to local") from error
+    cpus = None if "RAY_ADDRESS" in os.environ else workers
+    ray.init(num_cpus=cpus, ignore_reinit_error=True, logging_level=logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    rows = ray.data.read_parquet(str(path.resolve())).select_columns(list(ITEM_COLUMNS))
+    blocks = rows.repartition(target_num_rows_per_block=RAY_BLOCK)
+    judged = blocks.map_batches(
+        judge_batch, batch_format="pyarrow", batch_size=RAY_BLOCK, fn_kwargs={"rules": rules_of(params)}
+    )
+    for batch in judged.iter_batches(batch_format="pyarrow", batch_size=None):
+        for reject in zip(*(batch.column(name).to_pylist() for name in REASON_COLUMNS), strict=True):
+            yield reject if reject[0] else None
+
+
+def judge_batch(batch: "pa.Table", rules: Mapping) -> "pa.Table":
+    """What a Ray worker does with some rows: the same verdicts, guarded by a child process of its own."""
+    import pyarrow as pa
+
+    items = zip(*(batch.column(name).to_pylist() for name in ITEM_COLUMNS), strict=True)
+    rejects = [reject or (None, None, None) for reject in guarded_verdicts(items, rules, workers=1)]
+    columns = [pa.array(cells, pa.string()) for cells in zip(*rejects, strict=True)]
+    return pa.table(columns, names=list(REASON_COLUMNS))
+
+
+REJECTED = [*COLUMNS, "split", *REASON_COLUMNS]
 
 
 def validate_tables(
-    raw: Mapping[str, Path], valid: Mapping[str, Path], rejected: Path, params: ValidateParams
+    raw: Mapping[str, Path], valid: Mapping[str, Path], rejected: Path, params: "ValidateParams", workers: int
 ) -> dict[str, dict]:
     """Splits each raw table into its valid rows and its rejects, and counts both.
 
     raw, valid: the table of each split, read and written; rejected: one table of every split's rejects, with the
-    columns of REJECTED. Returns the funnel: for each split the rows `read`, those left after each rule, `kept`, and
+    columns of REJECTED. workers: processes, which change nothing but the time. Returns the funnel: for each split the rows `read`, those left after each rule, `kept`, and
     `rejects` by rule and error class.
     """
     from tqdm import tqdm
@@ -105,34 +156,42 @@ def validate_tables(
                 table_writer(valid[split]) as keeps,
                 tqdm(total=count_rows(path), desc=f"validate {split}", unit=" rows", mininterval=0.5) as progress,
             ):
-                funnel[split] = validate_split(split, path, keeps, rejects, params, progress)
+                funnel[split] = validate_split(split, path, keeps, rejects, params, workers, progress)
     return funnel
 
 
-def validate_split(split: str, path: Path, keeps, rejects, params: ValidateParams, progress) -> dict:
+def validate_split(split: str, path: Path, keeps, rejects, params: "ValidateParams", workers: int, progress) -> dict:
     import pyarrow as pa
 
     found: Counter[tuple[str, str]] = Counter()
     read = kept = 0
-    answers = verdicts(items_of(path), params)
+    if params.engine == "ray":
+        answers = ray_verdicts(path, params, workers)
+    else:
+        answers = verdicts(items_of(path), params, workers)
     for batch in read_batches(path):
-        judged = [next(answers) for _ in range(batch.num_rows)]
-        good = batch.filter(pa.array([reject is None for reject in judged]))
-        bad = batch.filter(pa.array([reject is not None for reject in judged]))
-        if good.num_rows:
-            keeps.write_batch(good)
-        if bad.num_rows:
-            reasons = [reject for reject in judged if reject]
+        judged = list(islice(answers, batch.num_rows))
+        reasons = [reject for reject in judged if reject]
+        if len(reasons) < len(judged):
+            keeps.write_batch(batch.filter(pa.array([reject is None for reject in judged])))
+        if reasons:
+            bad = batch.filter(pa.array([reject is not None for reject in judged]))
             columns = [
-                pa.array([split] * len(reasons)),
-                *(pa.array(column, pa.string()) for column in zip(*reasons, strict=True)),
+                pa.array(cells, pa.string()) for cells in zip(*((split, *reason) for reason in reasons), strict=True)
             ]
             rejects.write_batch(pa.record_batch([*bad.columns, *columns], names=REJECTED))
             found.update((rule, error) for rule, error, _ in reasons)
-        read, kept = read + batch.num_rows, kept + good.num_rows
-        progress.update(batch.num_rows)
-    assert kept + found.total() == read, f"{split}: {kept} kept and {found.total()} rejected are not {read} read"
+        read, kept = read + len(judged), kept + len(judged) - len(reasons)
+        progress.update(len(judged))
+    assert read == count_rows(path) == kept + found.total(), (
+        f"{split}: {read} rows, {kept} kept, {found.total()} rejected"
+    )
     return funnel_of(read, found)
+
+
+def items_of(path: Path) -> Iterator[Item]:
+    for batch in read_batches(path, ITEM_COLUMNS):
+        yield from zip(*(batch.column(name).to_pylist() for name in ITEM_COLUMNS), strict=True)
 
 
 def funnel_of(read: int, found: Mapping[tuple[str, str], int]) -> dict:
@@ -141,13 +200,7 @@ def funnel_of(read: int, found: Mapping[tuple[str, str], int]) -> dict:
     for rule in RULES:
         left -= sum(count for (broken, _), count in found.items() if broken == rule)
         steps[rule] = left
-    rejects = {rule: {} for rule in RULES}
+    rejects: dict[str, dict[str, int]] = {rule: {} for rule in RULES}
     for (rule, error), count in sorted(found.items(), key=lambda pair: (-pair[1], pair[0])):
         rejects[rule][error] = count
     return {"read": read, **steps, "kept": left, "rejects": {rule: by for rule, by in rejects.items() if by}}
-
-
-def items_of(path: Path) -> Iterator[Item]:
-    columns = ["context", "answer", "question", "dialect", "database"]
-    for batch in read_batches(path, columns):
-        yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)

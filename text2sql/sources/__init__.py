@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from text2sql.errors import UserError
 from text2sql.labels import complexity_of, language_of
 from text2sql.params import IngestParams
+from text2sql.rows import COLUMNS
 from text2sql.sources.schemas import name_of_schema
 
 # name in `ingest.source` → module of this package
@@ -54,7 +55,7 @@ def complete(rows: Iterable[dict], split: str, params: IngestParams, seen: dict[
     for number, row in enumerate(rows, 1):
         dialect = row.get("dialect") or params.dialect or "sqlite"
         answer, question, context = (row.get(key) or "" for key in ("answer", "question", "context"))
-        yield row | {
+        yield {name: row.get(name) for name in COLUMNS} | {
             "id": unique(str(row.get("id") or f"{split}-{number}"), seen),
             "db_id": str(row.get("db_id") or name_of_schema(context)),
             "dialect": dialect,

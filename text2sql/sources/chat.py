@@ -32,9 +32,8 @@ def load(params: IngestParams) -> dict[str, Iterable[dict]]:
 def rows_of(paths: list[Path]) -> Iterator[dict]:
     for path in paths:
         for number, record in enumerate(read_records(path), 1):
-            messages = record.get("messages")
             try:
-                turns = [(message["role"], message["content"]) for message in messages]
+                turns = [(message["role"], message["content"]) for message in record["messages"]]
             except (TypeError, KeyError) as error:
                 raise UserError(f"{path}, row {number}: expected `messages`, a list of role and content") from error
             system = "\n".join(content for role, content in turns if role == "system")

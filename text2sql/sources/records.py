@@ -134,7 +134,11 @@ def local_or_hub(
         return from_hub(name, config, params.revision or revision)
     files = split_files(params.path, params.test_path)
     if config:
-        wanted = {split: [path for path in paths if config in words_of(path)] for split, paths in files.items()}
+        root = Path(params.path)
+        wanted = {
+            split: [path for path in paths if path.is_relative_to(root) and config in words_of(path.relative_to(root))]
+            for split, paths in files.items()
+        }
         files = {split: wanted[split] or paths for split, paths in files.items()}
     return {split: chain_files(paths) for split, paths in files.items()}
 

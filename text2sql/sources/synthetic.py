@@ -7,13 +7,23 @@ and row i depends on the seed and i alone, so a shorter run is the beginning of 
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
-from text2sql.sources.synthetic_intents import INTENTS, Built, Draw, Intent, literal, names, settle_particles
-from text2sql.sources.synthetic_schemas import SCHEMAS, Schema, Table
+from text2sql.sources.synthetic_intents import (
+    FILTERED_EN,
+    FILTERED_KO,
+    INTENTS,
+    Built,
+    Draw,
+    Intent,
+    literal,
+    names,
+    settle_particles,
+)
+from text2sql.sources.synthetic_schemas import SCHEMAS, Column, Schema, Table
 
 KOREAN_SHARE = 0.3
 COMPLEXITIES = {  # gretel's names; shares follow its order of frequency, the rare classes somewhat raised
@@ -28,16 +38,26 @@ COMPLEXITIES = {  # gretel's names; shares follow its order of frequency, the ra
 }
 FLAWS = {"": 0.55, "no_insert": 0.14, "dialect": 0.12, "broken": 0.11, "empty": 0.08}  # "" is a sound row
 JOINS_NEEDED = {"single join": 1, "multiple_joins": 2}
-EMPTY_INTENTS = (
-    "filtered all_columns two_conditions lookup sorted_filtered distinct_filtered count_per_group_filtered "
-    "parent_filtered with_parent_column two_parent_columns count_per_parent_filtered parents_with_some_child"
-).split()
+# Intents whose answer is empty when no row meets their condition (a count would be 0, which is an answer).
+CAN_BE_EMPTY = {
+    "filtered",
+    "all_columns",
+    "two_conditions",
+    "lookup",
+    "sorted_filtered",
+    "distinct_filtered",
+    "count_per_group_filtered",
+    "parent_filtered",
+    "with_parent_column",
+    "two_parent_columns",
+    "count_per_parent_filtered",
+    "parents_with_some_child",
+}
 
 
 class Example(NamedTuple):
     """A generated row with how it came about: `intent` names the question's kind, `flaw` is "" for a sound row."""
 
-    index: int
     schema: Schema
     language: str
     complexity: str
@@ -83,46 +103,37 @@ def rows(count: int, seed: int) -> Iterator[dict]:
 def draw(seed: int, index: int) -> Example:
     """Row `index` of the data set that `seed` names."""
     rng = Random(f"{seed}/{index}")
-    flaw = weighted(rng, FLAWS)
-    korean = rng.random() < KOREAN_SHARE
-    if flaw == "dialect" and rng.random() < 0.6:
-        complexity, domain, offered = "basic SQL", rng.choice(DOMAINS), FOREIGN
-    else:
-        offered = None
-        complexity = weighted(rng, EMPTY_COMPLEXITIES if flaw == "empty" else COMPLEXITIES)
-        domain = rng.choice(DOMAINS)
+    flaw, korean = weighted(rng, FLAW_TABLE), rng.random() < KOREAN_SHARE
+    foreign, empty = flaw == "dialect" and rng.random() < 0.6, flaw == "empty"
+    complexity = "basic SQL" if foreign else weighted(rng, EMPTY_COMPLEXITIES if empty else COMPLEXITY_TABLE)
+    intents = FOREIGN if foreign else (EMPTY_INTENTS if empty else INTENT_TABLE)[complexity]
+    schemas = SCHEMAS_FOR[rng.choice(DOMAINS), JOINS_NEEDED.get(complexity, 0)]
     while True:  # until an intent finds a telling question in the drawn cells
-        schema = rng.choice(SCHEMAS_FOR[domain, JOINS_NEEDED.get(complexity, 0)])
-        drawn = Draw(rng, schema, korean, empty=flaw == "empty")
+        drawn = Draw(rng, rng.choice(schemas), korean, empty)
         for _ in range(6):
-            intent = weighted(rng, offered or (EMPTY_BY if flaw == "empty" else INTENTS_BY)[complexity])
+            intent = weighted(rng, intents)
             built = intent.build(drawn)
             if built is None:
                 continue
             sql, slots = built
+            question = say(drawn, intent, slots)
             context = context_of(drawn, inserts=flaw != "no_insert")
             if flaw == "broken":
-                context, sql = break_row(rng, context, sql, schema)
-            elif flaw == "dialect" and not offered:
-                context = foreign_context(rng, context)
-            return Example(
-                index, schema, "ko" if korean else "en", intent.complexity, intent.name, flaw, say(drawn, intent, slots), context, sql
-            )
+                context, sql = edit(rng, MISTAKES, context, sql)
+            elif flaw == "dialect" and not foreign:
+                context, sql = edit(rng, FOREIGN_DDL, context, sql)
+            language = "ko" if korean else "en"
+            return Example(drawn.schema, language, complexity, intent.name, flaw, question, context, sql)
 
 
-def weighted(rng: Random, choices):
-    """One key of {key: weight}, by weight. (Its running sums are kept: this is the inner loop.)"""
-    items, sums = running_sums(choices)
-    return rng.choices(items, cum_weights=sums)[0]
+def weights(choices: dict) -> tuple[list, list[float]]:
+    """{item: weight} as items and running sums, which `weighted` draws from."""
+    return list(choices), list(accumulate(choices.values()))
 
 
-_SUMS: dict[int, tuple[list, list[float]]] = {}
-
-
-def running_sums(choices: dict) -> tuple[list, list[float]]:
-    if id(choices) not in _SUMS:
-        _SUMS[id(choices)] = list(choices), list(accumulate(choices.values()))
-    return _SUMS[id(choices)]
+def weighted(rng: Random, choices: tuple[list, list[float]]):
+    """One item, by weight."""
+    return rng.choices(choices[0], cum_weights=choices[1])[0]
 
 
 def say(drawn: Draw, intent: Intent, slots: dict[str, str]) -> str:
@@ -148,50 +159,39 @@ def cell(value: str | float | None) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------- flaws
-def break_row(rng: Random, context: str, sql: str, schema: Schema) -> tuple[str, str]:
-    """(context, sql) with one mistake of the kinds that real sets hold, so that it no longer runs."""
-    table = next(t for t in schema.tables if re.search(rf"\bFROM {t.name}\b", sql))
-    column = next((c for c in table.columns if re.search(rf"\b{c.name}\b", sql)), None)
-    literals = re.findall(r"'[^']*'", sql)
-    kinds: list[Callable[[], tuple[str, str]]] = [
-        lambda: (context, sql.replace("SELECT ", "SELEC ", 1)),
-        lambda: (context, sql.replace(" FROM ", " FORM ", 1)),
-        lambda: (context, re.sub(rf"\b{table.name}\b", f"{table.name}_data", sql)),
-        lambda: (context.replace(");\n", ";\n", 1), sql),
-        lambda: (context.replace("CREATE TABLE", "CREATE TABEL", 1), sql),
-        lambda: (re.sub(r" VALUES \(([^,]*), ", r" VALUES (", context, count=1), sql),
-        lambda: (context.replace(" VALUES (", " VALUE (", 1), sql),
-    ]
-    if column is not None:
-        kinds += [lambda: (context, re.sub(rf"\b{column.name}\b", f"{column.name}_value", sql))] * 2
-    if literals:
-        kinds.append(lambda: (context, sql[: sql.rindex("'")] + sql[sql.rindex("'") + 1 :]))
-    if " WHERE " in sql:
-        kinds.append(lambda: (context, sql.replace(" WHERE ", " WHERE AND ", 1)))
-    if "(" in sql:
-        kinds.append(lambda: (context, sql[: sql.rindex(")")] + sql[sql.rindex(")") + 1 :]))
-    return rng.choice(kinds)()
+# (what is edited, pattern, replacement): one mistake each; every one of them stops the row from running.
+MISTAKES = (
+    ("sql", r"SELECT ", "SELEC "),
+    ("sql", r" FROM ", " FORM "),
+    ("sql", r" FROM (\w+)", r" FROM \1_data"),
+    ("sql", r"^SELECT (DISTINCT )?(\w+)", r"SELECT \1\2_value"),
+    ("sql", r" WHERE ", " WHERE AND "),
+    ("sql", r"'(?=[^']*$)", ""),
+    ("sql", r"\)(?=[^)]*$)", ""),
+    ("context", r"\);\n", ";\n"),
+    ("context", r"CREATE TABLE", "CREATE TABEL"),
+    ("context", r" VALUES \([^,]*, ", " VALUES ("),
+    ("context", r" VALUES", " VALUE"),
+)
+# What MySQL, PostgreSQL and standard SQL write in a CREATE TABLE and SQLite does not parse.
+FOREIGN_DDL = (
+    ("context", r" INTEGER PRIMARY KEY", " INT NOT NULL AUTO_INCREMENT PRIMARY KEY"),
+    ("context", r" INTEGER PRIMARY KEY", " INTEGER GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY"),
+    ("context", r"\);\n", ") ENGINE=InnoDB;\n"),
+    ("context", r" TEXT,", " VARCHAR(50) CHARACTER SET utf8,"),
+    ("context", r" DATE\b", " TIMESTAMP DEFAULT NOW()"),
+)
 
 
-def foreign_context(rng: Random, context: str) -> str:
-    """The context as MySQL or PostgreSQL would have it, which SQLite does not parse."""
-    kinds = [
-        lambda: context.replace(");\n", ") ENGINE=InnoDB;\n", 1),
-        lambda: context.replace(" TEXT,", " VARCHAR(50) CHARACTER SET utf8,", 1),
-        lambda: context.replace(" DATE", " TIMESTAMP DEFAULT NOW()", 1),
-    ]
-    if " INTEGER PRIMARY KEY" in context:
-        kinds += [
-            lambda: context.replace(" INTEGER PRIMARY KEY", " INT NOT NULL AUTO_INCREMENT PRIMARY KEY"),
-            lambda: context.replace(" INTEGER PRIMARY KEY", " INT PRIMARY KEY AUTO_INCREMENT"),
-            lambda: context.replace(" INTEGER PRIMARY KEY", " INTEGER GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
-        ]
-    else:
-        kinds = kinds[:1]
-    return rng.choice(kinds[:1] + kinds[3:])()
+def edit(rng: Random, edits: Sequence[tuple[str, str, str]], context: str, sql: str) -> tuple[str, str]:
+    """(context, sql) after one of the edits whose pattern occurs in what it edits."""
+    texts = {"context": context, "sql": sql}
+    target, pattern, replacement = rng.choice([e for e in edits if re.search(e[1], texts[e[0]])])
+    texts[target] = re.sub(pattern, replacement, texts[target], count=1)
+    return texts["context"], texts["sql"]
 
 
-def dated(d: Draw) -> tuple[Table, object] | None:
+def dated(d: Draw) -> tuple[Table, Column] | None:
     """A table with a date, and the date."""
     table = d.pick([t for t in d.schema.tables if any(c.kind == "date" for c in t.columns)])
     return (table, d.pick([c for c in table.columns if c.kind == "date"])) if table else None
@@ -205,9 +205,9 @@ def in_year(d: Draw) -> Built:
     table, column = found
     columns, year = d.columns(table, avoid=[column]), d.pick(column.values)[:4]
     test = d.pick((f"YEAR({column.name})", f"EXTRACT(YEAR FROM {column.name})", f"DATE_PART('year', {column.name})"))
-    where = d.either(f"with {column.label} in {year}", f"{column.korean}[이/가] {year}년인")
+    where = d.either(f"whose {column.label} is in {year}", f"{column.korean}[이/가] {year}년인")
     sql = f"SELECT {names(columns)} FROM {table.name} WHERE {test} = {year}"
-    return sql, {"cols": d.listing(columns), "where": where, **d.things(table)}
+    return sql, {**d.listing(columns), "where": where, **d.things(table)}
 
 
 def in_last_days(d: Draw) -> Built:
@@ -225,9 +225,9 @@ def in_last_days(d: Draw) -> Built:
             f"DATEADD(day, -{n}, GETDATE())",
         )
     )
-    where = d.either(f"with {column.label} in the last {n} days", f"{column.korean}[이/가] 최근 {n}일 이내인")
+    where = d.either(f"whose {column.label} is in the last {n} days", f"{column.korean}[이/가] 최근 {n}일 이내인")
     sql = f"SELECT {names(columns)} FROM {table.name} WHERE {column.name} >= {since}"
-    return sql, {"cols": d.listing(columns), "where": where, **d.things(table)}
+    return sql, {**d.listing(columns), "where": where, **d.things(table)}
 
 
 def ignoring_case(d: Draw) -> Built:
@@ -243,7 +243,7 @@ def ignoring_case(d: Draw) -> Built:
         f"{column.korean}[이/가] 대소문자 구분 없이 '{part}'[을/를] 포함하는",
     )
     sql = f"SELECT {names(columns)} FROM {table.name} WHERE {column.name} {test}"
-    return sql, {"cols": d.listing(columns), "where": where, **d.things(table)}
+    return sql, {**d.listing(columns), "where": where, **d.things(table)}
 
 
 def first_rows(d: Draw) -> Built:
@@ -253,39 +253,46 @@ def first_rows(d: Draw) -> Built:
         return None
     by, n = d.pick(table.ordered), d.pick((2, 3, 4))
     columns = d.columns(table, avoid=[by])
-    where = d.either(f"that are the {n} with the largest {by.label}", f"{by.korean} 값이 가장 큰 {n}건의")
+    where = d.either(f"among the {n} with the largest {by.label}", f"{by.korean} 값이 가장 큰 {n}{table.counter}의")
     body = f"{names(columns)} FROM {table.name} ORDER BY {by.name} DESC"
     sql = d.pick((f"SELECT TOP {n} {body}", f"SELECT {body} FETCH FIRST {n} ROWS ONLY"))
-    return sql, {"cols": d.listing(columns), "where": where, **d.things(table)}
+    return sql, {**d.listing(columns), "where": where, **d.things(table)}
 
 
 def with_casts(d: Draw) -> Built:
-    """PostgreSQL: casts with ::, and > ALL."""
+    """PostgreSQL: casts with ::, and > ANY."""
     table = d.pick([t for t in d.schema.tables if t.measures])
     if table is None:
         return None
     measure = d.pick(table.measures)
     columns = d.columns(table, avoid=[measure])
     bound = d.pick(
-        (f"(SELECT AVG({measure.name})::NUMERIC FROM {table.name})", f"ANY (SELECT AVG({measure.name}) FROM {table.name})")
+        (
+            f"(SELECT AVG({measure.name})::NUMERIC FROM {table.name})",
+            f"ANY (SELECT AVG({measure.name}) FROM {table.name})",
+        )
     )
     where = d.either(f"whose {measure.label} is above the average", f"{measure.korean}[이/가] 평균보다 큰")
     sql = f"SELECT {names(columns)} FROM {table.name} WHERE {measure.name} > {bound}"
-    return sql, {"cols": d.listing(columns), "where": where, **d.things(table)}
+    return sql, {**d.listing(columns), "where": where, **d.things(table)}
 
 
 # ------------------------------------------------------------------------------------------- what is drawn from
-FILTERED = next(intent for intent in INTENTS if intent.name == "filtered")
-FOREIGN = {
-    Intent(build.__name__, "basic SQL", weight, build, FILTERED.english, FILTERED.korean): weight
-    for build, weight in ((in_year, 2), (in_last_days, 3), (ignoring_case, 2), (first_rows, 2), (with_casts, 1))
-}
+FLAW_TABLE, COMPLEXITY_TABLE = weights(FLAWS), weights(COMPLEXITIES)
 DOMAINS = list(dict.fromkeys(schema.domain for schema in SCHEMAS))
 SCHEMAS_FOR = {
     (domain, joins): [s for s in SCHEMAS if s.domain == domain and (True, s.relations, s.paths)[joins]]
     for domain in DOMAINS
     for joins in (0, 1, 2)
 }
-INTENTS_BY = {c: {i: i.weight for i in INTENTS if i.complexity == c} for c in COMPLEXITIES}
-EMPTY_BY = {c: {i: i.weight for i in INTENTS if i.complexity == c and i.name in EMPTY_INTENTS} for c in COMPLEXITIES}
-EMPTY_COMPLEXITIES = {c: share for c, share in COMPLEXITIES.items() if EMPTY_BY[c]}
+INTENT_TABLE = {c: weights({i: i.weight for i in INTENTS if i.complexity == c}) for c in COMPLEXITIES}
+EMPTY_INTENTS = {
+    c: weights({i: i.weight for i in INTENTS if i.complexity == c and i.name in CAN_BE_EMPTY}) for c in COMPLEXITIES
+}
+EMPTY_COMPLEXITIES = weights({c: share for c, share in COMPLEXITIES.items() if EMPTY_INTENTS[c][0]})
+FOREIGN = weights(
+    {
+        Intent(build.__name__, "basic SQL", weight, build, FILTERED_EN, FILTERED_KO): weight
+        for build, weight in ((in_year, 2), (in_last_days, 3), (ignoring_case, 2), (first_rows, 2), (with_casts, 1))
+    }
+)

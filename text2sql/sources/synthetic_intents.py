@@ -7,7 +7,7 @@ the sound before them are written as [을/를] and settled at the end.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -15,7 +15,8 @@ from text2sql.sources.synthetic_schemas import Column, Schema, Table
 
 Built = tuple[str, dict[str, str]] | None
 
-AGGREGATES = {
+# SQL name → English word, Korean word, the function
+AGGREGATES: dict[str, tuple[str, str, Callable[[Sequence], float]]] = {
     "SUM": ("total", "합계", sum),
     "AVG": ("average", "평균", lambda values: sum(values) / len(values)),
     "MIN": ("lowest", "최솟값", min),
@@ -76,17 +77,20 @@ class Draw:
         return column.korean if self.korean else column.label
 
     def owner(self, table: Table) -> str:
-        """The possessive before a column of another table: "author's ", "작가의 "."""
-        return f"{table.korean}의 " if self.korean else f"{table.one}'s "
+        """What stands before a column of another table to say whose it is: "author's ", "작가 "."""
+        return f"{table.korean} " if self.korean else f"{table.one}'s "
 
-    def listing(self, columns: Sequence[Column]) -> str:
-        return (" [과/와] " if self.korean else " and ").replace(" [", "[").join(self.word(c) for c in columns)
+    def listing(self, columns: Sequence[Column]) -> dict[str, str]:
+        """The words for the columns to return, and the English verb that agrees with them."""
+        joined = ("[과/와] " if self.korean else " and ").join(self.word(c) for c in columns)
+        return {"cols": joined, "be": "is" if len(columns) == 1 else "are"}
 
     def value(self, value: str | float) -> str:
         return f"'{value}'" if isinstance(value, str) and self.quotes else str(value)
 
     def things(self, table: Table) -> dict[str, str]:
-        return {"things": table.korean, "thing": table.korean} if self.korean else {"things": table.label, "thing": table.one}
+        many, one = (table.korean, table.korean) if self.korean else (table.label, table.one)
+        return {"things": many, "thing": one, "unit": table.counter}
 
     def either(self, english: str, korean: str) -> str:
         return korean if self.korean else english
@@ -99,12 +103,13 @@ class Draw:
         count = min(len(offered), 2 if self.chance(0.45) else 1)
         return self.rng.sample(offered, count)
 
-    def relation(self) -> tuple[Table, Column, Table]:
-        return self.pick(self.schema.relations)
+    def relation(self) -> tuple:
+        """A random (child, foreign key, parent); three times None where the schema has none."""
+        return self.pick(self.schema.relations) or (None, None, None)
 
     def parents(self, child: Table, ref: Column, parent: Table) -> list[int | None]:
         """For each row of `child` the position of its row in `parent`, None where it has none."""
-        position = {value: k for k, value in enumerate(self.values(parent, parent.key))}
+        position = {value: k for k, value in enumerate(self.values(parent, parent.target))}
         return [position.get(value) for value in self.values(child, ref)]
 
     def condition(self, table: Table, owned: bool = False, qualified: bool = False, avoid: Sequence[Column] = ()):
@@ -125,11 +130,10 @@ class Draw:
         if not self.empty and not 0 < len(rows) < len(values):
             return None
         sql = test.replace("@", f"{table.name}.{column.name}" if qualified or owned else column.name)
-        owner = self.owner(table) if owned else ""
         if self.korean:
-            clause = f"{owner}{column.korean}{korean}"
+            clause = f"{f'{table.korean}의 ' if owned else ''}{column.korean}{korean}"
             return Condition(column, sql, rows, clause + endings[0], clause, endings)
-        clause = f"{owner}{column.label} {english}"
+        clause = f"{self.owner(table) if owned else ''}{column.label} {english}"
         if not owned and with_word and self.chance(0.45):
             phrase = with_word.replace("@", column.label).replace("a/an", article(column.label))
         elif not owned and self.chance(0.2):
@@ -148,14 +152,14 @@ class Draw:
             ending = ("있는", "있고", "있거나")
             return "@ IS NOT NULL", lambda v: v is not None, "is known", "with a known @", "[이/가] ", ending
         if column.kind == "category":
-            return self._category(known)
+            return self._category(column, known)
         if column.kind == "name":
             return self._name(known)
         if len(known) < 4:
             return None
         return self._range(column, known)
 
-    def _category(self, known: list[str]):
+    def _category(self, column: Column, known: list[str]):
         kind = self.rng.random()
         if kind < 0.2 and len(known) > 2:
             a, b = self.rng.sample(known, 2)
@@ -164,10 +168,17 @@ class Draw:
             pair = f"@ IN ({literal(a)}, {literal(b)})"
             return pair, lambda v: v in (a, b), f"is {self.pick(('', 'either '))}{listed}", "", korean, COPULA
         a = self.pick(known)
-        if kind < 0.3 and None not in known:
+        if kind < 0.3 and not column.nullable:  # whether a NULL is not 'x' would be a matter of opinion
             ending = ("아닌", "아니고", "아니거나")
             test = f"@ != {literal(a)}"
-            return test, lambda v: v not in (a, None), f"is not {self.value(a)}", "", f"[이/가] {self.value(a)}[이/가] ", ending
+            return (
+                test,
+                lambda v: v != a,
+                f"is not {self.value(a)}",
+                "",
+                f"[이/가] {self.value(a)}[이/가] ",
+                ending,
+            )
         return self._equal(a)
 
     def _equal(self, a: str):
@@ -215,7 +226,7 @@ class Draw:
 
     def _range(self, column: Column, known: list):
         """A comparison whose bound is a value of the data, so that > and >= differ."""
-        temporal = column.kind in ("date", "year")
+        temporal, unit = column.kind in ("date", "year"), "년" if column.kind == "year" else ""
         kind, last = self.rng.random(), len(known) - 1
         if kind < 0.15 and column.kind == "date":
             chosen = self.pick(known)[:4]
@@ -228,14 +239,17 @@ class Draw:
                 return None
             a, b = known[low], known[high]
             test = f"@ BETWEEN {literal(a)} AND {literal(b)}"
-            korean = self.pick((f"{a}에서 {b} 사이", f"{a} 이상 {b} 이하")) if not temporal else f"{a}부터 {b} 사이"
+            korean = self.pick((f"{a}에서 {b} 사이", f"{a} 이상 {b} 이하"))
+            if temporal:
+                korean = f"{a}{unit}부터 {b}{unit}까지"
             met = lambda v: v is not None and a <= v <= b  # noqa: E731
             return test, met, f"is between {a} and {b}", f"with a/an @ between {a} and {b}", f"[이/가] {korean}", COPULA
         sign = self.pick((">", "<", ">", "<", ">=", "<="))
         bound = known[int(self.rng.random() * last) + (sign in ("<", ">="))]
-        return self._compare(sign, bound, temporal)
+        return self._compare(sign, bound, column.kind)
 
-    def _compare(self, sign: str, bound, temporal: bool):
+    def _compare(self, sign: str, bound, kind: str):
+        temporal = kind in ("date", "year")
         test = f"@ {sign} {literal(bound)}"
         met = {
             ">": lambda v: v is not None and v > bound,
@@ -244,8 +258,9 @@ class Draw:
             "<=": lambda v: v is not None and v <= bound,
         }[sign]
         english, korean, endings = self.pick((DATE_WORDS if temporal else NUMBER_WORDS)[sign])
-        english, korean = english.format(bound), f"[이/가] {korean.format(bound)}"
-        with_word = f"with a/an @ {'of ' if sign in ('>=', '<=') and not temporal else ''}{english}"
+        korean = f"[이/가] {korean.format(f'{bound}년' if kind == 'year' else bound)}"
+        english = english.format(bound)
+        with_word = f"with a/an @ {'of ' if sign in ('>=', '<=') else ''}{english}"
         return test, met, f"is {english}", with_word, korean, endings
 
     def _absent(self, column: Column, values: list):
@@ -255,7 +270,7 @@ class Draw:
             left = [value for value in column.values if value not in known]
             return self._equal(self.pick(left)) if left else None
         sign = self.pick((">", "<"))
-        return self._compare(sign, known[-1] if sign == ">" else known[0], column.kind in ("date", "year"))
+        return self._compare(sign, known[-1] if sign == ">" else known[0], column.kind)
 
 
 LARGER, SMALLER = ("큰", "크고", "크거나"), ("작은", "작고", "작거나")
@@ -289,20 +304,21 @@ def fill(rng: Random, schema: Schema) -> dict[str, dict[str, list]]:
                 count = min(count, len(column.values))
         filled: dict[str, list] = {}
         cells[table.name] = filled
-        pairs = iter(())
+        pairs: Iterator[tuple] = iter(())
         if table.key is None and len(table.refs) == 2:
-            left, right = ([*_referred(rng, schema, cells, ref)] for ref in table.refs)
+            left, right = ([*referred(rng, schema, cells, ref)] for ref in table.refs)
             drawn = rng.sample([(a, b) for a in left for b in right], min(count, len(left) * len(right)))
             count = len(drawn)
             pairs = zip(*drawn, strict=True)
         for column in table.columns:
             values = column.values
+            cell: list
             if column.kind == "key":
                 cell = list(range(1, count + 1))
             elif column.kind == "ref" and column.table == table.name:
                 cell = [rng.randint(1, count) for _ in range(count)]
             elif column.kind == "ref":
-                cell = list(next(pairs, ())) or rng.choices(_referred(rng, schema, cells, column), k=count)
+                cell = list(next(pairs, ())) or rng.choices(referred(rng, schema, cells, column), k=count)
             elif column.kind == "category":
                 cell = rng.choices(values, k=count)
                 if len(set(cell)) == 1:
@@ -316,9 +332,9 @@ def fill(rng: Random, schema: Schema) -> dict[str, dict[str, list]]:
     return cells
 
 
-def _referred(rng: Random, schema: Schema, cells: dict, ref: Column) -> list:
+def referred(rng: Random, schema: Schema, cells: dict, ref: Column) -> list:
     """The parent's keys that rows refer to: most of them."""
-    keys = cells[ref.table][schema.by_name[ref.table].key.name]
+    keys = cells[ref.table][schema.by_name[ref.table].target.name]
     return rng.sample(keys, len(keys) - rng.choice((0, 1, 1, 2)))
 
 
@@ -349,7 +365,7 @@ def settle_particles(text: str) -> str:
 
 
 def between(low: float, high: float) -> float | None:
-    """The roundest number strictly between the two."""
+    """The roundest number strictly between the two; None where three decimals do not suffice."""
     middle = (low + high) / 2
     for digits in range(-4, 4):
         value = round(middle, digits)
@@ -386,7 +402,7 @@ def intent(complexity: str, weight: float, english: Sequence[str], korean: Seque
 
 FILTERED_EN = (
     "List the {cols} of {things} {where}.",
-    "What is the {cols} of each {thing} {where}?",
+    "What {be} the {cols} of each {thing} {where}?",
     "Show the {cols} of every {thing} {where}.",
     "Find all {things} {where} and return their {cols}.",
     "Give me the {cols} for {things} {where}.",
@@ -408,7 +424,7 @@ def filtered(d: Draw) -> Built:
         return None
     columns = d.columns(table, avoid=[where.column])
     sql = f"SELECT {names(columns)} FROM {table.name} WHERE {where.sql}"
-    return sql, {"cols": d.listing(columns), "where": where.phrase, **d.things(table)}
+    return sql, {**d.listing(columns), "where": where.phrase, **d.things(table)}
 
 
 @intent(
@@ -451,14 +467,14 @@ def two_conditions(d: Draw) -> Built:
     else:
         phrase = f"whose {first.clause} {word} whose {second.clause}"
     sql = f"SELECT {names(columns)} FROM {table.name} WHERE {first.sql} {word.upper()} {second.sql}"
-    return sql, {"cols": d.listing(columns), "where": phrase, **d.things(table)}
+    return sql, {**d.listing(columns), "where": phrase, **d.things(table)}
 
 
 @intent(
     "basic SQL",
     1.5,
     (
-        "What is the {cols} of the {thing} whose {key} is {value}?",
+        "What {be} the {cols} of the {thing} whose {key} is {value}?",
         "Tell me the {cols} of the {thing} {value}.",
         "For the {thing} with {key} {value}, return the {cols}.",
     ),
@@ -475,10 +491,10 @@ def lookup(d: Draw) -> Built:
     key, used = table.identity, d.values(table, table.identity)
     value = d.pick([v for v in key.values if v not in used] if d.empty else used)
     columns = d.columns(table, avoid=[key])
-    if value is None or not columns:
+    if value is None:
         return None
     sql = f"SELECT {names(columns)} FROM {table.name} WHERE {key.name} = {literal(value)}"
-    return sql, {"cols": d.listing(columns), "key": d.word(key), "value": d.value(value), **d.things(table)}
+    return sql, {**d.listing(columns), "key": d.word(key), "value": d.value(value), **d.things(table)}
 
 
 @intent(
@@ -490,9 +506,9 @@ def lookup(d: Draw) -> Built:
         "Sort the {things} by {by} from {most} to {least} and give the {cols} of the first {n}.",
     ),
     (
-        "{by} 값이 가장 {most} {things} {n}건의 {cols}[을/를] {most} 것부터 보여 줘.",
-        "{things}[을/를] {by} {order}으로 정렬하여 처음 {n}건의 {cols}[을/를] 알려 주세요.",
-        "{by} {order} 기준 상위 {n}건의 {things}에 대해 {cols}[을/를] 조회하세요.",
+        "{by} 값이 가장 {most} {things} {n}{unit}의 {cols}[을/를] {most} 것부터 보여 줘.",
+        "{things}[을/를] {by} {order}으로 정렬하여 처음 {n}{unit}의 {cols}[을/를] 알려 주세요.",
+        "{by} {order} 기준 상위 {n}{unit}의 {things}에 대해 {cols}[을/를] 조회하세요.",
     ),
 )
 def top(d: Draw) -> Built:
@@ -503,7 +519,7 @@ def top(d: Draw) -> Built:
     columns, direction = d.columns(table), d.pick(("DESC", "DESC", "ASC"))
     n = d.pick((2, 3, 4 if d.size(table) > 4 else 3))
     sql = f"SELECT {names(columns)} FROM {table.name} ORDER BY {by.name} {direction} LIMIT {n}"
-    return sql, {"cols": d.listing(columns), "n": str(n), **ordering(d, by, direction), **d.things(table)}
+    return sql, {**d.listing(columns), "n": str(n), **ordering(d, by, direction), **d.things(table)}
 
 
 @intent(
@@ -511,13 +527,13 @@ def top(d: Draw) -> Built:
     1.2,
     (
         "Which {thing} has the {most} {by}? Return its {cols}.",
-        "What is the {cols} of the {thing} with the {most} {by}?",
+        "What {be} the {cols} of the {thing} with the {most} {by}?",
         "Find the {thing} that has the {most} {by} and show its {cols}.",
     ),
     (
         "{by} 값이 가장 {most} {thing}의 {cols}[은/는] 무엇인가요?",
-        "{by} 값이 가장 {most} {thing} 1건의 {cols}[을/를] 알려 줘.",
-        "{things} 중 {by} 값이 가장 {most} 것을 찾아 {cols}[을/를] 보여 주세요.",
+        "{by} 값이 가장 {most} {thing} 1{unit}의 {cols}[을/를] 알려 줘.",
+        "{things} 중 {by} 값이 가장 {most} {thing}[을/를] 찾아 {cols}[을/를] 보여 주세요.",
     ),
 )
 def extreme(d: Draw) -> Built:
@@ -527,7 +543,7 @@ def extreme(d: Draw) -> Built:
     by = d.pick(table.ordered)
     columns, direction = d.columns(table, avoid=[by]), d.pick(("DESC", "ASC"))
     sql = f"SELECT {names(columns)} FROM {table.name} ORDER BY {by.name} {direction} LIMIT 1"
-    return sql, {"cols": d.listing(columns), **ordering(d, by, direction), **d.things(table)}
+    return sql, {**d.listing(columns), **ordering(d, by, direction), **d.things(table)}
 
 
 @intent(
@@ -552,7 +568,7 @@ def sorted_filtered(d: Draw) -> Built:
     by = d.pick(table.ordered)
     columns, direction = d.columns(table), d.pick(("DESC", "ASC"))
     sql = f"SELECT {names(columns)} FROM {table.name} WHERE {where.sql} ORDER BY {by.name} {direction}"
-    return sql, {"cols": d.listing(columns), "where": where.phrase, **ordering(d, by, direction), **d.things(table)}
+    return sql, {**d.listing(columns), "where": where.phrase, **ordering(d, by, direction), **d.things(table)}
 
 
 @intent(
@@ -595,7 +611,7 @@ def distinct(d: Draw) -> Built:
 )
 def distinct_filtered(d: Draw) -> Built:
     table = d.pick([t for t in d.schema.tables if t.categories])
-    column = d.pick(table.categories) if table else None
+    column = d.pick(table.categories if table else ())
     where = d.condition(table, avoid=[column]) if table else None
     if where is None:
         return None
@@ -616,9 +632,9 @@ def distinct_filtered(d: Draw) -> Built:
         "What is the number of {things} {where}?",
     ),
     (
-        "{where} {things}[은/는] 모두 몇 건인가요?",
-        "{where} {things}의 개수를 구하세요.",
-        "{where} {things}[이/가] 몇 건인지 세어 줘.",
+        "{where} {things}[은/는] 모두 몇 {unit}인가요?",
+        "{where} {things}의 수를 구하세요.",
+        "{where} {things}[이/가] 몇 {unit}인지 세어 줘.",
     ),
 )
 def count_filtered(d: Draw) -> Built:
@@ -720,7 +736,7 @@ def lowest_and_highest(d: Draw) -> Built:
 )
 def count_distinct(d: Draw) -> Built:
     table = d.pick([t for t in d.schema.tables if t.categories])
-    column = d.pick(table.categories) if table else None
+    column = d.pick(table.categories if table else ())
     if table is None or len(set(d.values(table, column))) == d.size(table):
         return None
     return f"SELECT COUNT(DISTINCT {column.name}) FROM {table.name}", {"col": d.word(column), **d.things(table)}
@@ -736,7 +752,7 @@ def count_distinct(d: Draw) -> Built:
     ),
     (
         "{col}별 {things} 수를 {col}[과/와] 함께 보여 줘.",
-        "{col}마다 {things}[이/가] 몇 건인지 {col}[과/와] 건수를 알려 주세요.",
+        "{col}마다 {things}[이/가] 몇 {unit}인지 {col}[과/와] 건수를 알려 주세요.",
         "{things}[을/를] {col}별로 묶어 {col}[과/와] 개수를 구하세요.",
     ),
 )
@@ -783,12 +799,12 @@ def measure_per_group(d: Draw) -> Built:
     (
         "{where} {things}의 수를 {col}별로 구하고 {col}[과/와] 함께 보여 줘.",
         "{where} {things}[을/를] {col}별로 묶어 {col}[과/와] 개수를 구하세요.",
-        "{where} {things}만 대상으로 {col}마다 몇 건인지 {col}[과/와] 건수를 알려 주세요.",
+        "{where} {things}만 대상으로 {col}마다 몇 {unit}인지 {col}[과/와] 건수를 알려 주세요.",
     ),
 )
 def count_per_group_filtered(d: Draw) -> Built:
     table = d.pick([t for t in d.schema.tables if t.categories])
-    column = d.pick(table.categories) if table else None
+    column = d.pick(table.categories if table else ())
     where = d.condition(table, avoid=[column]) if table else None
     if where is None:
         return None
@@ -800,14 +816,14 @@ def count_per_group_filtered(d: Draw) -> Built:
     "aggregation",
     1.2,
     (
-        "Which {col} values have more than {n} {things}?",
-        "List every {col} that occurs in more than {n} {things}.",
-        "Find each {col} shared by over {n} {things}.",
+        "Which {col} values occur more than {times} among the {things}?",
+        "List every {col} found more than {times} in the {things}.",
+        "Find each {col} with more than {n} {some}.",
     ),
     (
-        "{things}[이/가] {n}건을 넘는 {col}[을/를] 찾아 줘.",
+        "{things}[이/가] {n}{unit}[을/를] 넘는 {col}[을/를] 찾아 줘.",
         "{things} 수가 {n}보다 큰 {col}[을/를] 모두 보여 주세요.",
-        "{n}건보다 많은 {things}[이/가] 속한 {col}[은/는] 무엇인가요?",
+        "{n}{unit}보다 많은 {things}[이/가] 속한 {col}[은/는] 무엇인가요?",
     ),
 )
 def having_count(d: Draw) -> Built:
@@ -821,7 +837,8 @@ def having_count(d: Draw) -> Built:
         return None
     n = d.pick(counts[:-1])
     sql = f"SELECT {column.name} FROM {table.name} GROUP BY {column.name} HAVING COUNT(*) > {n}"
-    return sql, {"col": d.word(column), "n": str(n), **d.things(table)}
+    words = {"times": "once" if n == 1 else f"{n} times", "n": str(n), "some": table.one if n == 1 else table.label}
+    return sql, {"col": d.word(column), **words, **d.things(table)}
 
 
 @intent(
@@ -884,11 +901,11 @@ def largest_group(d: Draw) -> Built:
 def parent_filtered(d: Draw) -> Built:
     child, ref, parent = d.relation()
     where = d.condition(parent, owned=True)
-    if where is None or not telling_rows(d, child, ref, parent, where):
+    if where is None or not (d.empty or telling_rows(d, child, ref, parent, where)):
         return None
     columns = d.columns(child)
     sql = f"SELECT {names(columns, child)} FROM {join(child, ref, parent)} WHERE {where.sql}"
-    return sql, {"cols": d.listing(columns), "where": where.phrase, **d.things(child)}
+    return sql, {**d.listing(columns), "where": where.phrase, **d.things(child)}
 
 
 @intent(
@@ -911,7 +928,7 @@ def with_parent_column(d: Draw) -> Built:
     if where is None:
         return None
     met = d.parents(child, ref, parent)
-    if not d.empty and all(met[k] is None for k in where.rows):
+    if any(met[k] is None for k in where.rows):  # an inner and an outer join would differ
         return None
     left = d.pick([c for c in child.shown if c is not where.column])
     right = d.pick(parent.shown)
@@ -931,9 +948,9 @@ def with_parent_column(d: Draw) -> Built:
         "What is the number of {things} {where}?",
     ),
     (
-        "{where} {things}[은/는] 모두 몇 건인가요?",
-        "{where} {things}의 개수를 구하세요.",
-        "{where} {things}[이/가] 몇 건인지 세어 줘.",
+        "{where} {things}[은/는] 모두 몇 {unit}인가요?",
+        "{where} {things}의 수를 구하세요.",
+        "{where} {things}[이/가] 몇 {unit}인지 세어 줘.",
     ),
 )
 def count_by_parent(d: Draw) -> Built:
@@ -984,7 +1001,7 @@ def measure_by_parent(d: Draw) -> Built:
     ),
     (
         "{things}[이/가] 있는 {parent}에 대해 {b}별 {things} 수를 {b}[과/와] 함께 보여 줘.",
-        "{parent}의 {b}마다 {things}[이/가] 몇 건인지 {b}[과/와] 건수를 알려 주세요. 없는 경우는 빼 주세요.",
+        "{parent}의 {b}마다 {things}[이/가] 몇 {unit}인지 {b}[과/와] 건수를 알려 주세요. 없는 경우는 빼 주세요.",
         "{things}[을/를] {parent}의 {b}별로 묶어 {b}[과/와] 개수를 구하세요.",
     ),
 )
@@ -1002,14 +1019,14 @@ def count_per_parent(d: Draw) -> Built:
     "single join",
     2,
     (
-        "What is the {what} of the {things} for each {parent} {b}? Return the {b} and the {what}.",
-        "For every {parent} {b}, show the {b} and the {what} of the {things}.",
+        "What is the {what} of the {things} for each {parent} {b} that has any? Return the {b} and the {what}.",
+        "For every {parent} {b} with {things}, show the {b} and the {what} of its {things}.",
         "Group the {things} by {parent} {b} and give the {b} with the {what}.",
     ),
     (
-        "{things}의 {what}[을/를] {parent}의 {b}별로 구해 {b}[과/와] 함께 보여 줘.",
+        "{things}[이/가] 있는 {parent}의 {b}별로 {what}[을/를] 구해 {b}[과/와] 함께 보여 줘.",
         "{things}[을/를] {parent}의 {b}별로 묶어 {b}[과/와] {what}[을/를] 구하세요.",
-        "{parent}의 {b}마다 {things}의 {what}[이/가] 얼마인지 {b}[과/와] 함께 알려 주세요.",
+        "{parent}의 {b}마다 {things}의 {what}[이/가] 얼마인지 {b}[과/와] 함께 알려 주세요. 없는 경우는 빼 주세요.",
     ),
 )
 def measure_per_parent(d: Draw) -> Built:
@@ -1063,8 +1080,8 @@ def parents_without_children(d: Draw) -> Built:
     ),
     (
         "{by} 값이 가장 {most} {thing}의 {owner}{b}[은/는] 무엇인가요?",
-        "{things} 중 {by} 값이 가장 {most} 것을 찾아 {owner}{b}[을/를] 알려 줘.",
-        "{by} 값이 가장 {most} {thing} 1건에 대해 {owner}{b}[을/를] 보여 주세요.",
+        "{things} 중 {by} 값이 가장 {most} {thing}[을/를] 찾아 {owner}{b}[을/를] 알려 줘.",
+        "{by} 값이 가장 {most} {thing} 1{unit}에 대해 {owner}{b}[을/를] 보여 주세요.",
     ),
 )
 def parent_of_extreme(d: Draw) -> Built:
@@ -1100,7 +1117,7 @@ def two_parent_columns(d: Draw) -> Built:
     if where is None:
         return None
     one, two = d.parents(child, ref, first), far_rows(d, child, (middle, second_ref, second), (child, ref, first))
-    if not d.empty and not any(one[k] is not None and two[k] is not None for k in where.rows):
+    if any(one[k] is None or two[k] is None for k in where.rows):  # an inner and an outer join would differ
         return None
     a, b = d.pick(first.shown), d.pick(second.shown)
     joined = f"{join(child, ref, first)} {joined_to(middle, second_ref, second)}"
@@ -1120,7 +1137,7 @@ def filtered_by_both(d: Draw) -> Built:
     by_one = {k for k, row in enumerate(first_rows) if row in one.rows}
     by_two = {k for k, row in enumerate(second_rows) if row in two.rows}
     met = by_one & by_two
-    if not d.empty and (not met or met == by_one or met == by_two):
+    if not d.empty and (not met or met in (by_one, by_two)):
         return None
     columns = d.columns(child)
     joined = f"{join(child, ref, first)} {joined_to(middle, second_ref, second)}"
@@ -1130,7 +1147,7 @@ def filtered_by_both(d: Draw) -> Built:
         if d.korean
         else f"whose {one.clause} and whose {two.clause}"
     )
-    return sql, {"cols": d.listing(columns), "where": phrase, **d.things(child)}
+    return sql, {**d.listing(columns), "where": phrase, **d.things(child)}
 
 
 @intent(
@@ -1144,7 +1161,7 @@ def filtered_by_both(d: Draw) -> Built:
     (
         "{where} {things}의 수를 {parent}의 {b}별로 구하고 {b}[과/와] 함께 보여 줘.",
         "{where} {things}[을/를] {parent}의 {b}별로 묶어 {b}[과/와] 개수를 구하세요.",
-        "{where} {things}만 대상으로 {parent}의 {b}마다 몇 건인지 {b}[과/와] 건수를 알려 주세요.",
+        "{where} {things}만 대상으로 {parent}의 {b}마다 몇 {unit}인지 {b}[과/와] 건수를 알려 주세요.",
     ),
 )
 def count_per_parent_filtered(d: Draw) -> Built:
@@ -1189,7 +1206,7 @@ def against_average(d: Draw) -> Built:
     inner = f"(SELECT AVG({measure.name}) FROM {table.name})"
     sql = f"SELECT {names(columns)} FROM {table.name} WHERE {measure.name} {sign} {inner}"
     words = {"m": d.word(measure), "a": article(measure.label), "side": "above" if sign == ">" else "below"}
-    return sql, {**words, "size": "큰" if sign == ">" else "작은", "cols": d.listing(columns), **d.things(table)}
+    return sql, {**words, "size": "큰" if sign == ">" else "작은", **d.listing(columns), **d.things(table)}
 
 
 @intent(
@@ -1207,7 +1224,7 @@ def against_average(d: Draw) -> Built:
     ),
 )
 def parents_with_some_child(d: Draw) -> Built:
-    child, ref, parent = d.relation() if d.schema.relations else (None, None, None)
+    child, ref, parent = d.relation()
     where = d.condition(child) if child else None
     if where is None:
         return None
@@ -1218,7 +1235,7 @@ def parents_with_some_child(d: Draw) -> Built:
     columns = d.columns(parent)
     inner = f"(SELECT {ref.name} FROM {child.name} WHERE {where.sql})"
     sql = f"SELECT {names(columns)} FROM {parent.name} WHERE {parent.key.name} IN {inner}"
-    words = {"cols": d.listing(columns), "where": where.phrase, **d.things(child)}
+    words = {**d.listing(columns), "where": where.phrase, **d.things(child)}
     return sql, {**words, "parent": d.things(parent)["thing"], "parents": d.things(parent)["things"]}
 
 
@@ -1237,7 +1254,7 @@ def parents_with_some_child(d: Draw) -> Built:
     ),
 )
 def parents_without_such_child(d: Draw) -> Built:
-    child, ref, parent = d.relation() if d.schema.relations else (None, None, None)
+    child, ref, parent = d.relation()
     where = d.condition(child) if child and not ref.nullable else None
     if where is None or d.empty:
         return None
@@ -1248,7 +1265,7 @@ def parents_without_such_child(d: Draw) -> Built:
     columns = d.columns(parent)
     inner = f"(SELECT {ref.name} FROM {child.name} WHERE {where.sql})"
     sql = f"SELECT {names(columns)} FROM {parent.name} WHERE {parent.key.name} NOT IN {inner}"
-    words = {"cols": d.listing(columns), "where": where.phrase, **d.things(child)}
+    words = {**d.listing(columns), "where": where.phrase, **d.things(child)}
     return sql, {**words, "parent": d.things(parent)["thing"], "parents": d.things(parent)["things"]}
 
 
@@ -1263,7 +1280,7 @@ def parents_without_such_child(d: Draw) -> Built:
     (
         "{where} {things} 중에서 {m} 값이 그중 {extreme}[과/와] 같은 {things}의 {cols}[을/를] 알려 줘.",
         "{where} {things} 가운데 {m} 값이 가장 {most} {things}[을/를] 찾아 {cols}[을/를] 보여 주세요.",
-        "{where} {things}의 {m} {extreme}[을/를] 가진 {where} {things}의 {cols}[을/를] 조회하세요.",
+        "{where} {things} 중 {m} 값이 그 {extreme}인 {things}의 {cols}[을/를] 조회하세요.",
     ),
 )
 def extreme_among(d: Draw) -> Built:
@@ -1282,7 +1299,7 @@ def extreme_among(d: Draw) -> Built:
     sql = f"SELECT {names(columns)} FROM {table.name} WHERE {test} AND {measure.name} = {inner}"
     said = d.value(value)
     where = d.either(f"whose {column.label} is {said}", f"{column.korean}[이/가] {said}인")
-    words = {"where": where, "m": d.word(measure), "cols": d.listing(columns), "extreme": AGGREGATES[function][1]}
+    words = {"where": where, "m": d.word(measure), **d.listing(columns), "extreme": AGGREGATES[function][1]}
     words["most"] = d.either(AGGREGATES[function][0], "큰" if function == "MAX" else "작은")
     return sql, {**words, **d.things(table)}
 
@@ -1298,7 +1315,7 @@ def extreme_among(d: Draw) -> Built:
     (
         "{value}[과/와] {col}[이/가] 같은 {things}의 {key}[을/를] 알려 줘. {value}도 포함해 줘.",
         "{value}도 포함하여 {value}[과/와] 같은 {col}[을/를] 가진 {things}의 {key}[을/를] 보여 주세요.",
-        "{things} 중 {col}[이/가] {value}[과/와] 동일한 것의 {key}[을/를] {value}[을/를] 포함해 모두 조회하세요.",
+        "{col}[이/가] {value}[과/와] 동일한 {things}의 {key}[을/를] {value}[을/를] 포함해 모두 조회하세요.",
     ),
 )
 def same_group_as(d: Draw) -> Built:
@@ -1416,7 +1433,7 @@ def beside_group_average(d: Draw) -> Built:
 # ------------------------------------------------------------------------------------------------ set operations
 @intent(
     "set operations",
-    1.5,
+    4,
     (
         "Combine without duplicates the {col} values of {things} {one} and the {col} values of {things} {two}.",
         "Give one duplicate-free list with each {col} of {things} {one} and each {col} of {things} {two}.",
@@ -1434,7 +1451,7 @@ def union(d: Draw) -> Built:
 
 @intent(
     "set operations",
-    1.5,
+    4,
     (
         "List the {col} values of {things} {one}, except those found among {things} {two}.",
         "Which {col} values occur for {things} {one} but not for {things} {two}?",
@@ -1452,7 +1469,7 @@ def except_(d: Draw) -> Built:
 
 @intent(
     "set operations",
-    1,
+    3,
     (
         "Which {col} values occur both for {things} {one} and for {things} {two}?",
         "List the {col} values shared by {things} {one} and {things} {two}.",
@@ -1517,7 +1534,8 @@ def groups_above(d: Draw) -> Built:
     bound = splitting_bound(d, table, column, measure, function)
     if bound is None:
         return None
-    sql = f"{summaries(table, column, measure, function)} SELECT {column.name}, summary FROM per_group WHERE summary > {bound}"
+    cte = summaries(table, column, measure, function)
+    sql = f"{cte} SELECT {column.name}, summary FROM per_group WHERE summary > {bound}"
     words = {"col": d.word(column), "what": summary(d, function, measure), "bound": str(bound)}
     return sql, {**words, **d.things(table)}
 
@@ -1589,7 +1607,7 @@ def join(child: Table, ref: Column, parent: Table) -> str:
 
 
 def joined_to(child: Table, ref: Column, parent: Table) -> str:
-    return f"JOIN {parent.name} ON {child.name}.{ref.name} = {parent.name}.{parent.key.name}"
+    return f"JOIN {parent.name} ON {child.name}.{ref.name} = {parent.name}.{parent.target.name}"
 
 
 def summaries(table: Table, column: Column, measure: Column, function: str) -> str:
@@ -1599,7 +1617,7 @@ def summaries(table: Table, column: Column, measure: Column, function: str) -> s
 
 
 def summary(d: Draw, function: str, measure: Column) -> str:
-    """"average price", "가격 평균"."""
+    """ "average price", "가격 평균"."""
     english, korean, _ = AGGREGATES[function]
     return d.either(f"{english} {measure.label}", f"{measure.korean} {korean}")
 
@@ -1632,18 +1650,17 @@ def grouped_measure(d: Draw, functions: Sequence[str] = ("SUM", "AVG", "MIN", "M
 def splitting_bound(d: Draw, table: Table, column: Column, measure: Column, function: str) -> float | None:
     """A round number that some groups' aggregates exceed and some do not."""
     grouped = groups(d.values(table, column), d.values(table, measure))
-    found = sorted({aggregate(function, inside) for inside in grouped.values()} - {None})
+    drawn = {aggregate(function, inside) for inside in grouped.values()}
+    found = sorted(value for value in drawn if value is not None)
     if len(found) < 2:
         return None
     k = int(d.rng.random() * (len(found) - 1))
     return between(found[k], found[k + 1])
 
 
-def telling_rows(d: Draw, child: Table, ref: Column, parent: Table, where: Condition) -> list[int] | bool:
-    """The child rows whose parent meets the condition when they are some but not all; any, in an `empty` draw."""
+def telling_rows(d: Draw, child: Table, ref: Column, parent: Table, where: Condition) -> list[int]:
+    """The child rows whose parent meets the condition; none of them where that is all."""
     met = [k for k, row in enumerate(d.parents(child, ref, parent)) if row in where.rows]
-    if d.empty:
-        return True
     return met if len(met) < d.size(child) else []
 
 

@@ -40,12 +40,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its human names: `label` (English plural), `one` (English singular) and `korean`."""
+    """A table with its human names: `label` (English plural), `one` (English singular), `korean`, and `counter`, the
+    Korean word that follows a number of its rows."""
 
     name: str
     korean: str
     columns: tuple[Column, ...]
     one: str
+    counter: str
 
     @cached_property
     def label(self) -> str:
@@ -55,6 +57,12 @@ class Table:
     def key(self) -> Column | None:
         """The primary key when it is one column."""
         return next((c for c in self.columns if c.kind in ("key", "code")), None)
+
+    @cached_property
+    def target(self) -> Column:
+        """The key that foreign keys to this table refer to."""
+        assert self.key, f"{self.name} is referred to and has no key of one column"
+        return self.key
 
     @cached_property
     def refs(self) -> list[Column]:
@@ -123,7 +131,7 @@ class Schema:
             if column.kind in ("key", "code"):
                 extra = " PRIMARY KEY"
             elif column.kind == "ref":
-                extra = f" REFERENCES {column.table}({self.by_name[column.table].key.name})"
+                extra = f" REFERENCES {column.table}({self.by_name[column.table].target.name})"
             parts.append(f"{column.name} {column.type}{extra}")
         if table.key is None and len(table.refs) == 2:
             parts.append(f"PRIMARY KEY ({', '.join(ref.name for ref in table.refs)})")
@@ -150,14 +158,18 @@ def cat(name: str, korean: str, values: str, label: str = "", null: bool = False
     return Column(name, "category", "TEXT", label or name.replace("_", " "), korean, words(values), nullable=null)
 
 
-def num(name: str, korean: str, low: float, high: float, step: float = 1, label: str = "", null: bool = False) -> Column:
+def num(
+    name: str, korean: str, low: float, high: float, step: float = 1, label: str = "", null: bool = False
+) -> Column:
     """A quantity that can be added up, such as an amount."""
     kind = "REAL" if isinstance(step, float) else "INTEGER"
     values = tuple(round(low + step * k, 2) for k in range(round((high - low) / step) + 1))
     return Column(name, "measure", kind, label or name.replace("_", " "), korean, values, SUMMABLE, null)
 
 
-def level(name: str, korean: str, low: float, high: float, step: float = 1, label: str = "", null: bool = False) -> Column:
+def level(
+    name: str, korean: str, low: float, high: float, step: float = 1, label: str = "", null: bool = False
+) -> Column:
     """A quantity whose sum means nothing, such as a temperature or an age."""
     column = num(name, korean, low, high, step, label, null)
     return Column(column.name, "measure", column.type, column.label, korean, column.values, AVERAGEABLE, null)
@@ -179,7 +191,9 @@ def words(values: str) -> tuple[str, ...]:
 
 def table(name: str, korean: str, *columns: Column, one: str = "") -> Table:
     label = name.replace("_", " ")
-    return Table(name, korean, columns, one or (label[:-3] + "y" if label.endswith("ies") else label.removesuffix("s")))
+    one = one or (label[:-3] + "y" if label.endswith("ies") else label.removesuffix("s"))
+    counter = next((word for word, tables in COUNTERS.items() if korean in tables), "건")
+    return Table(name, korean, columns, one, counter)
 
 
 def schema(domain: str, name: str, *tables: Table) -> Schema:
@@ -192,6 +206,33 @@ PEOPLE = (
 )
 CITIES = "Seoul, Busan, Paris, Berlin, Tokyo, Lima, Oslo, Cairo, Boston, Madrid, Delhi, Quito"
 COUNTRIES = "Korea, France, Brazil, Kenya, Japan"
+
+COUNTERS = {  # 건 for what is not here
+    "명": words(
+        "개발자, 선수, 주자, 회원, 배송 기사, 우주 비행사, 고객, 담당자, 재배자, 판사, 변호사, 의뢰인, 운전자, 작가, "
+        "감독, 진행자, 교수, 학생, 기부자, 의사, 환자, 디자이너, 모델, 가수, 사용자, 단원"
+    ),
+    "곳": words(
+        "고객사, 창고, 기관, 정거장, 발전소, 회사, 유전, 유정, 지점, 농장, 구역, 교도소, 매장, 공급업체, 광고주, 병동, "
+        "패션 하우스, 공연장"
+    ),
+    "개": words(
+        "앱, 랙, 프로젝트, 팀, 대회, 슬로프, 소포, 품목, 별, 행성, 계좌, 펀드, 종자, 측정값, 상품, 회차, 채널, 캠페인, "
+        "강의, 시험, 수업, 약품, 원단, 악기"
+    ),
+    "대": words("서버, 휴대폰, 리프트, 트럭, 충전기"),
+    "편": words("항공편, 영화, 방송"),
+    "벌": words("의상, 의류"),
+    "척": words("선박"),
+    "기": words("위성"),
+    "채": words("주택"),
+    "마리": words("젖소"),
+    "종": words("와인"),
+    "권": words("책"),
+    "켤레": words("신발"),
+    "장": words("앨범"),
+    "곡": words("노래"),
+}
 
 SCHEMAS: tuple[Schema, ...] = (
     # technology
@@ -416,12 +457,11 @@ SCHEMAS: tuple[Schema, ...] = (
             num("unit_price", "단가", 1.0, 90.0, 0.5),
         ),
         table(
-            "stock",
+            "stock_records",
             "재고",
             ref("warehouse_code", "warehouses", "창고 코드", "TEXT"),
             ref("item_id", "items", "품목 번호"),
             num("quantity", "수량", 5, 500, 5),
-            one="stock record",
         ),
     ),
     schema(
@@ -480,7 +520,6 @@ SCHEMAS: tuple[Schema, ...] = (
             named("name", "이름", "NASA, ESA, JAXA, KARI, ISRO, CNES, DLR, ASI"),
             cat("continent", "대륙", "Asia, Europe, America"),
             num("budget", "예산", 200, 9000, 100),
-            one="agency",
         ),
         table(
             "missions",
@@ -572,7 +611,9 @@ SCHEMAS: tuple[Schema, ...] = (
             "plants",
             "발전소",
             key("plant_id", "발전소 번호"),
-            named("name", "이름", "Riverside, Hilltop, Eastgate, Sandbay, Northfield, Lakeview, Stonebridge, Goldcrest"),
+            named(
+                "name", "이름", "Riverside, Hilltop, Eastgate, Sandbay, Northfield, Lakeview, Stonebridge, Goldcrest"
+            ),
             cat("fuel", "연료", "coal, gas, solar, wind"),
             num("capacity", "설비 용량", 50, 2000, 10),
             year("opened", "가동 연도", 1970, 2023, "opening year"),
@@ -606,7 +647,6 @@ SCHEMAS: tuple[Schema, ...] = (
             "회사",
             code("company_code", "회사 코드", "AXO, BRN, CYR, DLT, ENX, FOS, GRO, HYD"),
             cat("country", "국가", COUNTRIES),
-            one="company",
         ),
         table(
             "fields",
@@ -683,7 +723,7 @@ SCHEMAS: tuple[Schema, ...] = (
         "finance",
         "stock_prices",
         table(
-            "prices",
+            "quotes",
             "시세",
             cat("symbol", "종목", "ABX, KRT, MNO, ZEN"),
             day("trade_date", "거래일", 2023, 2024),
@@ -863,7 +903,6 @@ SCHEMAS: tuple[Schema, ...] = (
             cat("type", "종류", "civil, criminal, tax"),
             day("filed", "접수일", 2017, 2023, "filing date"),
             day("closed", "종결일", 2020, 2024, "closing date", null=True),
-            one="case",
         ),
     ),
     schema(
@@ -945,7 +984,9 @@ SCHEMAS: tuple[Schema, ...] = (
             "products",
             "상품",
             key("product_id", "상품 번호"),
-            named("name", "이름", "apple juice, brown rice, cheddar, dark bread, honey, olive oil, oat milk, pasta, tea"),
+            named(
+                "name", "이름", "apple juice, brown rice, cheddar, dark bread, honey, olive oil, oat milk, pasta, tea"
+            ),
             cat("aisle", "진열대", "dairy, bakery, drinks, pantry"),
             num("price", "가격", 1.0, 25.0, 0.25),
             num("stock", "재고", 5, 300, 5, "stock level"),
@@ -985,7 +1026,9 @@ SCHEMAS: tuple[Schema, ...] = (
             "books",
             "책",
             key("book_id", "책 번호"),
-            named("title", "제목", "Blue Door, Cold Sun, Glass City, Iron Sea, Last Train, Night Garden, Paper Moon, Salt"),
+            named(
+                "title", "제목", "Blue Door, Cold Sun, Glass City, Iron Sea, Last Train, Night Garden, Paper Moon, Salt"
+            ),
             ref("author_id", "authors", "작가 번호"),
             num("price", "가격", 5, 60),
         ),
@@ -1047,6 +1090,7 @@ SCHEMAS: tuple[Schema, ...] = (
             ref("director_id", "directors", "감독 번호"),
             cat("genre", "장르", "drama, comedy, action, horror"),
             level("rating", "평점", 1.0, 10.0, 0.1),
+            one="movie",
         ),
     ),
     schema(
@@ -1346,7 +1390,6 @@ SCHEMAS: tuple[Schema, ...] = (
             key("house_id", "하우스 번호"),
             named("name", "이름", "Alva, Bellis, Corsa, Devi, Elan, Fauve, Gemma, Hanbit"),
             year("founded", "설립 연도", 1900, 2015, "founding year"),
-            one="house",
         ),
         table(
             "models",
@@ -1405,7 +1448,9 @@ SCHEMAS: tuple[Schema, ...] = (
             "artists",
             "가수",
             key("artist_id", "가수 번호"),
-            named("name", "이름", "Amber Sky, Blue Echo, Cora Lane, Dusk, Electra, Fable, Ghostly, Halcyon, Indigo Kid"),
+            named(
+                "name", "이름", "Amber Sky, Blue Echo, Cora Lane, Dusk, Electra, Fable, Ghostly, Halcyon, Indigo Kid"
+            ),
             cat("genre", "장르", "jazz, rock, folk"),
             year("debut", "데뷔 연도", 1980, 2022, "debut year"),
         ),

@@ -45,11 +45,11 @@ def rows_of(folder: Path, split: str) -> Iterator[dict]:
             table, query, question = tables[record["table_id"]], record["sql"], record["question"]
             name = "table_" + record["table_id"].replace("-", "_")
             if database.is_file():
-                columns = [f"col{index}" for index in range(len(table["header"]))]
-                context, source = commented_ddl(name, columns, table), str(database)
+                columns, source = [f"col{index}" for index in range(len(table["header"]))], str(database)
+                context, query = commented_ddl(name, columns, table), folded(query)
             else:
-                columns = distinct(table["header"])
-                context, source = ddl_with_rows(name, columns, table), None
+                columns, source = distinct(table["header"]), None
+                context = ddl_with_rows(name, columns, table)
             answer = render(name, columns, table["types"], query)
         except (KeyError, IndexError, TypeError) as error:
             problem = f"{type(error).__name__}: {error}"
@@ -70,6 +70,15 @@ def render(name: str, columns: list[str], types: list[str], query: dict) -> str:
             value = float(NUMBER.findall(str(value).replace(",", ""))[0])
         conditions.append(f"{quoted(columns[column])} {OPERATORS[operator]} {literal(value)}")
     return sql + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
+
+
+def folded(query: dict) -> dict:
+    """The query with its texts in lower case, as the texts of the official databases are."""
+    conditions = [
+        [column, operator, value.lower() if isinstance(value, str) else value]
+        for column, operator, value in query["conds"]
+    ]
+    return query | {"conds": conditions}
 
 
 def literal(value) -> str:

@@ -4,6 +4,7 @@ From this `populate` makes rows that a gold finds and rows that it just misses. 
 is not understood is left to chance and to the search over seeds.
 """
 
+import contextlib
 import sqlite3
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from sqlglot.errors import SqlglotError
 from text2sql.sqlexec import literals
 from text2sql.sqlexec.schema import Schema
 
+MANY = 120  # rows in a group, at most, that a condition on COUNT gets
 Place = tuple[int, str]  # (source, column): a column of one occurrence of a table in the gold
 
 
@@ -45,7 +47,7 @@ class Aim:
     numeric: set[tuple[str, str]] = field(default_factory=set)  # text columns that golds calculate with
 
 
-def parse(sql: str, schema: Schema) -> exp.Expression | None:
+def parse(sql: str, schema: Schema) -> exp.Expr | None:
     """The gold's tree with SQLite's double-quoted strings as strings; None where sqlglot cannot read it.
 
     SQLite takes "name" for a string when no table in the query has such a column.
@@ -64,9 +66,9 @@ def parse(sql: str, schema: Schema) -> exp.Expression | None:
         names |= {column.name.lower() for column in tree.find_all(exp.Column) if not column.this.args.get("quoted")}
     for column in list(tree.find_all(exp.Column)):
         name = column.this
-        if isinstance(name, exp.Identifier) and name.args.get("quoted") and not column.table:
-            if name.name.lower() not in names:
-                column.replace(exp.Literal.string(name.name))
+        quoted = isinstance(name, exp.Identifier) and name.args.get("quoted") and not column.table
+        if quoted and name.name.lower() not in names:
+            column.replace(exp.Literal.string(name.name))
     return tree
 
 
@@ -75,7 +77,7 @@ class _Reader:
         self.schema, self.connection, self.aim = schema, connection, Aim()
 
     # scopes -------------------------------------------------------------------------------------------------
-    def query(self, node: exp.Expression, outer: list[dict], ctes: dict) -> list[Place | None]:
+    def query(self, node: exp.Expr, outer: list[dict], ctes: dict) -> list[Place | None]:
         """Reads a query; returns the places of its projections."""
         ctes = dict(ctes)
         for cte in (node.args.get("with_") or exp.With(expressions=[])).expressions:
@@ -84,7 +86,7 @@ class _Reader:
             return self.query(node.this, outer, ctes)
         if isinstance(node, exp.SetOperation):
             left, right = self.query(node.this, outer, ctes), self.query(node.expression, outer, ctes)
-            links = [(a, b) for a, b in zip(left, right, strict=False) if a and b]
+            links: list[tuple[Place, Place]] = [(a, b) for a, b in zip(left, right, strict=False) if a and b]
             if isinstance(node, exp.Intersect):
                 self.aim.equal += links
             else:
@@ -107,7 +109,7 @@ class _Reader:
                 names = [set(columns) for columns in scope.values()]
                 using = sorted(names[-1] & set().union(*names[:-1])) if len(names) > 1 else []
             for name in using:
-                places = [columns[name] for columns in scope.values() if columns.get(name)]
+                places = [place for columns in scope.values() if (place := columns.get(name))]
                 self.aim.equal += [(places[0], other) for other in places[1:]]
         for part in ("where", "having"):
             if node.args.get(part):
@@ -116,6 +118,9 @@ class _Reader:
         projections = [self.place(e, scopes) for e in node.expressions]
         for expression in node.expressions:
             self.subqueries(expression, scopes, ctes)
+            for case in expression.find_all(exp.If):
+                if not case.this.find(exp.Query, exp.AggFunc):
+                    self.tree(case.this, scopes, ctes, False)  # for its constants
             if isinstance(expression, exp.Star):
                 projections = [place for columns in scope.values() for place in columns.values()]
         for calculating in node.find_all(exp.Sum, exp.Avg, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Max, exp.Min):
@@ -129,7 +134,7 @@ class _Reader:
             self.aim.projected += [place for place in projections if place]
         return projections
 
-    def source(self, node: exp.Expression, scope: dict, outer: list[dict], ctes: dict) -> None:
+    def source(self, node: exp.Expr, scope: dict, outer: list[dict], ctes: dict) -> None:
         name = (node.alias_or_name or f"#{len(scope)}").lower()
         if isinstance(node, exp.Table):
             table = self.schema.tables.get(node.name.lower())
@@ -144,11 +149,11 @@ class _Reader:
         elif isinstance(node, exp.Subquery):
             scope[name] = self.derived(node.this, self.query(node.this, outer, ctes), [])
 
-    def derived(self, query: exp.Expression, places: list, columns: list[str]) -> dict[str, Place | None]:
+    def derived(self, query: exp.Query, places: list, columns: list[str]) -> dict[str, Place | None]:
         names = columns or query.named_selects
         return {name.lower(): place for name, place in zip(names, places, strict=False)}
 
-    def place(self, node: exp.Expression, scopes: list[dict]) -> Place | None:
+    def place(self, node: exp.Expr, scopes: list[dict]) -> Place | None:
         node = node.unalias().unnest()
         if not isinstance(node, exp.Column) or isinstance(node.this, exp.Star):
             return None
@@ -164,12 +169,12 @@ class _Reader:
         return None
 
     # conditions ---------------------------------------------------------------------------------------------
-    def condition(self, node: exp.Expression, scopes: list[dict], ctes: dict) -> None:
+    def condition(self, node: exp.Expr, scopes: list[dict], ctes: dict) -> None:
         tree = self.tree(node, scopes, ctes, True)
         if tree is not None:
             self.aim.conditions.append(tree)
 
-    def tree(self, node: exp.Expression, scopes: list[dict], ctes: dict, wanted: bool):
+    def tree(self, node: exp.Expr, scopes: list[dict], ctes: dict, wanted: bool):
         if isinstance(node, exp.Paren):
             return self.tree(node.this, scopes, ctes, wanted)
         if isinstance(node, (exp.And, exp.Or)):
@@ -192,11 +197,12 @@ class _Reader:
                 sides = [self.place(side, scopes) for side in (node.this, node.expression)]
                 inner = [s for s in (node.this.unnest(), node.expression.unnest()) if isinstance(s, exp.Select)]
                 if any(sides) and inner and inner[0].expressions:
-                    self.aim.equal += [(next(s for s in sides if s), place) for place in self.last[:1] if place]
+                    outer_place = next(s for s in sides if s)
+                    self.aim.equal += [(outer_place, place) for place in self.last[:1] if place]
             return None
         return self.comparison(node, scopes, wanted)
 
-    def comparison(self, node: exp.Expression, scopes: list[dict], wanted: bool):
+    def comparison(self, node: exp.Expr, scopes: list[dict], wanted: bool):
         if isinstance(node, exp.EQ) and wanted:
             left, right = self.place(node.this, scopes), self.place(node.expression, scopes)
             if left and right:
@@ -218,7 +224,7 @@ class _Reader:
             column.replace(exp.column("v", quoted=True)) if column is not copy else None
         return Atom(known[0], copy.sql("sqlite"))
 
-    def remember(self, place: Place, node: exp.Expression, wrapped: bool) -> None:
+    def remember(self, place: Place, node: exp.Expr, wrapped: bool) -> None:
         key = (self.aim.sources[place[0]], place[1])
         column = self.schema.column(*key)
         values = self.aim.constants.setdefault(key, [])
@@ -234,10 +240,10 @@ class _Reader:
             if isinstance(constant, (int, float)):
                 self.aim.numeric.add(key)
 
-    def constants(self, node: exp.Expression) -> list:
+    def constants(self, node: exp.Expr) -> list:
         """The constants in a condition; expressions of constants alone are calculated."""
-        if isinstance(node, exp.Literal) or not (node.find(exp.Column) or node.find(exp.Query)):
-            if isinstance(node, (exp.Literal, exp.Neg, exp.Func, exp.Binary, exp.Cast, exp.Paren)):
+        if isinstance(node, exp.Literal) or not node.find(exp.Column, exp.Query, exp.AggFunc):
+            if isinstance(node, (exp.Literal, exp.Boolean, exp.Neg, exp.Func, exp.Binary, exp.Cast, exp.Paren)):
                 try:
                     return [self.connection.execute(f"SELECT {node.sql('sqlite')}").fetchone()[0]]
                 except sqlite3.Error:
@@ -250,20 +256,22 @@ class _Reader:
                 found += self.constants(child)
         return found
 
-    def aggregate(self, node: exp.Expression, scopes: list[dict]) -> None:
+    def aggregate(self, node: exp.Expr, scopes: list[dict]) -> None:
         """HAVING: group sizes for COUNT, magnitudes for the rest."""
         constants = [c for c in self.constants(node) if isinstance(c, (int, float))]
         for function in node.find_all(exp.AggFunc):
             place = self.place(function.this, scopes) if function.this is not None else None
             if isinstance(function, exp.Count):
                 for constant in constants:
-                    self.aim.repeats += [n for n in (int(constant) - 1, int(constant), int(constant) + 1) if 0 < n <= 24]
+                    self.aim.repeats += [
+                        n for n in (int(constant) - 1, int(constant), int(constant) + 1) if 0 < n <= MANY
+                    ]
             elif place:
                 values = self.aim.constants.setdefault((self.aim.sources[place[0]], place[1]), [])
                 for constant in constants:
                     values += [*literals.around(constant), constant * 2, constant / 2]
 
-    def link(self, node: exp.Expression, scopes: list[dict], ctes: dict, wanted: bool) -> None:
+    def link(self, node: exp.Expr, scopes: list[dict], ctes: dict, wanted: bool) -> None:
         """[NOT] IN and [NOT] EXISTS over a query."""
         query = node.args.get("query") if isinstance(node, exp.In) else node.this
         if query is None:
@@ -281,22 +289,37 @@ class _Reader:
             self.aim.equal[before:] = [pair for pair in links if pair not in crossing]
             self.aim.maybe_equal += crossing
 
-    def subqueries(self, node: exp.Expression, scopes: list[dict], ctes: dict) -> None:
+    def subqueries(self, node: exp.Expr, scopes: list[dict], ctes: dict) -> None:
         self.last: list = []
         for query in node.find_all(exp.Query):
             if query.parent_select is None or query.find_ancestor(exp.Query) is node.find_ancestor(exp.Query):
                 self.last = self.query(query, scopes, ctes)
 
 
-def read_aim(tree: exp.Expression | None, schema: Schema, connection: sqlite3.Connection) -> Aim:
+def read_aim(tree: exp.Expr | None, schema: Schema, connection: sqlite3.Connection) -> Aim:
     """What the gold asks of the rows; an empty Aim where it cannot be read.
 
     `connection` calculates constant expressions; it must be one of the sandbox's.
     """
     reader = _Reader(schema, connection)
     if tree is not None:
-        try:
+        # A construct not thought of: what was read up to there still helps.
+        with contextlib.suppress(RecursionError, AttributeError, KeyError, TypeError):
             reader.query(tree, [], {})
-        except (RecursionError, AttributeError, KeyError, TypeError):
-            pass  # a construct not thought of: what was read up to here still helps
     return reader.aim
+
+
+def read_checks(schema: Schema, connection: sqlite3.Connection) -> list[Aim]:
+    """The CHECK constraints of each table as an Aim with one source, in the order of the tables."""
+    checks = []
+    for table, sql in zip(schema.tables.values(), schema.before, strict=True):
+        reader = _Reader(schema, connection)
+        reader.aim.sources.append(table.name)
+        scope: dict[str, dict] = {table.name.lower(): {name.lower(): (0, name) for name in table.columns}}
+        try:
+            for check in sqlglot.parse_one(sql, dialect="sqlite").find_all(exp.CheckColumnConstraint):
+                reader.condition(check.this, [scope], {})
+        except (SqlglotError, RecursionError, AttributeError, KeyError, TypeError):
+            pass  # SQLite refuses what does not hold, whether or not it was foreseen
+        checks.append(reader.aim)
+    return checks

@@ -10,12 +10,13 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 _TOKEN = r"""
     (?P<literal>   '(?:[^']|'')*' )
   | (?P<name>      "(?:[^"]|"")*" | `(?!``)(?:[^`]|``)*` | \[[^\]\n]*\] )
   | (?P<comment>   --[^\n]* | /\*.*?(?:\*/|\Z) )
-  | (?P<stop>      ``` | ~~~ | <\|\w+\|> | </s> )
+  | (?P<stop>      ``` | ~~~ | <\|\w+\|> | </\w+> )
   | (?P<open>      ['"`] )
   | (?P<space>     \s+ )
   | (?P<word>      [^\W\d][\w$]* )
@@ -40,13 +41,16 @@ _BEGINS = r"""(?:
   | create\s+(?:(?:or\s+replace|temp|temporary|unique|virtual)\s+)*(?:table|view|index|trigger|database)\b
   | drop\s+(?:table|view|index|trigger|database|schema)\b | alter\s+(?:table|database)\b | truncate\s+table\b
   | attach\s+(?:database\s+)?['"] | detach\s+\S+\s*(?:;|$) | pragma\s+\w+ | vacuum\b | reindex\b | analyze\s*(?:;|$)
-  | (?:begin|commit|rollback)\s*(?:transaction\s*)?(?:;|$) | savepoint\s+\w+\s*(?:;|$)
+  | (?:begin|commit|rollback)\s*(?:(?:deferred|immediate|exclusive)\s*)?(?:transaction\s*)?(?:;|$)
+  | savepoint\s+\w+\s*(?:;|$)
 )"""
-_SKIPPED = r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*"  # white space and comments before a statement belong to it
-_LABEL = r"(?:[^\n:：]{0,80}?(?:sql|query|statement|answer|output|response|solution|쿼리|답변?|정답|질의)[*_`\s]*[:：][*_\s]*)"
+_SKIPPED = r"(?:\s|\ufeff|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*"  # white space and comments before a statement belong to it
+_MARKER = r"(?:(?:my)?sql(?:ite)?>\s*|[-*•]\s+|\d+[.)]\s+|<[^<>\s]{1,20}>\s*)"  # prompt, list, tag
+_LABEL_WORDS = "sql|query|statement|answer|output|response|solution|쿼리|답변?|정답|질의"
+_LABEL = rf"(?:(?:a|[^\n:：]{{0,80}}?(?:{_LABEL_WORDS}))[*_`\s]*[:：][*_\s]*)"
 _AT_START = re.compile(rf"{_SKIPPED}\(*\s*{_BEGINS}", re.VERBOSE | re.IGNORECASE | re.DOTALL)
 _AT_LINE = re.compile(
-    rf"^[ \t>]*(?:(?:my)?sql(?:ite)?>\s*)?{_LABEL}?(?P<tick>`?)(?P<sql>\(*\s*{_BEGINS})",
+    rf"^\ufeff?[ \t>]*{_MARKER}*{_LABEL}?(?P<tick>`?)(?P<sql>\(*\s*{_BEGINS})",
     re.VERBOSE | re.IGNORECASE | re.MULTILINE,
 )
 _INLINE = re.compile(rf"`(?P<sql>{_BEGINS}[^`]*)`", re.VERBOSE | re.IGNORECASE)
@@ -54,19 +58,21 @@ _FENCE = re.compile(r"(?:```|~~~)[ \t]*(?P<tag>(?!(?:select|with|values)\b)[A-Za
 _REASONING = re.compile(r".*</(?:think|thinking|reasoning|thought)>", re.DOTALL | re.IGNORECASE)
 _OPEN_REASONING = re.compile(r"<(?:think|thinking|reasoning|thought)>", re.IGNORECASE)
 
-# A line that begins with one of these goes on with the statement above it, as does any line after one of _DEMANDING.
+# A line that begins with one of these goes on with the statement above it, as does any line after one of the others.
 _CONTINUING = frozenset(
-    (
-        "from where group order having limit offset join left inner right full cross natural outer on using and or not "
-        "union intersect except window as when then else end between in like glob is isnull notnull asc desc nulls "
-        "collate escape over filter partition rows range groups select values case with exists"
-    ).split(" ")
+    re.findall(
+        r"\w+",
+        """
+        from where group order having limit offset join left inner right full cross natural outer on using and or not
+        union intersect except window as when then else end between in like glob is isnull notnull asc desc nulls
+        collate escape over filter partition rows range groups select values case with exists
+        """,
+    )
 )
 _DEMANDING = _CONTINUING - {"end", "asc", "desc", "isnull", "notnull"} | {"distinct", "all", "by", "cast", "recursive"}
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """One token of a text; `kind` is a group of the pattern above, `start` and `end` its place."""
 
     kind: str
@@ -104,8 +110,8 @@ def extract(text: str, truncated: bool = False, dialect: str | None = None) -> E
     start, end = _locate(answer)
     if start is None:
         return Extracted(None, False, "truncated" if truncated else "no_sql")
-    sql, ended = _first_statement(answer, start, end, dialect)
-    if not ended and (truncated or _breaks_off(sql, dialect)):
+    sql, ended, balanced = _first_statement(answer, start, end, dialect)
+    if not ended and (truncated or not balanced or _syntax_error(sql) == "incomplete input"):
         return Extracted(sql, False, "truncated")
     return Extracted(sql, text.strip().removesuffix(";").rstrip() == sql)
 
@@ -145,8 +151,9 @@ def _closing_fence(text: str, fence: re.Match) -> int:
     return len(text) if closing < 0 else closing
 
 
-def _first_statement(text: str, start: int, end: int, dialect: str | None) -> tuple[str, bool]:
-    """The statement at `start` without its semicolon, and whether anything marks its end but the end of the text."""
+def _first_statement(text: str, start: int, end: int, dialect: str | None) -> tuple[str, bool, bool]:
+    """The statement at `start` without its semicolon; whether anything but the end of the text marks its end; whether
+    all its quotes and parentheses are closed."""
     depth, begun, previous = 0, False, ""
     cut = None  # where prose seems to follow, if the text up to the end proves not to be SQL
     line_broken = False
@@ -164,12 +171,13 @@ def _first_statement(text: str, start: int, end: int, dialect: str | None) -> tu
         if begun and line_broken and depth == 0 and cut is None and not _goes_on(previous, token):
             cut = start + token.start
         if token.kind == "open":
+            depth = 1
             break
         depth += (token.text == "(") - (token.text == ")")
         begun, previous, line_broken = begun or token.text != ";", token.text, False
     if cut is not None and not _grammatical(text[start:finish]):
         finish, ended = cut, True
-    return text[start:finish].strip(), ended
+    return text[start:finish].strip(), ended, depth <= 0
 
 
 def _goes_on(previous: str, token: Token) -> bool:
@@ -179,15 +187,6 @@ def _goes_on(previous: str, token: Token) -> bool:
     if token.kind == "word":  # `Where` or `And` with a capital is how a sentence begins
         return token.text.lower() in _CONTINUING and (token.text.isupper() or token.text.islower())
     return token.kind == "operator" and token.text not in "#*-\\:!?[{@"
-
-
-def _breaks_off(sql: str, dialect: str | None) -> bool:
-    depth = 0
-    for token in tokens(sql, dialect):
-        if token.kind == "open":
-            return True
-        depth += (token.text == "(") - (token.text == ")")
-    return depth > 0 or _syntax_error(sql) == "incomplete input"
 
 
 def _grammatical(sql: str) -> bool:

@@ -7,15 +7,17 @@ import calendar
 import datetime as dt
 import random
 import re
+from collections.abc import Sequence
 
 from text2sql.sqlexec.sandbox import NOW
+from text2sql.sqlexec.sqlite_writer import words
 
 Value = int | float | str | bytes | None
 
-WORDS = (
+WORDS = words(
     "Alder Birch Cedar Dogwood Elm Fir Ginkgo Hazel Iris Juniper Kapok Larch Maple Nutmeg Oak Pine Quince Rowan Spruce "
     "Teak Umber Viola Willow Yew Zelkova"
-).split(" ")
+)
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2}))?)?$")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?$")
 NOW_DAY = dt.datetime.fromisoformat(NOW)
@@ -24,6 +26,11 @@ NOW_DAY = dt.datetime.fromisoformat(NOW)
 def is_date(text: object) -> bool:
     """Whether a value is a date, or a date and time, as SQLite's date functions read it."""
     return isinstance(text, str) and bool(_DATE.match(text))
+
+
+def number_in(value: object) -> float | None:
+    """The number that a value is or, as a text, writes."""
+    return float(value) if isinstance(value, (int, float, str)) and is_number(value) else None
 
 
 def is_number(value: object) -> bool:
@@ -55,7 +62,8 @@ def _as_written(number: float, like: str) -> str:
 
 
 def _dates_around(text: str) -> list[str]:
-    year, month, day, hour, minute, second = (int(part or 0) for part in _DATE.match(text).groups())
+    match = _DATE.match(text)
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups()) if match else [0] * 6
     try:
         instant = dt.datetime(year, month, day, hour, minute, second)
     except ValueError:
@@ -80,18 +88,19 @@ def through_function(constant: Value, kind: str) -> list[Value]:
     """Values for a column that stands inside a function or arithmetic compared with `constant`: dates of that year,
     month or day, dates so many days or years before now, texts of that length."""
     values: list[Value] = []
-    if kind in ("date", "datetime", "time", "text") and is_number(constant):
-        number = int(float(constant))
-        if 1000 <= number <= 9998:
-            values += [f"{number}-06-14", f"{number}-12-31", f"{number + 1}-01-01", f"{number - 1}-07-01"]
-        if 1 <= number <= 12:
-            values += [f"2024-{number:02d}-14", f"2024-{number % 12 + 1:02d}-03", f"2023-{number:02d}-28"]
-        if 1 <= number <= 31:
-            values += [f"2024-05-{number:02d}", f"2024-05-{number % 31 + 1:02d}"]
-        if 0 <= number <= 4000:
-            values += [(NOW_DAY - dt.timedelta(days=n)).strftime("%Y-%m-%d") for n in (number - 1, number, number + 1)]
-        if 0 < number < 150:
-            values += [f"{NOW_DAY.year - number}-{day}" for day in ("06-14", "06-15", "06-16")]
+    number = number_in(constant)
+    whole = int(number) if number is not None and abs(number) < 1e9 else None
+    if kind in ("date", "datetime", "time", "text") and whole is not None:
+        if 1000 <= whole <= 9998:
+            values += [f"{whole}-06-14", f"{whole}-12-31", f"{whole + 1}-01-01", f"{whole - 1}-07-01"]
+        if 1 <= whole <= 12:
+            values += [f"2024-{whole:02d}-14", f"2024-{whole % 12 + 1:02d}-03", f"2023-{whole:02d}-28"]
+        if 1 <= whole <= 31:
+            values += [f"2024-05-{whole:02d}", f"2024-05-{whole % 31 + 1:02d}"]
+        if 0 <= whole <= 4000:
+            values += [(NOW_DAY - dt.timedelta(days=n)).strftime("%Y-%m-%d") for n in (whole - 1, whole, whole + 1)]
+        if 0 < whole < 150:
+            values += [f"{NOW_DAY.year - whole}-{day}" for day in ("06-14", "06-15", "06-16")]
     if isinstance(constant, str) and (match := re.match(r"(\d{4})-(\d{2})$", constant)):
         year, month = int(match[1]), int(match[2])
         if 1 <= month <= 12 and 1 <= year <= 9998:
@@ -99,21 +108,23 @@ def through_function(constant: Value, kind: str) -> list[Value]:
             values += [f"{constant}-01", f"{constant}-{last}", f"{constant}-10"]
             values += [f"{year}-{month % 12 + 1:02d}-01", f"{year - 1}-{month:02d}-10"]
     if kind == "datetime":
-        values += [f"{value} 09:30:00" for value in values]
-    if kind == "text" and is_number(constant) and 0 < float(constant) <= 40:
-        values += [("abcdefghij" * 5)[: int(float(constant)) + n] for n in (-1, 0, 1)]
-    if kind in ("integer", "real") and is_number(constant):
-        number = float(constant)
+        values += [f"{value} 09:30:00" for value in values if isinstance(value, str)]
+    if kind == "text" and whole is not None and 0 < whole <= 40:
+        values += [("abcdefghij" * 5)[: whole + n] for n in (-1, 0, 1)]
+    if kind in ("integer", "real") and number is not None:
         values += [int(number / 2), int(number * 2)] if kind == "integer" else [number / 2, number * 2]
     return values
 
 
-def plain(kind: str, rng: random.Random, size: int) -> list[Value]:
+def plain(kind: str, rng: random.Random, size: int) -> Sequence[Value]:
     """About `size` ordinary values of a kind, some of them close together so that they tie and sort."""
     if kind == "integer":
         return rng.sample(range(1, max(size * 2, 6)), size) if size < 20 else rng.sample(range(1, size * 20), size)
     if kind == "real":
-        return [rng.randrange(1, size * 8) / 4 if rng.random() < 0.5 else float(rng.randrange(1, size * 3)) for _ in range(size)]
+        return [
+            rng.randrange(1, size * 8) / 4 if rng.random() < 0.5 else float(rng.randrange(1, size * 3))
+            for _ in range(size)
+        ]
     if kind == "numeric text":
         return [str(rng.choice([7, 9, 10, 12, 80, 100, 101, 9.5, rng.randrange(1, size * 10)])) for _ in range(size)]
     if kind == "boolean":
@@ -128,18 +139,30 @@ def plain(kind: str, rng: random.Random, size: int) -> list[Value]:
         return [f"{rng.randrange(24):02d}:{rng.choice([0, 15, 30]):02d}:00" for _ in range(size)]
     if kind == "blob":
         return [bytes([rng.randrange(256)]) for _ in range(size)]
-    words = rng.sample(WORDS, min(size, len(WORDS)))
+    texts = rng.sample(WORDS, min(size, len(WORDS)))
     if size > len(WORDS) // 2:
-        words += [word.upper() for word in words[:2]] + [f"{word} {n}" for n, word in enumerate(words[:4])]
-    return words
+        texts += [text.upper() for text in texts[:2]] + [f"{text} {n}" for n, text in enumerate(texts[:4])]
+    return texts
+
+
+def later(start: Value, spans: list[float], kind: str, rng: random.Random) -> Value:
+    """An instant some minutes, hours or days after `start`: as many as a gold compares a difference with, or a few."""
+    if not isinstance(start, str) or not is_date(start):
+        return start
+    try:
+        instant = dt.datetime.fromisoformat(start)
+    except ValueError:
+        return start
+    number = abs(rng.choice(spans)) if spans and rng.random() < 0.7 else rng.choice([0, 1, 2, 5, 30, 90])
+    unit = rng.choice(["days"] if kind == "date" else ["days", "hours", "minutes", "minutes", "seconds"])
+    moved = instant + dt.timedelta(**{unit: min(number, 10_000)})
+    return moved.strftime("%Y-%m-%d" if kind == "date" else "%Y-%m-%d %H:%M:%S")
 
 
 def fresh(kind: str, number: int) -> Value:
     """The `number`-th of endlessly many values of a kind, for keys."""
-    if kind == "integer":
+    if kind in ("integer", "real"):
         return number
-    if kind == "real":
-        return float(number)
     if kind in ("date", "datetime"):
         day = (NOW_DAY - dt.timedelta(days=number)).strftime("%Y-%m-%d")
         return day if kind == "date" else f"{day} 10:{number % 60:02d}:00"

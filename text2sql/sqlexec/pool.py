@@ -5,6 +5,7 @@ milliseconds and nothing of the parent (torch, threads, open files) is inherited
 counter tells which item of its chunk a worker is on, so that a kill costs that one item its result and no other.
 """
 
+import gc
 import json
 import mmap
 import os
@@ -55,6 +56,7 @@ def guarded_map(
     seconds: float,
     memory_bytes: int = 512 * 2**20,
     chunk: int = CHUNK,
+    initializer: Callable[[], object] | None = None,
 ) -> Iterator[Any]:
     """Yields `function(item)` for every item, in input order, computed in `workers` child processes.
 
@@ -62,36 +64,70 @@ def guarded_map(
     An item gives `Lost` instead when its call outlives `seconds` of wall clock (its worker is killed), needs more
     than `memory_bytes` (resident, the interpreter included), or kills its worker; all other items are computed as
     if it had not been there. Workers write no file and no core dump. An exception that `function` raises, other
-    than MemoryError, is raised here.
+    than MemoryError, is raised here. `initializer` runs once, before any worker is forked: what it loads, they share.
 
     Items are drawn as they are needed and results held back only while an earlier item is not finished, so memory
     does not grow with their number. Closing the generator ends all processes.
     """
+    with guarded_workers(
+        function, workers=workers, seconds=seconds, memory_bytes=memory_bytes, chunk=chunk, initializer=initializer
+    ) as run:
+        yield from run(items)
+
+
+@contextmanager
+def guarded_workers(
+    function: Callable[[Any], Any],
+    *,
+    workers: int,
+    seconds: float,
+    memory_bytes: int = 512 * 2**20,
+    chunk: int = CHUNK,
+    initializer: Callable[[], object] | None = None,
+) -> Iterator[Callable[[Iterable], Iterator[Any]]]:
+    """As `guarded_map`, for several runs with the same workers: gives the function from items to results.
+
+    One run must be finished before the next begins. Leaving the block ends all processes.
+    """
+    with _helper(function, workers, seconds, memory_bytes, initializer) as helper:
+        workforce = [_Worker(helper, slot) for slot in range(workers)]
+        yield lambda items: _run(workforce, items, seconds, chunk)
+
+
+def _run(workforce: "list[_Worker]", items: Iterable, seconds: float, chunk: int) -> Iterator[Any]:
     items = iter(items)
     chunks = (_Chunk(drawn) for drawn in iter(lambda: list(islice(items, chunk)), []))
-    with _helper(function, workers, seconds, memory_bytes) as helper:
-        workforce = [_Worker(helper, slot) for slot in range(workers)]
-        queue: deque[_Chunk] = deque()  # in input order, from the oldest unfinished one
-        exhausted = False
-        while True:
+    queue: deque[_Chunk] = deque()  # in input order, from the oldest unfinished one
+    exhausted = False
+    while True:
+        for worker in workforce:
+            if worker.chunk is None and not exhausted and len(queue) < AHEAD:
+                drawn = next(chunks, None)
+                if drawn is None:
+                    exhausted = True
+                    break
+                queue.append(drawn)
+                worker.give(drawn)
+        while queue and queue[0].finished:
+            yield from queue.popleft().results
+        if exhausted and not queue:
+            return
+        if len(queue) >= AHEAD or exhausted or all(worker.chunk for worker in workforce):
+            busy = {worker.connection: worker for worker in workforce if worker.chunk}
+            for ready in wait(list(busy), timeout=POLL_SECONDS):
+                busy[ready].collect()  # type: ignore[index]
             for worker in workforce:
-                if worker.chunk is None and not exhausted and len(queue) < AHEAD:
-                    drawn = next(chunks, None)
-                    if drawn is None:
-                        exhausted = True
-                        break
-                    queue.append(drawn)
-                    worker.give(drawn)
-            while queue and queue[0].finished:
-                yield from queue.popleft().results
-            if exhausted and not queue:
-                return
-            if len(queue) >= AHEAD or exhausted or all(worker.chunk for worker in workforce):
-                busy = {worker.connection: worker for worker in workforce if worker.chunk}
-                for ready in wait(list(busy), timeout=POLL_SECONDS):
-                    busy[ready].collect()  # type: ignore[index]
-                for worker in workforce:
-                    worker.check(seconds)
+                worker.check(seconds)
+
+
+@contextmanager
+def alarm(seconds: float) -> Iterator[None]:
+    """For part of a worker's item: the kernel ends the worker, and the item is lost to timeout, if it takes longer."""
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 _UNSET: Any = object()
@@ -150,8 +186,8 @@ class _Worker:
             kind, value = pickle.loads(self.connection.recv_bytes())
         except (EOFError, OSError):
             status = self.end()
-            cause = "timeout" if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU else "crash"
-            self.lose(cause, status)
+            timed_out = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGALRM, signal.SIGXCPU)
+            self.lose("timeout" if timed_out else "crash", status)
             return
         if kind == "error":
             raise value
@@ -239,9 +275,11 @@ class _Helper:
 
 
 @contextmanager
-def _helper(function: Callable, workers: int, seconds: float, memory_bytes: int) -> Iterator[_Helper]:
+def _helper(
+    function: Callable, workers: int, seconds: float, memory_bytes: int, initializer: Callable | None
+) -> Iterator[_Helper]:
     """Starts the process that forks the workers; ends it and all of them on leaving."""
-    task = pickle.dumps((function, seconds, memory_bytes))
+    task = pickle.dumps((function, seconds, memory_bytes, initializer))
     ours, theirs = socket.socketpair()
     with tempfile.TemporaryFile() as file:
         file.truncate(workers * _COUNTER.size)
@@ -274,17 +312,21 @@ def _helper(function: Callable, workers: int, seconds: float, memory_bytes: int)
 
 def _serve(control_fd: int, counters_fd: int) -> None:
     """The helper process: imports the function, then forks and ends workers as ordered."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for interrupting in (signal.SIGINT, signal.SIGALRM, signal.SIGXCPU):  # however the parent takes them
+        signal.signal(interrupting, signal.SIG_DFL)
     control = socket.socket(fileno=control_fd)
     counters = mmap.mmap(counters_fd, 0)
     os.close(counters_fd)
     (size,) = struct.unpack("Q", control.recv(8, socket.MSG_WAITALL))
     ready = Connection(os.dup(control_fd))
     try:
-        function, seconds, memory_bytes = pickle.loads(control.recv(size, socket.MSG_WAITALL))
+        function, seconds, memory_bytes, initializer = pickle.loads(control.recv(size, socket.MSG_WAITALL))
     except Exception as error:
         ready.send(TypeError(f"the function cannot be imported by a worker process: {error}"))
         return
+    if initializer is not None:
+        initializer()
+    gc.freeze()
     ready.send(None)
     ready.close()
     workers: set[int] = set()

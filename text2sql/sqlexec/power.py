@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
+from text2sql.sqlexec.equivalence import equivalent, is_join_condition, table_of
 from text2sql.sqlexec.schema import Schema
-
-LIKE_ANCHORS = 3
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Power:
         return self.killed / different if different else None
 
 
-# Changes: each takes a node and yields (kind, replacement) pairs -------------------------------------------------------
+# Changes: each takes a node and yields (kind, replacement) pairs ----------------------------------------------------
 
 _COMPARISONS: dict[type, list[type]] = {
     exp.GT: [exp.GTE, exp.LT, exp.EQ],
@@ -75,25 +74,22 @@ _SETS: dict[type, list[type]] = {
 }
 
 
-def _is_join_condition(node: exp.Expression) -> bool:
-    return isinstance(node, exp.EQ) and isinstance(node.this, exp.Column) and isinstance(node.expression, exp.Column)
-
-
-def _comparisons(node: exp.Expression) -> Iterator[tuple[str, exp.Expression]]:
+def _comparisons(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
     for other in _COMPARISONS.get(type(node), []):
-        if not _is_join_condition(node) or other is exp.NEQ:
+        if not is_join_condition(node) or other is exp.NEQ:
             yield "comparison", other(this=node.this.copy(), expression=node.expression.copy())
     if isinstance(node, exp.Between):
         this, low, high = (node.args[key].copy() for key in ("this", "low", "high"))
-        yield "comparison", exp.And(this=exp.GT(this=this, expression=low), expression=exp.LTE(this=this.copy(), expression=high))
-        yield "comparison", exp.And(this=exp.GTE(this=this.copy(), expression=low.copy()), expression=exp.LT(this=this.copy(), expression=high.copy()))  # fmt: skip
+        for lower, upper in ((exp.GT, exp.LTE), (exp.GTE, exp.LT)):
+            bounds = exp.and_(lower(this=this, expression=low), upper(this=this, expression=high))
+            yield "comparison", exp.Paren(this=bounds)
     if isinstance(node, exp.Not):
         yield "negation", node.this.copy()
     elif isinstance(node, (exp.In, exp.Exists)) and not isinstance(node.parent, exp.Not):
         yield "negation", exp.Not(this=node.copy())
 
 
-def _connectives(node: exp.Expression) -> Iterator[tuple[str, exp.Expression]]:
+def _connectives(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
     if isinstance(node, (exp.And, exp.Or)):
         sides = [node.this.copy(), node.expression.copy()]
         other = exp.Or if isinstance(node, exp.And) else exp.And
@@ -102,7 +98,7 @@ def _connectives(node: exp.Expression) -> Iterator[tuple[str, exp.Expression]]:
         yield "condition dropped", exp.Paren(this=sides[1].copy())
 
 
-def _aggregates(node: exp.Expression) -> Iterator[tuple[str, exp.Expression]]:
+def _aggregates(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
     if type(node) not in _AGGREGATES or (isinstance(node, (exp.Max, exp.Min)) and node.expressions):
         return
     star = isinstance(node.this, exp.Star)
@@ -118,8 +114,10 @@ def _aggregates(node: exp.Expression) -> Iterator[tuple[str, exp.Expression]]:
         yield "aggregate", exp.Count(this=exp.Star())
 
 
-def _constants(node: exp.Expression) -> Iterator[tuple[str, exp.Expression]]:
-    if not isinstance(node, exp.Literal) or isinstance(node.parent, (exp.Limit, exp.Offset, exp.Ordered, exp.Group, exp.DataTypeParam)):
+def _constants(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
+    if not isinstance(node, exp.Literal) or isinstance(
+        node.parent, (exp.Limit, exp.Offset, exp.Ordered, exp.Group, exp.DataTypeParam)
+    ):
         return
     if not isinstance(node.parent, (exp.Predicate, exp.Paren, exp.Neg)):
         return
@@ -143,8 +141,9 @@ def _constants(node: exp.Expression) -> Iterator[tuple[str, exp.Expression]]:
         yield "literal", exp.Literal.number(float(node.name) - 1)
 
 
-def _shape(node: exp.Expression) -> Iterator[tuple[str, exp.Expression]]:
+def _shape(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
     """DISTINCT, LIMIT, ORDER BY, JOIN kind, GROUP BY, HAVING, set operations."""
+    changed: exp.Expr
     if isinstance(node, exp.Select):
         changed = node.copy()
         changed.set("distinct", None if node.args.get("distinct") else exp.Distinct())
@@ -162,12 +161,12 @@ def _shape(node: exp.Expression) -> Iterator[tuple[str, exp.Expression]]:
                 yield "condition dropped", changed
     if isinstance(node, exp.Limit) and isinstance(node.expression, exp.Literal) and node.expression.is_int:
         count = int(node.expression.name)
-        for other in (count + 1, count - 1) if count > 1 else (count + 1,):
-            yield "limit", exp.Limit(expression=exp.Literal.number(other))
+        for number in (count + 1, count - 1) if count > 1 else (count + 1,):
+            yield "limit", exp.Limit(expression=exp.Literal.number(number))
     if isinstance(node, exp.Ordered):
         changed = node.copy()
         changed.set("desc", not node.args.get("desc"))
-        changed.set("nulls_first", None)
+        changed.set("nulls_first", bool(node.args.get("desc")))  # SQLite: NULL is smallest
         yield "order direction", changed
     if isinstance(node, exp.Join) and (node.args.get("on") or node.args.get("using")):
         changed = node.copy()
@@ -185,7 +184,7 @@ def _shape(node: exp.Expression) -> Iterator[tuple[str, exp.Expression]]:
             changed.set("expressions", [e.copy() for i, e in enumerate(node.expressions) if i != position])
             yield "group key dropped", changed
     for other in _SETS.get(type(node), []):
-        args = {key: value.copy() if isinstance(value, exp.Expression) else value for key, value in node.args.items()}
+        args = {key: value.copy() if isinstance(value, exp.Expr) else value for key, value in node.args.items()}
         args["distinct"] = True
         yield "set operation", other(**args)
     if isinstance(node, exp.Union):
@@ -194,13 +193,17 @@ def _shape(node: exp.Expression) -> Iterator[tuple[str, exp.Expression]]:
         yield "set operation", changed
 
 
-def _columns(schema: Schema) -> Callable[[exp.Expression], Iterator[tuple[str, exp.Expression]]]:
-    def change(node: exp.Expression) -> Iterator[tuple[str, exp.Expression]]:
-        if not isinstance(node, exp.Column) or not isinstance(node.this, exp.Identifier) or node.find_ancestor(exp.Join):
+def _columns(schema: Schema) -> Callable[[exp.Expr], Iterator[tuple[str, exp.Expr]]]:
+    def change(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
+        if (
+            not isinstance(node, exp.Column)
+            or not isinstance(node.this, exp.Identifier)
+            or node.find_ancestor(exp.Join)
+        ):
             return
-        table = _table_of(node, schema)
+        table = table_of(node, schema)
         column = table and schema.column(table, node.name)
-        if not column:
+        if not table or not column:
             return
         names = list(schema.tables[table.lower()].columns.values())
         start = names.index(column)
@@ -212,128 +215,7 @@ def _columns(schema: Schema) -> Callable[[exp.Expression], Iterator[tuple[str, e
     return change
 
 
-# Rules that prove a change to be none -----------------------------------------------------------------------------------
-
-
-def _sources(select: exp.Expression) -> dict[str, exp.Expression]:
-    items = [select.args.get("from_"), *(select.args.get("joins") or [])]
-    return {item.this.alias_or_name.lower(): item.this for item in items if item is not None}
-
-
-def _table_of(column: exp.Column, schema: Schema) -> str | None:
-    """The base table that a column of the select around it belongs to."""
-    select = column.find_ancestor(exp.Select)
-    while select is not None:
-        sources = _sources(select)
-        if column.table:
-            source = sources.get(column.table.lower())
-            if source is not None:
-                return source.name if isinstance(source, exp.Table) and schema.tables.get(source.name.lower()) else None
-        else:
-            for source in sources.values():
-                if isinstance(source, exp.Table) and schema.column(source.name, column.name):
-                    return source.name
-        select = select.find_ancestor(exp.Select)
-    return None
-
-
-def _one_row(select: exp.Expression) -> bool:
-    """An aggregate without GROUP BY answers one row."""
-    return (
-        isinstance(select, exp.Select)
-        and not select.args.get("group")
-        and bool(select.expressions)
-        and all(e.find(exp.AggFunc) and not e.find(exp.Window) for e in select.expressions)
-    )
-
-
-def _rows_differ(select: exp.Select, schema: Schema) -> bool:
-    """Whether no two rows of the answer can be equal: it holds all group keys, or a key of every table."""
-    if _one_row(select):
-        return True
-    shown = {e.unalias().sql("sqlite").lower() for e in select.expressions}
-    names = {e.unalias().name.lower() for e in select.expressions if isinstance(e.unalias(), exp.Column)}
-    group = select.args.get("group")
-    if group:
-        return all(e.sql("sqlite").lower() in shown or (isinstance(e, exp.Column) and e.name.lower() in names and len(_sources(select)) == 1)
-                   for e in group.expressions)  # fmt: skip
-    if any(e.find(exp.AggFunc) for e in select.expressions):
-        return False
-    for alias, source in _sources(select).items():
-        table = schema.tables.get(source.name.lower()) if isinstance(source, exp.Table) else None
-        if table is None:
-            return False
-        if any(isinstance(e.unalias(), exp.Star) for e in select.expressions):
-            mine = {name.lower() for name in table.columns}
-        else:
-            mine = {e.unalias().name.lower() for e in select.expressions if isinstance(e.unalias(), exp.Column)
-                    and (e.unalias().table.lower() == alias or (not e.unalias().table and len(_sources(select)) == 1))}  # fmt: skip
-        keys = [key for key in table.keys if all(table.columns[name].not_null for name in key)]
-        if not any({name.lower() for name in key} <= mine for key in keys):
-            return False
-    return bool(_sources(select))
-
-
-def _always_joined(join: exp.Join, schema: Schema) -> bool:
-    """A join from a NOT NULL foreign key to the key it refers to finds a partner for every row."""
-    on, target = join.args.get("on"), join.this
-    select = join.parent
-    if not (isinstance(on, exp.EQ) and _is_join_condition(on) and isinstance(target, exp.Table) and isinstance(select, exp.Select)):
-        return False
-    if any(other.args.get("side") for other in select.args.get("joins") or []):
-        return False
-    alias = target.alias_or_name.lower()
-    sides = [on.this, on.expression]
-    parents = [side for side in sides if side.table.lower() == alias]
-    children = [side for side in sides if side.table and side.table.lower() != alias]
-    if len(parents) != 1 or len(children) != 1:
-        return False
-    source = _sources(select).get(children[0].table.lower())
-    table = schema.tables.get(source.name.lower()) if isinstance(source, exp.Table) else None
-    column = table and schema.column(table.name, children[0].name)
-    if not column or not column.not_null:
-        return False
-    return any(
-        link.parent.lower() == target.name.lower()
-        and (link.columns, tuple(c.lower() for c in link.parent_columns)) == ((column.name,), (parents[0].name.lower(),))
-        for link in table.foreign_keys
-    )
-
-
-def _joined_equal(column: exp.Column, other: str, schema: Schema) -> bool:
-    return False if column is None or other is None or schema is None else False
-
-
-def _equivalent(kind: str, node: exp.Expression, new: exp.Expression, schema: Schema) -> str | None:
-    """The rule that proves replacing `node` by `new` to change no answer, or None."""
-    select = node if isinstance(node, exp.Select) else node.find_ancestor(exp.Select)
-    if kind == "distinct" and isinstance(node, exp.Select):
-        if _rows_differ(node, schema):
-            return "no two rows are equal"
-        parent = node.parent
-        while isinstance(parent, (exp.Paren, exp.Subquery)):
-            parent = parent.parent
-        if isinstance(parent, (exp.In, exp.Exists)):
-            return "IN and EXISTS ignore repetitions"
-        if isinstance(parent, exp.SetOperation) and parent.args.get("distinct") and not node.args.get("limit"):
-            return "the set operation removes repetitions"
-    if kind in ("limit", "order direction", "order dropped") and select is not None and _one_row(select):
-        return "the answer has one row"
-    if kind == "join kind" and isinstance(node, exp.Join) and not node.args.get("side") and _always_joined(node, schema):
-        return "a NOT NULL foreign key always finds its parent"
-    if kind in ("aggregate", "distinct") and isinstance(node, exp.Count) and isinstance(node.this, exp.Column):
-        table = _table_of(node.this, schema)
-        column = table and schema.column(table, node.this.name)
-        sides = any(join.args.get("side") for join in (select.args.get("joins") or [])) if select is not None else True
-        if column and column.not_null and not sides:
-            if isinstance(new.this, exp.Star):
-                return "a NOT NULL column counts every row"
-            if isinstance(new.this, exp.Distinct) and len(_sources(select)) == 1 and (column.name,) in schema.tables[table.lower()].keys:
-                return "a key repeats no value"
-    return None
-
-
-def mutants(tree: exp.Expression | None, schema: Schema) -> list[Mutant]:
+def mutants(tree: exp.Expr | None, schema: Schema) -> list[Mutant]:
     """The mutants of a gold's tree (from `aims.parse`), without repetitions, in the order of the text."""
     if tree is None:
         return []
@@ -350,9 +232,9 @@ def mutants(tree: exp.Expression | None, schema: Schema) -> list[Mutant]:
                     _nth(copy, position).replace(new.copy())
                     sql = copy.sql("sqlite")
                 if sql != original and sql not in found:
-                    found[sql] = Mutant(kind, sql, _equivalent(kind, node, new, schema))
+                    found[sql] = Mutant(kind, sql, equivalent(kind, node, new, schema))
     return list(found.values())
 
 
-def _nth(tree: exp.Expression, position: int) -> exp.Expression:
+def _nth(tree: exp.Expr, position: int) -> exp.Expr:
     return next(node for number, node in enumerate(tree.walk()) if number == position)

@@ -8,8 +8,8 @@ minutes — is `pool.guarded_map`'s to kill.
 import re
 import sqlite3
 import time
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from pathlib import Path
 
 from text2sql.errors import UserError
@@ -43,10 +43,11 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Answer:
-    """A query's result: its number of columns and its rows, in SQLite's own types."""
+    """A query's result: its number of columns, its rows in SQLite's own types, and its columns' names."""
 
     columns: int
     rows: list[tuple]
+    names: tuple[str, ...] = field(default=(), compare=False)  # no part of what a query answers
 
 
 @dataclass(frozen=True)
@@ -177,14 +178,15 @@ def query(connection: Connection, sql: str, limits: Limits = DEFAULT_LIMITS) -> 
     Every way to fail is a `Failure`; only MemoryError passes through, for the pool to count against the item that
     used the memory.
     """
-    if not begins_query(sql):
+    is_query, reads_clock, reads_json = _examine(sql)
+    if not is_query:
         first = _FIRST_WORD.match(sql)
         if first is not None and first[1].lower() in _COMMANDS:
             return Failure("refused", f"not authorized: {first[1].upper()} is not a query")
         return Failure("not_a_query", "not a SELECT, WITH or VALUES statement")
-    if not connection.pinned and _CLOCK.search(sql):
+    if reads_clock and not connection.pinned:
         _pin_clock(connection)
-    if not connection.json_tables and _JSON_TABLES.search(sql):
+    if reads_json and not connection.json_tables:
         _add_json_tables(connection)
     _start_deadline(connection, limits.seconds)
     try:
@@ -206,10 +208,12 @@ def query(connection: Connection, sql: str, limits: Limits = DEFAULT_LIMITS) -> 
         connection.text_factory = str
 
 
-def begins_query(sql: str) -> bool:
-    """Whether the text's first word, after white space and comments, is one that begins a query."""
+@lru_cache(maxsize=256)  # the same statement runs on many databases
+def _examine(sql: str) -> tuple[bool, bool, bool]:
+    """Whether a text begins as a query does, may read the clock, and may use JSON as a table."""
     first = _FIRST_WORD.match(sql)
-    return first is not None and first[1].lower() in ("select", "with", "values")
+    is_query = first is not None and first[1].lower() in ("select", "with", "values")
+    return is_query, bool(_CLOCK.search(sql)), bool(_JSON_TABLES.search(sql))
 
 
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|;)*([A-Za-z_]+)", re.DOTALL)
@@ -272,7 +276,7 @@ def _fetch(connection: Connection, sql: str, limits: Limits) -> Answer | Failure
                 return Failure("too_large", f"more than {limits.rows} rows")
             if size > limits.result_bytes:
                 return Failure("too_large", f"more than {limits.result_bytes} bytes of text and blobs")
-        return Answer(len(cursor.description), rows)
+        return Answer(len(cursor.description), rows, tuple(column[0] for column in cursor.description))
     finally:
         cursor.close()
 
@@ -307,11 +311,11 @@ def _unknown_function(name: str) -> str:
     """The outcome for a function that SQLite lacks: other dialects have it, only its shell has it, or nobody."""
     if name.lower() in _CLI_FUNCTIONS:
         return "refused"
-    return "dialect" if name.upper() in _other_dialects() else "schema"
+    return "dialect" if name.upper() in other_dialects() else "schema"
 
 
 @cache
-def _other_dialects() -> frozenset[str]:
+def other_dialects() -> frozenset[str]:
     """Upper-case names of the functions that sqlglot knows in some dialect."""
     from sqlglot.dialects import Dialect
     from sqlglot.expressions import FUNCTION_BY_NAME

@@ -7,7 +7,7 @@ import re
 import sqlite3
 from dataclasses import dataclass, field
 
-from text2sql.sqlexec.sandbox import Failure, build
+from text2sql.sqlexec.sandbox import Connection, Failure, build
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,16 @@ class Schema:
     def column(self, table: str, name: str) -> Column | None:
         """The column by names in any case."""
         found = self.tables.get(table.lower())
-        return found and next((c for key, c in found.columns.items() if key.lower() == name.lower()), None)
+        columns = found.columns.items() if found else ()
+        return next((column for key, column in columns if key.lower() == name.lower()), None)
+
+
+def opened(script: str) -> Connection:
+    """The database of a script made here, which must build. Raises RuntimeError where it does not."""
+    connection = build(script)
+    if isinstance(connection, Failure):
+        raise RuntimeError(f"a generated database does not build: {connection.error}")
+    return connection
 
 
 def read_schema(context: str) -> Schema | Failure:
@@ -140,9 +149,9 @@ def _foreign_keys(connection: sqlite3.Connection, schema: Schema, table: Table) 
         targets = [row[4] for row in parts]
         if None in targets:  # REFERENCES parent, without columns: its primary key
             targets = list(parent.primary_key)
-        columns = [schema.column(table.name, row[3]) for row in parts]
-        parents = [schema.column(parent.name, name) for name in targets]
-        if len(columns) != len(parents) or None in columns or None in parents:
+        columns = [c for row in parts if (c := schema.column(table.name, row[3]))]
+        parents = [c for name in targets if (c := schema.column(parent.name, name))]
+        if not len(columns) == len(parents) == len(parts):
             continue
         link = ForeignKey(tuple(c.name for c in columns), parent.name, tuple(c.name for c in parents))
         if not (link.parent == table.name and link.columns == link.parent_columns) and link not in links:

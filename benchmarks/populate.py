@@ -1,0 +1,148 @@
+"""How much the generated evaluation databases prove, how many golds they serve, and how long they take.
+
+    python benchmarks/populate.py --spider ../shared/data/spider
+    python benchmarks/populate.py --rows ../shared/data/ko_sql_create_context/test.jsonl.gz --limit 500
+    python benchmarks/populate.py --rows tests/data/korean_games.jsonl --k 5 --workers 2 --json populate.json
+
+Rows are {id, context, answer or gold, dialect}. Two ways of making databases stand side by side on the same golds and
+mutants: `aimed` is text2sql's; `random` fills the same schemas with the same number of rows without looking at the
+golds, as the usual way of testing on random fillings does.
+"""
+
+import argparse
+import itertools
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+
+from text2sql.files import read_json, read_jsonl, write_json
+from text2sql.sqlexec import aims
+from text2sql.sqlexec.compare import answer_gold, compare, plan
+from text2sql.sqlexec.dialect import to_sqlite, to_sqlite_ddl
+from text2sql.sqlexec.filler import Filler, Pools
+from text2sql.sqlexec.populate import LIMITS, Gold, candidate, populate_rows, summarize
+from text2sql.sqlexec.power import mutants
+from text2sql.sqlexec.sandbox import Answer, Failure, build, query
+from text2sql.sqlexec.schema import Schema, read_schema
+
+
+def spider_rows(folder: Path) -> list[dict]:
+    from text2sql.sources.schemas import ddl_of_spider
+
+    schemas = {schema["db_id"]: ddl_of_spider(schema) for schema in read_json(folder / "tables.json")}
+    return [
+        {"id": f"dev-{n}", "context": schemas[row["db_id"]], "answer": row["query"], "dialect": "sqlite"}
+        for n, row in enumerate(read_json(folder / "dev.json"))
+    ]
+
+
+def probe(rows: list[dict], results: list[dict], count: int) -> int:
+    """How many of the mutants presumed equivalent does one of `count` further fillings, each aimed at their gold alone
+    and made with other seeds, tell apart?"""
+    found = 0
+    for row, result in zip(rows, results, strict=True):
+        if not (result["usable"] and result["undecided"]):
+            continue
+        schema = read_schema(to_sqlite_ddl(row["context"], row.get("dialect")))
+        gold = Gold(to_sqlite(row["answer"], row.get("dialect")), schema, build(";\n".join(schema.before)))
+        pools = Pools(schema, [gold.aim])
+        alive = {n for n, mutant in enumerate(gold.mutants) if mutant.sql in result["undecided"]}
+        for number in range(count):
+            seen = gold.look(build(candidate(schema, pools, [gold], [0], f"probe {number}")), alive)
+            if seen and seen[1]:
+                print("told apart by a probe:", row["answer"], *(f"\n    {gold.mutants[n].sql}" for n in seen[1]))
+                found += len(seen[1])
+                alive -= seen[1]
+            if not alive:
+                break
+    return found
+
+
+def without_aim(rows: list[dict], k: int, seed: int) -> dict:
+    """Usable golds and killed mutants on k random fillings per schema that know nothing of the golds."""
+    usable = total = killed = 0
+    contexts = {(row["context"], row.get("dialect")) for row in rows}
+    for context, dialect in sorted(contexts, key=str):
+        schema = (
+            read_schema(to_sqlite_ddl(context, dialect)) if isinstance(to_sqlite_ddl(context, dialect), str) else None
+        )
+        if not isinstance(schema, Schema):
+            continue
+        pools = Pools(schema, [])
+        databases = []
+        for number in range(k):
+            filler = Filler(schema, pools, random.Random(f"{seed}/{number}"))
+            filler.fill(25)
+            databases.append(build(filler.script()))
+        for row in rows:
+            if (row["context"], row.get("dialect")) != (context, dialect):
+                continue
+            sql = to_sqlite(row["answer"], dialect)
+            if not isinstance(sql, str) or isinstance(query(databases[0], sql, LIMITS), Failure):
+                continue
+            golds = [answer_gold(database, plan(sql), LIMITS) for database in databases]
+            usable += any(not isinstance(g, Failure) and g.answer.rows not in ([], [(None,)]) for g in golds)
+            for mutant in mutants(aims.parse(sql, schema), schema):
+                answers = [query(database, mutant.sql, LIMITS) for database in databases]
+                if any(isinstance(answer, Answer) for answer in answers):
+                    total += 1
+                    pairs = [(g, a) for g, a in zip(golds, answers, strict=True) if not isinstance(g, Failure)]
+                    killed += any(isinstance(a, Failure) or not compare(g, a).ex for g, a in pairs)
+    return {"n": len(rows), "usable": usable, "mutants": total, "killed": killed, "raw_rate": killed / max(total, 1)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--spider", type=Path, help="folder with dev.json and tables.json")
+    source.add_argument("--rows", type=Path, help="JSON Lines (may be gzipped) of {id, context, answer, dialect}")
+    parser.add_argument("--limit", type=int, help="only the first so many rows")
+    parser.add_argument("--k", type=int, default=5, help="instances per row")
+    parser.add_argument("--seed", type=int, default=13)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--probes", type=int, default=0, help="further fillings to test presumed equivalents on")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    args = parser.parse_args()
+
+    rows = spider_rows(args.spider) if args.spider else list(read_jsonl(args.rows))
+    rows = list(itertools.islice(rows, args.limit))
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        instances, results = populate_rows(rows, args.k, args.seed, args.workers, Path(folder) / "unfinished.jsonl")
+    aimed = {**summarize(results), "seconds": time.monotonic() - begun}
+    aimed |= {"scripts": len(instances), "megabytes": sum(len(i["setup_sql"]) for i in instances) / 1e6}
+    if args.probes:
+        late = probe(rows, results, args.probes)
+        aimed |= {"probes": args.probes, "told_apart_by_probes": late}
+        aimed["kill_rate_after_probes"] = aimed["killed"] / (aimed["killed"] + aimed["survived"] + late)
+    begun = time.monotonic()
+    unaimed = {**without_aim(rows, args.k, args.seed), "seconds": time.monotonic() - begun}
+
+    print(f"{len(rows)} golds, {len({row['context'] for row in rows})} contexts, k = {args.k}\n")
+    print(
+        f"{'':8}{'usable':>8}{'mutants':>9}{'killed':>8}{'equivalent':>12}{'presumed':>10}"
+        f"{'raw':>8}{'kill rate':>11}{'s':>8}"
+    )
+    print(f"{'aimed':8}{aimed['usable']:8}{aimed['mutants']:9}{aimed['killed']:8}{aimed['equivalent']:12}{aimed['presumed']:10}"
+          f"{aimed['raw_rate']:8.1%}{aimed['kill_rate']:11.2%}{aimed['seconds']:8.1f}")  # fmt: skip
+    print(f"{'random':8}{unaimed['usable']:8}{unaimed['mutants']:9}{unaimed['killed']:8}{'':12}{'':10}"
+          f"{unaimed['raw_rate']:8.1%}{'':11}{unaimed['seconds']:8.1f}")  # fmt: skip
+    print(f"\nscripts {aimed['scripts']}, {aimed['megabytes']:.1f} MB")
+    if args.probes:
+        late, rate = aimed["told_apart_by_probes"], aimed["kill_rate_after_probes"]
+        print(f"{args.probes} further fillings a gold told {late} presumed equivalents apart: kill rate {rate:.2%}")
+    print(f"\n{'mutant kind':22}{'killed':>8}{'survived':>10}{'equivalent':>12}{'presumed':>10}")
+    for kind, counts in aimed["by_kind"].items():
+        print(f"{kind:22}{counts[0]:8}{counts[1]:10}{counts[2]:12}{counts[3]:10}")
+    print("\nnot usable:", json.dumps(aimed["unusable"]))
+    for row, result in zip(rows, results, strict=True):
+        if not result["usable"]:
+            print(f"  {result['id']}: {result['reason']}: {row['answer'][:150]}")
+    if args.json:
+        write_json(args.json, {"aimed": aimed, "random": unaimed})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Makes the databases that the evaluation questions are scored on, where their contexts bring no rows.
+
+Reads data/selected/eval.parquet. Writes data/databases/instances.jsonl (scripts, each once) and rows.jsonl (for each
+question its instances, whether its gold returns rows on one, and how many mutants of the gold they tell apart).
+Killed, the rerun goes on after the last finished schema.
+Alone: python stages/populate.py
+"""
+
+import os
+from pathlib import Path
+
+from text2sql.params import read_params
+from text2sql.prompts import schema_of
+from text2sql.resume import file_key, work_folder
+from text2sql.rows import brings_rows, read_table
+from text2sql.sqlexec.populate import populate_rows, write_databases
+from text2sql.stage import run_stage
+
+
+def main() -> None:
+    (config,) = read_params("populate")
+    path = Path("data/selected/eval.parquet")
+    rows = [
+        {**row, "context": schema_of(row["context"])}
+        for row in read_table(path).to_dict("records")
+        if row["database"] is None and (config.beside_rows or not brings_rows(row["context"]))
+    ]
+    work = work_folder("populate", config.model_dump(), file_key(path))
+    instances, results = populate_rows(
+        rows, config.instances, config.seed, workers=os.cpu_count() or 1, unfinished=work / "finished.jsonl"
+    )
+    write_databases("data/databases", instances, results)
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__)

@@ -1,0 +1,21 @@
+"""Joins everything by id and writes the figures that git keeps.
+
+Reads data/ (scores, generations, judgements, databases, the data stages' counts). Writes metrics/summary.json,
+comparison.json, base.json, finetuned.json, data.json and plots/.
+Alone: python stages/report.py
+"""
+
+from pathlib import Path
+
+from text2sql.params import read_params
+from text2sql.report import report
+from text2sql.stage import run_stage
+
+
+def main() -> None:
+    (config,) = read_params("report")
+    report(Path("data"), Path("metrics"), resamples=config.resamples, seed=config.seed)
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__)

@@ -1,0 +1,37 @@
+"""Scores one arm by execution: a typed outcome for every evaluation question.
+
+Reads data/selected/eval.parquet, data/databases/ and data/generations/ARM.jsonl. Writes data/scores/ARM.jsonl.
+Killed, the rerun goes on after the last finished rows.
+Alone: python stages/score.py base
+"""
+
+import os
+from pathlib import Path
+
+from text2sql.files import read_jsonl
+from text2sql.params import read_params
+from text2sql.resume import FOLDER
+from text2sql.rows import read_table
+from text2sql.scoring import arm_items, score_file, score_key
+from text2sql.sqlexec.populate import read_databases, read_unusable
+from text2sql.sqlexec.sandbox import Limits
+from text2sql.stage import run_stage
+
+
+def main(arm: str) -> None:
+    (config,) = read_params("score")
+    items = arm_items(
+        read_table("data/selected/eval.parquet").to_dict("records"),
+        read_databases("data/databases"),
+        read_unusable("data/databases"),
+        list(read_jsonl(f"data/generations/{arm}.jsonl")),
+    )
+    limits = Limits(seconds=config.seconds)
+    unfinished = FOLDER / "score" / f"{score_key(items, limits)}.jsonl"
+    score_file(
+        Path(f"data/scores/{arm}.jsonl"), items, workers=os.cpu_count() or 1, limits=limits, unfinished=unfinished
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main, __doc__, arms=("base", "finetuned"))

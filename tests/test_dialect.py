@@ -1,0 +1,220 @@
+"""SQL of other dialects, run on SQLite: what it must answer, and what is named because it has no SQLite form."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from text2sql.errors import UserError
+from text2sql.files import read_jsonl
+from text2sql.sqlexec.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
+from text2sql.sqlexec.sandbox import NOW, Answer, Failure, build, query
+
+ROWS = (
+    "CREATE TABLE t (id INTEGER, day TEXT, stamp TEXT, name TEXT, n INTEGER, x REAL); "
+    "INSERT INTO t VALUES (1, '2024-01-31', '2024-03-31 10:20:30', 'Ann', 7, -2.5)"
+)
+KOREAN_GAMES = Path(__file__).parent / "data" / "korean_games.jsonl"
+
+
+def answer(expression: str, dialect: str) -> object:
+    """The value of an expression over the one row of `t`."""
+    sql = to_sqlite(f"SELECT {expression} FROM t", dialect)
+    assert isinstance(sql, str), sql
+    result = query(build(ROWS), sql)
+    assert isinstance(result, Answer), (sql, result)
+    return result.rows[0][0]
+
+
+MYSQL = [
+    # the clock stands at sandbox.NOW
+    ("NOW()", NOW),
+    ("CURDATE()", NOW[:10]),
+    ("CURRENT_TIMESTAMP", NOW),
+    ("DATE_SUB(NOW(), INTERVAL 7 DAY)", "2024-06-08 12:34:56"),
+    ("NOW() - INTERVAL 1 HOUR", "2024-06-15 11:34:56"),
+    ("CURDATE() - INTERVAL 1 YEAR", "2023-06-15"),
+    # a date stays a date, an instant an instant; a month's end never overflows into the month after
+    ("DATE_ADD(day, INTERVAL 1 MONTH)", "2024-02-29"),
+    ("DATE_SUB(stamp, INTERVAL 1 MONTH)", "2024-02-29 10:20:30"),
+    ("day + INTERVAL 1 DAY", "2024-02-01"),
+    ("DATE_ADD(day, INTERVAL n HOUR)", "2024-01-31 07:00:00"),
+    ("DATE_ADD(day, INTERVAL n DAY)", "2024-02-07"),
+    ("DATEDIFF(stamp, day)", 60),
+    ("TIMESTAMPDIFF(MONTH, day, stamp)", 2),
+    ("TIMESTAMPDIFF(MONTH, stamp, day)", -2),
+    ("TIMESTAMPDIFF(YEAR, '2000-06-16', NOW())", 23),
+    ("TIMESTAMPDIFF(HOUR, '2024-03-31 00:00:00', stamp)", 10),
+    ("YEAR(stamp)", 2024),
+    ("MONTH(stamp)", 3),
+    ("QUARTER(stamp)", 1),
+    ("DAYOFWEEK(day)", 4),
+    ("WEEKDAY(day)", 2),
+    ("WEEK(day)", 4),
+    ("DAYNAME(day)", "Wednesday"),
+    ("LAST_DAY('2024-02-10')", "2024-02-29"),
+    ("DATE(stamp)", "2024-03-31"),
+    ("EXTRACT(YEAR FROM stamp)", 2024),
+    ("DATE_FORMAT(stamp, '%Y-%m')", "2024-03"),
+    ("DATE_FORMAT(stamp, '%M %e, %y %h:%i %p')", "March 31, 24 10:20 AM"),
+    # texts
+    ("CONCAT(name, '-', n)", "Ann-7"),
+    ("CONCAT(name, NULL)", None),
+    ("CONCAT_WS('-', name, NULL, n)", "Ann-7"),
+    ('"name"', "name"),
+    ("`name`", "Ann"),
+    ('name = "Ann"', 1),
+    ("name || 0", 0),  # OR
+    ("LEFT(name, 2)", "An"),
+    ("RIGHT(name, 2)", "nn"),
+    ("LPAD(n, 3, '0')", "007"),
+    ("LENGTH('한글')", 6),
+    ("CHAR_LENGTH('한글')", 2),
+    ("LOCATE('n', name)", 2),
+    ("SUBSTRING_INDEX(day, '-', 1)", "2024"),
+    ("'50%' LIKE '50\\\\%'", 1),
+    ("'507' LIKE '50\\\\%'", 0),
+    ("name LIKE 'aNN'", 1),
+    # numbers and conditions
+    ("IF(n > 5, 'big', 'small')", "big"),
+    ("IFNULL(NULL, n)", 7),
+    ("n / 2", 3.5),
+    ("n DIV 2", 3),
+    ("n / 0", None),
+    ("CAST('2.6' AS SIGNED)", 3),
+    ("GREATEST(n, NULL)", None),
+    ("NULL <=> NULL", 1),
+    ("n XOR 1", 0),
+    ("TRUNCATE(2.79, 1)", 2.7),
+    ("FIELD(name, 'Bob', 'Ann')", 2),
+    ("COUNT(DISTINCT name, n)", 1),
+    ("COUNT(DISTINCT name, NULL)", 0),
+    ("GROUP_CONCAT(name SEPARATOR ';')", "Ann"),
+]
+
+POSTGRES = [
+    ("NOW() - INTERVAL '7 days'", "2024-06-08 12:34:56"),
+    ("NOW() - INTERVAL '1 month 2 days'", "2024-05-13 12:34:56"),
+    ("CURRENT_DATE - 7", "2024-06-08"),
+    ("CURRENT_DATE - day::date", 136),
+    ("stamp::date", "2024-03-31"),
+    ("date_trunc('month', stamp)", "2024-03-01"),
+    ("EXTRACT(DOW FROM day)", 3),
+    ("to_char(stamp, 'YYYY-MM')", "2024-03"),
+    ("'2.5'::int", 3),
+    ("2.345::numeric(10, 1)", 2.3),
+    ("n / 2", 3),
+    ("name ILIKE 'a%'", 1),
+    ("name LIKE 'a%'", 0),  # case counts, unlike in SQLite
+    ("name LIKE 'A_n'", 1),
+    ("'a*b' LIKE 'a*%'", 1),
+    ("'aXb' LIKE 'a*%'", 0),
+    ("name NOT LIKE 'a%'", 1),
+    ("CONCAT(name, NULL, n)", "Ann7"),
+    ("name || NULL", None),
+    ("GREATEST(n, NULL)", 7),
+    ("string_agg(name, ',')", "Ann"),
+    ("TRUE", 1),
+    ("n IS DISTINCT FROM NULL", 1),
+    ("COUNT(*) FILTER (WHERE n > 9)", 0),
+]
+
+
+@pytest.mark.parametrize(("expression", "expected"), MYSQL)
+def test_mysql(expression, expected):
+    assert answer(expression, "mysql") == (pytest.approx(expected) if isinstance(expected, float) else expected)
+
+
+@pytest.mark.parametrize(("expression", "expected"), POSTGRES)
+def test_postgres(expression, expected):
+    assert answer(expression, "postgres") == (pytest.approx(expected) if isinstance(expected, float) else expected)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql"),
+    [
+        ("mysql", "SELECT RAND()"),
+        ("mysql", "SELECT UUID()"),
+        ("mysql", "SELECT name FROM t WHERE name REGEXP '^A'"),
+        ("mysql", "SELECT a, COUNT(*) FROM t GROUP BY a WITH ROLLUP"),
+        ("mysql", "SELECT GROUP_CONCAT(name ORDER BY n) FROM t"),
+        ("mysql", "SELECT FIND_IN_SET('a', name) FROM t"),
+        ("mysql", "SELECT DATE_FORMAT(day, '%v') FROM t"),
+        ("mysql", "SHOW TABLES"),
+        ("postgres", "SELECT name FROM t WHERE n > ALL (SELECT n FROM t)"),
+        ("postgres", "SELECT AGE(day, stamp) FROM t"),
+        ("postgres", "SELECT ARRAY_AGG(name) FROM t"),
+        ("postgres", "SELECT * FROM generate_series(1, 3)"),
+        ("postgres", "SELECT no_such_function(name) FROM t"),
+    ],
+)
+def test_what_has_no_sqlite_form_is_named(dialect, sql):
+    result = to_sqlite(sql, dialect)
+    assert isinstance(result, Untranslatable) and result.outcome == "dialect"
+    assert result.reason and "\n" not in result.reason
+
+
+@pytest.mark.parametrize("sql", ["SELECT FROM WHERE", "SELECT (1", "", "SELECT 1; SELECT 2"])
+def test_what_is_no_sql_of_its_dialect_is_a_syntax_error(sql):
+    result = to_sqlite(sql, "mysql")
+    assert isinstance(result, Untranslatable) and result.outcome == "syntax"
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "SQLite", None])
+def test_sqlite_runs_as_it_is(dialect):
+    for text in ('SELECT  a FROM t WHERE b = "x" -- c', "no SQL at all", ""):
+        assert to_sqlite(text, dialect) is text
+        assert to_sqlite_ddl(text, dialect) is text
+
+
+def test_an_unknown_dialect_is_the_users_error():
+    with pytest.raises(UserError, match="unknown SQL dialect"):
+        to_sqlite("SELECT 1", "mysqul")
+
+
+def test_an_unknown_name_stays_an_error():
+    """SQLite would take "nope" for a text; the translation must not turn a wrong column into a constant."""
+    for dialect, sql in (("mysql", "SELECT `nope` FROM t"), ("postgres", 'SELECT "nope" FROM t')):
+        failure = query(build(ROWS), to_sqlite(sql, dialect))
+        assert isinstance(failure, Failure) and failure.outcome == "schema"
+
+
+def test_limit_with_offset_and_null_order():
+    assert to_sqlite("SELECT n FROM t LIMIT 2, 3", "mysql") == "SELECT n FROM t LIMIT 3 OFFSET 2"
+    assert to_sqlite("SELECT n FROM t ORDER BY n", "postgres") == "SELECT n FROM t ORDER BY n NULLS LAST"
+
+
+def test_mysql_ddl_keeps_its_constraints():
+    ddl = to_sqlite_ddl(
+        "CREATE TABLE IF NOT EXISTS `p` (`id` INT UNSIGNED NOT NULL AUTO_INCREMENT COMMENT '번호', "
+        "name VARCHAR(255) UNIQUE NOT NULL, grade ENUM('a','b') NOT NULL DEFAULT 'a', level INT CHECK (level > 0), "
+        "made TIMESTAMP DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP, "
+        "twice INT GENERATED ALWAYS AS (level * 2) STORED, PRIMARY KEY (`id`), "
+        "UNIQUE KEY u (level, grade), KEY k (level), CONSTRAINT f FOREIGN KEY (id) REFERENCES p(id) ON DELETE CASCADE) "
+        "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4; INSERT INTO p (name, level) VALUES ('x', 3);",
+        "mysql",
+    )
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(ddl)
+    assert connection.execute("SELECT * FROM p").fetchall() == [(1, "x", "a", 3, NOW, 6)]
+    assert connection.execute("PRAGMA foreign_key_list(p)").fetchone()[2:5] == ("p", "id", "id")
+    for values in ("(NULL, 'a', 1)", "('x', 'a', 1)", "('y', 'c', 1)", "('y', 'a', 0)", "('y', 'a', 3)"):
+        with pytest.raises(sqlite3.IntegrityError):
+            connection.execute(f"INSERT INTO p (name, grade, level) VALUES {values}")
+
+
+def test_postgres_ddl():
+    ddl = to_sqlite_ddl(
+        "CREATE TABLE t (id SERIAL PRIMARY KEY, ok BOOLEAN DEFAULT TRUE, parent INT REFERENCES t(id));", "postgres"
+    )
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(ddl)
+    connection.execute("INSERT INTO t (parent) VALUES (NULL)")
+    assert connection.execute("SELECT id, ok FROM t").fetchall() == [(1, 1)]
+
+
+def test_korean_game_rows_run_on_their_schemas():
+    for row in read_jsonl(KOREAN_GAMES):
+        ddl, sql = to_sqlite_ddl(row["context"], "mysql"), to_sqlite(row["answer"], "mysql")
+        assert isinstance(ddl, str) and isinstance(sql, str), (row["id"], ddl, sql)
+        assert isinstance(query(build(ddl), sql), Answer), row["id"]

@@ -1,0 +1,128 @@
+"""Extraction: which statement is taken from what a model wrote, and whether anything had to be cut."""
+
+import pytest
+
+from text2sql.sqlexec.extract import extract, tokens
+
+Q = "SELECT b FROM t WHERE a = 1"
+
+
+@pytest.mark.parametrize("text", [Q, f"{Q};", f"\n  {Q} ;\n", f"-- the b\n{Q}"])
+def test_a_bare_statement_is_valid_format(text):
+    extracted = extract(text)
+    assert extracted.format_valid and extracted.outcome is None
+    assert extracted.sql == text.strip().rstrip("; ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"```sql\n{Q};\n```",
+        f"```\n{Q}\n```",
+        f"```SQL {Q}```",
+        f"~~~sql\n{Q}\n~~~",
+        f"Sure, select the b:\n```sqlite\n{Q}\n```\nor\n```sql\nSELECT 2\n```",
+        f"The table:\n```\nt(a, b)\n```\n```sql\n{Q}\n```",
+        f"```python\nprint('SELECT 2')\n```\n{Q}",
+        f"{Q}\n```\n\nNext question\n```sql\nSELECT 2\n```",
+        f"{Q}\n```\nIt's the answer.",
+        f"Select the rows where a = 1:\n```\n{Q}\n```",
+        f"SQL: {Q}",
+        f"**SQL query:** {Q}",
+        f"A: {Q}",
+        f"정답: {Q}",
+        f"1. {Q}",
+        f"sqlite> {Q}",
+        f"<sql>{Q}</sql>",
+        f"The query is `{Q}`.",
+        f"With the given schema:\n{Q}",
+        f"Update the table? No need.\n{Q}",
+        f"{Q}; -- done",
+        f"{Q}; {Q};",
+        f"{Q};\n\n### SQL 봇:\nSELECT",
+        f"{Q}\n\nThis query's result is b.",
+        f"{Q}\nThis query selects b.",
+        f"{Q}\n\nWhere a is the key.",
+        f"{Q}<|im_end|>",
+        f"<think>Or SELECT 2;</think>\n{Q}",
+        f"because SELECT 2 is wrong</think>{Q}",
+    ],
+)
+def test_the_statement_is_cut_out(text):
+    extracted = extract(text)
+    assert (extracted.sql, extracted.format_valid, extracted.outcome) == (Q, False, None)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT b\n\nFROM t\n\nWHERE a = 1",
+        "SELECT b\nFROM t\n  x\nWHERE a = 1",
+        "SELECT\n  b\nFROM\n  t\nORDER BY\n  b\nDESC\nLIMIT 1",
+        "SELECT 'it''s; ok' FROM t",
+        "SELECT 'C:\\' FROM t",
+        'SELECT "a;b" FROM [c;d] WHERE `e;f` = 1',
+        "SELECT a -- don't; stop\nFROM t",
+        "SELECT a /* it's; */ FROM t",
+        "SELECT '```' FROM t",
+        "SELECT 'x\n\nThis is text' FROM t",
+        "WITH RECURSIVE c(x) AS (SELECT 1) SELECT x FROM c",
+        "VALUES (1, 'x')",
+        "DROP TABLE t",
+        "EXPLAIN SELECT 1",
+        "PRAGMA table_info(t)",
+    ],
+)
+def test_a_statement_is_taken_whole(sql):
+    for text in (sql, f"{sql};", f"{sql};\nSELECT 2", f"```sql\n{sql}\n```"):
+        assert extract(text).sql == sql, text
+
+
+@pytest.mark.parametrize(
+    "text", ["", ";", "-- nothing", ".shell id", "I cannot answer.", "Select the best one.", "<think>" + Q]
+)
+def test_no_statement_is_no_sql(text):
+    extracted = extract(text)
+    assert (extracted.sql, extracted.format_valid, extracted.outcome) == (None, False, "no_sql")
+
+
+@pytest.mark.parametrize(
+    "broken", ["SELECT b FROM t WHERE b = 'x", "SELECT b FROM t WHERE a IN (1,", "SELECT b FROM t\nWHERE a ="]
+)
+def test_what_breaks_off_is_truncated_and_never_mended(broken):
+    assert extract(broken).outcome == "truncated"
+    assert extract(f"```sql\n{broken}").outcome == "truncated"
+
+
+def test_a_token_limit_spoils_only_the_statement_it_cuts():
+    assert extract(Q, truncated=True).outcome == "truncated"
+    assert extract(f"{Q};\nSELECT", truncated=True).outcome is None
+    assert extract(f"```sql\n{Q}\n```\nThis", truncated=True).outcome is None
+    assert extract("I think that", truncated=True).outcome == "truncated"
+
+
+def test_backslashes_escape_where_the_dialect_says_so():
+    text = r"SELECT 'it\'s; so' FROM t; x"
+    assert extract(text, dialect="mysql").sql == r"SELECT 'it\'s; so' FROM t"
+    assert extract(text).sql == r"SELECT 'it\'s"
+
+
+def test_tokens_cover_the_text():
+    text = "SELECT 'a''b', \"c\", `d`, [e f], 1.5e-3, x.y -- z\n/* w */ FROM t WHERE a<=b||'"
+    found = list(tokens(text))
+    assert "".join(token.text for token in found) == text
+    kinds = {token.text: token.kind for token in found}
+    assert [kinds[t] for t in ("'a''b'", "[e f]", "1.5e-3", "-- z", "/* w */", "<=", "||", "'")] == [
+        "literal", "name", "number", "comment", "comment", "operator", "operator", "open",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "hostile", ["SELECT " * 5000, "(" * 20000 + Q, "`" * 5001, "'" * 20001, "WITH " * 9000, "a:" * 20000]
+)
+def test_long_texts_are_read_in_no_time(hostile):
+    import time
+
+    begun = time.process_time()
+    extract(hostile)
+    assert time.process_time() - begun < 1

@@ -1,0 +1,337 @@
+"""Generated evaluation databases: they honour the schema, serve the golds, and tell wrong queries from right ones."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from text2sql.files import read_jsonl
+from text2sql.sqlexec.compare import answer_gold, compare, plan
+from text2sql.sqlexec.dialect import to_sqlite, to_sqlite_ddl
+from text2sql.sqlexec.populate import populate, populate_rows, read_databases, summarize, write_databases
+from text2sql.sqlexec.sandbox import Answer, Failure, build, query
+from text2sql.sqlexec.schema import read_schema
+
+KOREAN_GAMES = Path(__file__).parent / "data" / "korean_games.jsonl"
+SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+SHOP = (
+    "CREATE TABLE shop (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, city TEXT, opened DATE);"
+    "CREATE TABLE staff (id INTEGER PRIMARY KEY, shop INT NOT NULL, name TEXT NOT NULL,"
+    " pay REAL CHECK (pay BETWEEN 10 AND 90), grade TEXT CHECK (grade IN ('a', 'b', 'c')), boss INT,"
+    " FOREIGN KEY (shop) REFERENCES shop(id), FOREIGN KEY (boss) REFERENCES staff(id));"
+    "CREATE TABLE sale (shop INT, day DATE, amount INT NOT NULL, agent INT, PRIMARY KEY (shop, day),"
+    " FOREIGN KEY (shop) REFERENCES shop(id), FOREIGN KEY (agent) REFERENCES agents(id))"
+)
+GOLDS = [
+    "SELECT name FROM staff WHERE pay >= 20 AND grade = 'b'",
+    "SELECT name FROM shop WHERE name LIKE '%용사%'",
+    "SELECT COUNT(*) FROM sale WHERE amount > 500",
+    "SELECT s.name, COUNT(*) FROM shop AS s JOIN staff AS t ON t.shop = s.id GROUP BY s.id HAVING COUNT(*) >= 3",
+    "SELECT name FROM shop WHERE id NOT IN (SELECT shop FROM sale WHERE day > '2024-01-31')",
+    "SELECT city FROM shop WHERE opened < '2020-01-01' INTERSECT SELECT city FROM shop WHERE opened > '2022-01-01'",
+    "SELECT name FROM staff ORDER BY pay DESC LIMIT 3",
+    "SELECT t.name FROM staff AS t WHERE t.boss IS NULL",
+]
+
+
+def passes(scripts: list[str], gold: str, prediction: str) -> bool:
+    """Whether the prediction is right on every instance, by the comparator's policy."""
+    for script in scripts:
+        connection = build(script)
+        answer = query(connection, prediction)
+        if isinstance(answer, Failure) or not compare(answer_gold(connection, plan(gold)), answer).ex:
+            return False
+    return True
+
+
+def instances(context: str, gold: str, k: int = 5) -> list[str]:
+    scripts, (filled,) = populate(context, [gold], k, seed=1)
+    assert filled.usable, filled.reason
+    return [scripts[number] for number in filled.instances]
+
+
+def dangling(script: str) -> int:
+    """Children without a parent, over all foreign keys to tables that exist."""
+    connection = build(script)
+    schema = read_schema(script)
+    count = 0
+    for table in schema.tables.values():
+        for link in table.foreign_keys:
+            pairs = list(zip(link.columns, link.parent_columns, strict=True))
+            match = " AND ".join(f'c."{child}" = p."{parent}"' for child, parent in pairs)
+            known = " AND ".join(f'c."{child}" IS NOT NULL' for child, _ in pairs)
+            count += query(
+                connection,
+                f'SELECT COUNT(*) FROM "{table.name}" c WHERE {known} '
+                f'AND NOT EXISTS (SELECT 1 FROM "{link.parent}" p WHERE {match})',
+            ).rows[0][0]
+    return count
+
+
+# --- constraints -----------------------------------------------------------------------------------------------------
+
+
+def test_instances_honour_the_schema():
+    """`build` runs the script on the context's own DDL, so that it holds PRIMARY KEY, UNIQUE, NOT NULL and CHECK."""
+    scripts, filled = populate(SHOP, GOLDS, 5, seed=1)
+    assert all(result.usable and len(result.instances) == 5 for result in filled)
+    for script in scripts:
+        connection = build(script)
+        assert not isinstance(connection, Failure)
+        assert dangling(script) == 0
+        (keyless,) = query(connection, "SELECT COUNT(*) FROM sale WHERE shop IS NULL OR day IS NULL").rows[0]
+        assert keyless == 0  # SQLite would take NULL in a primary key; SQL does not
+    # A foreign key to a table that is not there (agents) forbids nothing.
+    assert any(query(build(s), "SELECT 1 FROM sale WHERE agent IS NOT NULL").rows for s in scripts)
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        "CREATE TABLE t (id INT PRIMARY KEY, up INT NOT NULL REFERENCES t(id))",
+        "CREATE TABLE a (id INT PRIMARY KEY, b INT NOT NULL REFERENCES b(id));"
+        "CREATE TABLE b (id INT PRIMARY KEY, a INT NOT NULL REFERENCES a(id))",
+        "CREATE TABLE p (x INT, y TEXT, PRIMARY KEY (x, y));"
+        "CREATE TABLE c (x INT NOT NULL, y TEXT NOT NULL, n INT, FOREIGN KEY (x, y) REFERENCES p(x, y))",
+        "CREATE TABLE p (code TEXT, n INT); CREATE TABLE c (code TEXT NOT NULL REFERENCES p(code), n INT)",
+        "CREATE TABLE p (id INT PRIMARY KEY); CREATE TABLE c (id TEXT PRIMARY KEY REFERENCES p(id), n INT)",
+        "CREATE TABLE t (id INT PRIMARY KEY, n INT CHECK (n > 100 AND n < 110), m INT CHECK (m IN (7, 9)) NOT NULL)",
+        "CREATE TABLE t (id INT PRIMARY KEY, FOREIGN KEY (id) REFERENCES t(id), FOREIGN KEY (id) REFERENCES gone(id))",
+    ],
+)
+def test_keys_of_every_form(context):
+    table = read_schema(context).tables.popitem()[1].name
+    for script in instances(context, f"SELECT * FROM {table}"):
+        assert dangling(script) == 0
+
+
+def test_rows_of_the_context_give_way_to_rows_of_the_instance():
+    context = "CREATE TABLE t (a INT PRIMARY KEY, b TEXT); INSERT INTO t VALUES (1, 'only here')"
+    gold = "SELECT b FROM t WHERE b <> 'x'"
+    rows = [query(build(script), "SELECT COUNT(*) FROM t").rows[0][0] for script in instances(context, gold)]
+    assert max(rows) > 1
+
+
+# --- what the instances tell apart ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("context", "gold", "wrong"),
+    [
+        ("CREATE TABLE t (a INT, b TEXT)", "SELECT b FROM t WHERE a >= 5", "SELECT b FROM t WHERE a > 5"),
+        ("CREATE TABLE t (a INT, b TEXT)", "SELECT b FROM t WHERE a > 5", "SELECT b FROM t WHERE a >= 5"),
+        ("CREATE TABLE t (a TEXT, b TEXT)", "SELECT b FROM t WHERE a > 5", "SELECT b FROM t WHERE a >= 5"),
+        ("CREATE TABLE t (b TEXT)", "SELECT b FROM t WHERE b LIKE '%용사%'", "SELECT b FROM t WHERE b LIKE '용사%'"),
+        ("CREATE TABLE t (b TEXT)", "SELECT b FROM t WHERE b LIKE '용사%'", "SELECT b FROM t WHERE b LIKE '%용사%'"),
+        ("CREATE TABLE t (b TEXT)", 'SELECT b FROM t WHERE b = "Bob"', "SELECT b FROM t WHERE lower(b) = 'bob'"),
+        ("CREATE TABLE t (a INT, b TEXT)", "SELECT DISTINCT b FROM t", "SELECT b FROM t"),
+        ("CREATE TABLE t (a INT, b TEXT)", "SELECT COUNT(b) FROM t", "SELECT COUNT(*) FROM t"),
+        ("CREATE TABLE t (a INT, b TEXT)", "SELECT b FROM t WHERE a IS NULL", "SELECT b FROM t WHERE a = 0"),
+        (
+            "CREATE TABLE t (d DATE, b TEXT)",
+            "SELECT b FROM t WHERE d >= '2024-03-01'",
+            "SELECT b FROM t WHERE d > '2024-03-01'",
+        ),
+        (
+            "CREATE TABLE t (d DATE, b TEXT)",
+            "SELECT b FROM t WHERE strftime('%Y', d) = '2023'",
+            "SELECT b FROM t WHERE d >= '2023-01-01'",
+        ),
+        (
+            "CREATE TABLE t (a INT, b TEXT)",
+            "SELECT b FROM t GROUP BY b HAVING COUNT(*) > 40",
+            "SELECT b FROM t GROUP BY b HAVING COUNT(*) >= 40",
+        ),
+        (
+            "CREATE TABLE t (a INT, b TEXT)",
+            "SELECT b FROM t WHERE a > (SELECT AVG(a) FROM t)",
+            "SELECT b FROM t WHERE a >= (SELECT AVG(a) FROM t)",
+        ),
+        ("CREATE TABLE t (a INT, b TEXT)", "SELECT b FROM t ORDER BY a LIMIT 3", "SELECT b FROM t ORDER BY b LIMIT 3"),
+    ],
+)
+def test_a_near_miss_never_passes(context, gold, wrong):
+    scripts = instances(context, gold)
+    assert passes(scripts, gold, gold)
+    assert not passes(scripts, gold, wrong)
+
+
+def test_a_join_through_a_not_null_foreign_key_changes_nothing():
+    context = (
+        "CREATE TABLE guild (id INT PRIMARY KEY, name TEXT);"
+        "CREATE TABLE player (id INT PRIMARY KEY, name TEXT, guild INT NOT NULL REFERENCES guild(id),"
+        " old INT REFERENCES guild(id))"
+    )
+    gold = "SELECT name FROM player"
+    scripts = instances(context, gold)
+    assert passes(scripts, gold, "SELECT p.name FROM player p JOIN guild g ON p.guild = g.id")
+    assert not passes(scripts, gold, "SELECT p.name FROM player p JOIN guild g ON p.old = g.id")  # may be NULL
+
+
+def test_golds_that_no_filling_can_serve_are_named():
+    _, filled = populate(
+        "CREATE TABLE t (a INT, b TEXT)", ["SELECT a FROM t WHERE 1 = 2", "SELECT c FROM t", "SELEC"], 3, 1
+    )
+    assert [result.usable for result in filled] == [False, False, False]
+    assert [result.reason.split(":")[0] for result in filled] == ["no_rows", "gold_error", "gold_error"]
+    assert [result.instances for result in filled] == [[], [], []]
+
+
+def test_counts_of_mutants_add_up():
+    _, filled = populate(SHOP, GOLDS, 5, seed=1)
+    for result in filled:
+        power = result.power
+        assert power.killed + power.survived + power.equivalent + power.presumed == power.mutants > 0
+        assert [sum(kind) for kind in zip(*result.by_kind.values(), strict=True)] == [
+            power.killed,
+            power.survived,
+            power.equivalent,
+            power.presumed,
+        ]
+        assert power.presumed == len(result.undecided)
+        assert power.kill_rate >= 0.9
+
+
+# --- many rows -------------------------------------------------------------------------------------------------------
+
+
+def game_rows(count: int) -> list[dict]:
+    return list(read_jsonl(KOREAN_GAMES))[:count]
+
+
+def test_korean_game_rows_are_usable(tmp_path):
+    rows = game_rows(100)
+    made, results = populate_rows(rows, 5, 13, 2, tmp_path / "unfinished.jsonl")
+    total = summarize(results)
+    assert total["n"] == len(rows) >= 40
+    assert total["usable"] >= 0.97 * total["n"], total["unusable"]
+    assert total["kill_rate"] >= 0.95
+    write_databases(tmp_path, made, results)
+    scripts = read_databases(tmp_path)
+    for row in rows:
+        gold = to_sqlite(row["answer"], "mysql")
+        assert len(scripts[row["id"]]) == 5
+        assert passes(scripts[row["id"]], gold, gold)
+        assert all(dangling(script) == 0 for script in scripts[row["id"]])
+
+
+def test_what_cannot_be_translated_is_named(tmp_path):
+    rows = [
+        {
+            "id": "1",
+            "dialect": "mysql",
+            "context": "CREATE TABLE t (a INT)",
+            "answer": "SELECT a FROM t ORDER BY RAND()",
+        },
+        {"id": "2", "dialect": "mysql", "context": "CREATE TABLE t (a INT)", "answer": "SELECT a FROM t"},
+        {"id": "3", "dialect": "mysql", "context": "CREATE TABLE", "answer": "SELECT a FROM t"},
+        {"id": "4", "dialect": None, "context": "CREATE TABLE t (a INT)", "answer": "SELECT NOW() FROM t"},
+    ]
+    _, results = populate_rows(rows, 2, 13, 1, tmp_path / "unfinished.jsonl")
+    assert [result["id"] for result in results] == ["1", "2", "3", "4"]
+    assert [result["usable"] for result in results] == [False, True, False, False]
+    assert results[0]["reason"].startswith("dialect: RAND")
+    assert results[2]["reason"].startswith("gold_error: context")
+    assert results[3]["reason"].startswith("gold_error: no such function")
+    assert summarize(results)["unusable"] == {"dialect": 1, "gold_error": 2}
+
+
+def test_same_bytes_for_one_and_two_workers(tmp_path):
+    rows = game_rows(12)
+    for workers in (1, 2):
+        write_databases(tmp_path / str(workers), *populate_rows(rows, 3, 7, workers, tmp_path / f"u{workers}"))
+    for name in ("instances.jsonl", "rows.jsonl"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
+def test_another_seed_gives_other_rows():
+    assert populate(SHOP, GOLDS[:1], 1, seed=1)[0] != populate(SHOP, GOLDS[:1], 1, seed=2)[0]
+
+
+def test_goes_on_after_a_kill(tmp_path):
+    rows = game_rows(12)
+    code = (
+        "import json, sys; from text2sql.sqlexec.populate import populate_rows\n"
+        "populate_rows(json.load(open(sys.argv[1])), 3, 7, 1, sys.argv[2])"
+    )
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    unfinished = tmp_path / "unfinished.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "rows.json"), str(unfinished)],
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[1],
+    )
+    while process.poll() is None and not (unfinished.exists() and unfinished.read_bytes().count(b"\n") >= 2):
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    with open(unfinished, "ab") as file:
+        file.write(b'{"job": "cut o')
+    kept = unfinished.read_bytes().count(b"\n")
+    assert kept >= 2
+    resumed = populate_rows(rows, 3, 7, 2, unfinished)
+    assert resumed == populate_rows(rows, 3, 7, 2, tmp_path / "fresh.jsonl")
+    assert unfinished.read_bytes().count(b"\n") == (tmp_path / "fresh.jsonl").read_bytes().count(b"\n")
+
+
+# --- real data -------------------------------------------------------------------------------------------------------
+
+
+def test_wikisql_style_rows_with_double_quoted_strings(tmp_path):
+    path = SHARED / "ko_sql_create_context" / "test.jsonl.gz"
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    rows = [row for _, row in zip(range(40), read_jsonl(path), strict=False)]
+    rows = [{"id": r["id"], "context": r["context"], "answer": r["answer"], "dialect": "sqlite"} for r in rows]
+    _, results = populate_rows(rows, 5, 13, 2, tmp_path / "unfinished.jsonl")
+    total = summarize(results)
+    assert total["usable"] + total["unusable"].get("gold_error", 0) >= 39
+    assert total["kill_rate"] >= 0.95
+
+
+@pytest.mark.parametrize("db_id", ["pets_1"])
+def test_spider_schema(db_id):
+    folder = SHARED / "spider"
+    if not folder.exists():
+        pytest.skip(f"{folder} is absent")
+    from text2sql.sources.schemas import ddl_of_spider
+
+    schemas = json.loads((folder / "tables.json").read_text())
+    golds = [row["query"] for row in json.loads((folder / "dev.json").read_text()) if row["db_id"] == db_id]
+    context = ddl_of_spider(next(schema for schema in schemas if schema["db_id"] == db_id))
+    scripts, filled = populate(context, golds, 5, seed=13)
+    assert all(result.usable for result in filled)
+    assert len(scripts) < len(golds)  # shared
+    killed = sum(result.power.killed for result in filled)
+    assert killed / (killed + sum(result.power.survived for result in filled)) >= 0.95
+    for script in scripts:
+        assert dangling(script) == 0
+
+
+def test_rules_of_equivalence_hold_on_instances():
+    """A mutant called equivalent by rule answers as its gold on every filling."""
+    from text2sql.sqlexec import aims
+    from text2sql.sqlexec.power import mutants
+
+    schema = read_schema(SHOP)
+    scripts, _ = populate(SHOP, GOLDS, 5, seed=3)
+    seen = 0
+    for gold in [*GOLDS, "SELECT s.name FROM staff t JOIN shop s ON t.shop = s.id", "SELECT shop, day FROM sale"]:
+        for mutant in mutants(aims.parse(gold, schema), schema):
+            if mutant.equivalent:
+                seen += 1
+                assert passes(scripts, gold, mutant.sql), mutant
+    assert seen >= 5
+
+
+def test_translated_context_is_what_the_instances_build_on():
+    row = game_rows(1)[0]
+    ddl = to_sqlite_ddl(row["context"], "mysql")
+    gold = to_sqlite(row["answer"], "mysql")
+    script = instances(ddl, gold)[0]
+    assert isinstance(query(build(script), gold), Answer)

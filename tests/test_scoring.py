@@ -1,0 +1,349 @@
+"""Scoring: one typed outcome a row, the same bytes however it is run, and the command that anyone can use."""
+
+import json
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from text2sql.errors import UserError
+from text2sql.files import read_jsonl
+from text2sql.scoring import OUTCOMES, Item, Question, gold_problems, score_file, score_key, score_rows
+from text2sql.sqlexec.sandbox import Limits
+
+DATA = Path(__file__).parents[1].parent / "shared" / "data"
+SETUP = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'x'),(2,'y'),(3,'z');"
+OTHER = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'y'),(5,'x');"
+FIELDS = ["id", "outcome", "ex", "ex_strict", "ex_set", "em_text", "em_ast", "format_valid", "vacuous"]
+FIELDS += ["ambiguous_gold", "sql", "error"]
+ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT MAX(x) FROM c"
+STUCK = "SELECT instr(printf('%.990000c', 'a'), printf('%.490000c', 'a') || 'b')"
+GREEDY = f"{ENDLESS[:-20]} SELECT x, printf('%.900000c', 'x') FROM c ORDER BY 2"
+
+
+def item(prediction, gold="SELECT a FROM t", setups=(SETUP,), name="row", **fields):
+    truncated = fields.pop("truncated", False)
+    return Item(name, Question(gold, tuple(setups), **fields), prediction, truncated)
+
+
+def score(*items, **options):
+    return list(score_rows(items, workers=1, **options))
+
+
+def outcomes(*items, **options):
+    return [row["outcome"] for row in score(*items, **options)]
+
+
+def test_a_row_has_the_fields_of_the_interface_in_their_order():
+    (row,) = score(item("SELECT b AS n FROM t;", gold="SELECT  b AS n FROM t"))
+    assert list(row) == FIELDS
+    assert row == {
+        "id": "row", "outcome": "match", "ex": True, "ex_strict": True, "ex_set": True, "em_text": True, "em_ast": True,
+        "format_valid": True, "vacuous": False, "ambiguous_gold": False, "sql": "SELECT b AS n FROM t", "error": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "prediction, expected",
+    [
+        ("SELECT a FROM t", "match"),
+        ("SELECT b FROM t", "mismatch"),
+        ("No idea.", "no_sql"),
+        ("SELECT a FROM t WHERE (", "truncated"),
+        ("EXPLAIN SELECT a FROM t", "not_a_query"),
+        ("DROP TABLE t", "refused"),
+        ("SELECT a FORM t", "syntax"),
+        ("SELECT c FROM t", "schema"),
+        ("SELECT YEAR(a) FROM t", "dialect"),
+        (ENDLESS, "timeout"),
+        (STUCK, "timeout"),
+        ("SELECT zeroblob(100000000)", "too_large"),
+        (GREEDY.replace("MAX(x)", "x"), "too_large"),
+    ],
+)
+def test_every_outcome_is_reached(prediction, expected):
+    (row,) = score(item(prediction), limits=Limits(seconds=1.0 if expected == "too_large" else 0.3))
+    assert row["outcome"] == expected
+    assert row["ex"] is (expected == "match")
+    assert list(row) == FIELDS
+
+
+def test_a_match_on_no_rows_is_vacuous():
+    (row,) = score(item("SELECT a FROM t WHERE a < 0", gold="SELECT a FROM t WHERE a > 9"))
+    assert (row["outcome"], row["ex"], row["vacuous"]) == ("vacuous_match", True, True)
+
+
+def test_a_broken_gold_leaves_the_denominator_with_its_reason():
+    broken = [
+        item("SELECT 1", gold="SELECT a FROM u"),
+        item("SELECT 1", gold="SELECT random()"),
+        item("SELECT 1", setups=("CREATE TABLE",)),
+        item("SELECT 1", gold=ENDLESS),
+        item("SELECT 1", gold=STUCK),
+        item("SELECT 1", setups=()),
+    ]
+    rows = score(*broken, item("SELECT a FROM t"), limits=Limits(seconds=0.3))
+    assert [row["outcome"] for row in rows] == ["gold_error"] * 6 + ["match"]
+    assert all(row["ex"] is None and row["error"] for row in rows[:6])
+    assert "no such table: u" in rows[0]["error"] and "setup" in rows[2]["error"]
+
+
+def test_all_databases_must_agree():
+    same_on_the_first = item("SELECT a FROM t WHERE a < 4", setups=(SETUP, OTHER))
+    (row,) = score(same_on_the_first)
+    assert (row["outcome"], row["ex"], row["ex_set"]) == ("mismatch", False, False)
+    assert outcomes(
+        item("SELECT a FROM t WHERE b = 'q'", gold="SELECT a FROM t WHERE b = 'z'", setups=(OTHER, SETUP))
+    ) == ["mismatch"]
+    (row,) = score(item("SELECT a FROM t WHERE b = 'z'", gold="SELECT a FROM t WHERE b = 'z'", setups=(OTHER, SETUP)))
+    assert (row["outcome"], row["vacuous"]) == ("match", False)
+
+
+def test_a_token_limit_is_told_from_bad_sql():
+    assert outcomes(item("SELECT a FROM t", truncated=True), item("SELECT a FROM t; and", truncated=True)) == [
+        "truncated",
+        "match",
+    ]
+
+
+def test_another_dialect_is_translated_for_gold_and_prediction_alike():
+    ddl = "CREATE TABLE u (id INT PRIMARY KEY AUTO_INCREMENT, name VARCHAR(20)); INSERT INTO u VALUES (1, 'Kim');"
+    gold = "SELECT CONCAT(name, '!') FROM u"
+    rows = score(
+        item("SELECT CONCAT(name, '!') FROM `u`;", gold, (ddl,), dialect="mysql", setup_dialect="mysql"),
+        item("SELECT name FROM u", gold, (ddl,), dialect="mysql", setup_dialect="mysql"),
+    )
+    assert [row["outcome"] for row in rows] == ["match", "mismatch"]
+    assert rows[0]["sql"] == "SELECT CONCAT(name, '!') FROM `u`"
+
+
+def many(count=400, seed=0):
+    chance = random.Random(seed)
+    predictions = [
+        "SELECT a FROM t",
+        "SELECT b FROM t",
+        "DROP TABLE t",
+        "SELECT a FORM t",
+        "SELECT a FROM t ORDER BY b",
+    ]
+    return [
+        item(chance.choice(predictions), chance.choice(["SELECT a FROM t", "SELECT b FROM t"]), name=f"r{n}")
+        for n in range(count)
+    ]
+
+
+def test_the_same_rows_from_any_number_of_workers():
+    items = many()
+    rows = list(score_rows(items, workers=1))
+    assert list(score_rows(items, workers=2)) == rows
+    assert [row["id"] for row in rows] == [one.id for one in items]
+    assert {row["outcome"] for row in rows} <= set(OUTCOMES)
+
+
+def test_rows_after_a_hostile_one_score_as_without_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    items = many(200)
+    calm = list(score_rows(items, workers=2))
+    attacks = {20: STUCK, 21: ENDLESS, 90: GREEDY, 91: "ATTACH 'x.db' AS y", 150: STUCK}
+    attacked = [item(attacks[n], name=one.id) if n in attacks else one for n, one in enumerate(items)]
+    begun = time.monotonic()
+    rows = list(score_rows(attacked, workers=2, limits=Limits(seconds=0.5)))
+    assert time.monotonic() - begun < 12
+    assert [row for n, row in enumerate(rows) if n not in attacks] == [
+        row for n, row in enumerate(calm) if n not in attacks
+    ]
+    assert not any(rows[n]["ex"] for n in attacks)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_score_file_counts_every_row(tmp_path):
+    items = many()
+    counts = score_file(tmp_path / "scores.jsonl", items, workers=2)
+    assert sum(counts.values()) == len(items)
+    rows = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    assert rows == list(score_rows(items, workers=1))
+
+
+def test_what_finished_before_a_kill_is_not_done_again(tmp_path):
+    items = many(3000)
+    unfinished = tmp_path / "work" / f"{score_key(items)}.jsonl"
+    stream = score_rows(items, workers=1, unfinished=unfinished)
+    for _ in range(1000):
+        next(stream)
+    stream.close()
+    with open(unfinished, "a") as file:
+        file.write('{"id": "half a li')
+    kept = sum(1 for line in unfinished.read_text().splitlines() if line.endswith("}"))
+    assert 900 <= kept <= 1000
+    score_file(tmp_path / "resumed.jsonl", items, workers=2, unfinished=unfinished)
+    score_file(tmp_path / "whole.jsonl", items, workers=1)
+    assert (tmp_path / "resumed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert not unfinished.exists()
+
+
+def test_the_key_of_unfinished_work_depends_on_all_inputs():
+    base = score_key([item("SELECT a FROM t")])
+    changed = [
+        score_key([item("SELECT b FROM t")]),
+        score_key([item("SELECT a FROM t", gold="SELECT b FROM t")]),
+        score_key([item("SELECT a FROM t", setups=(OTHER,))]),
+        score_key([item("SELECT a FROM t", truncated=True)]),
+        score_key([item("SELECT a FROM t")], Limits(seconds=9)),
+    ]
+    assert len({base, *changed}) == 6
+
+
+# --- The command -----------------------------------------------------------------------------------------------------
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "text2sql", "score", *map(str, arguments)], capture_output=True, text=True, **options
+    )
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_command_scores_any_predictions(tmp_path):
+    database = tmp_path / "d.sqlite"
+    made = sqlite3.connect(database)
+    made.executescript(SETUP)
+    made.close()
+    before = database.read_bytes()
+    gold = {"gold_sql": "SELECT a FROM t"}
+    file = write(
+        tmp_path / "p.jsonl",
+        {"id": 1, "setup_sql": SETUP, **gold, "prediction": "SELECT a FROM t"},
+        {"id": "two", "database": str(database), **gold, "prediction": "DELETE FROM t"},
+        {"id": "3", "database": str(database), **gold, "prediction": "SELECT '\ud800'", "dialect": None},
+        {"id": "4", "setup_sql": SETUP, "gold_sql": "SELECT", "prediction": ""},
+    )
+    ended = command(file, "--workers", 2)
+    rows = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert ended.returncode == 0, ended.stderr
+    assert [(row["id"], row["outcome"], row["ex"]) for row in rows] == [
+        (1, "match", True), ("two", "refused", False), ("3", "syntax", False), ("4", "gold_error", None),
+    ]  # fmt: skip
+    assert "gold_error: 4" in ended.stderr and "ex 0.3333" in ended.stderr
+    assert database.read_bytes() == before
+    assert command(file, "--out", tmp_path / "s.jsonl").stdout == ""
+    assert (tmp_path / "s.jsonl").read_text() == ended.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"d.sqlite", "p.jsonl", "s.jsonl"}
+
+
+def test_the_command_fills_setups_without_rows(tmp_path):
+    setup = "CREATE TABLE emp(id INTEGER PRIMARY KEY, pay INTEGER NOT NULL, dept TEXT);"
+    gold = "SELECT id FROM emp WHERE pay >= 10"
+    file = write(
+        tmp_path / "p.jsonl",
+        *({"id": p, "setup_sql": setup, "gold_sql": gold, "prediction": p} for p in (gold, gold.replace(">=", ">"))),
+    )
+    bare = [json.loads(line)["outcome"] for line in command(file).stdout.splitlines()]
+    full = [json.loads(line)["outcome"] for line in command(file, "--populate", 3).stdout.splitlines()]
+    assert bare == ["vacuous_match", "vacuous_match"]
+    assert full == ["match", "mismatch"]
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ({"setup_sql": "", "gold_sql": "", "prediction": ""}, "no id"),
+        ({"id": 1, "setup_sql": "", "prediction": ""}, "no gold_sql"),
+        ({"id": 1, "setup_sql": "", "gold_sql": ""}, "no prediction"),
+        ({"id": 1, "gold_sql": "", "prediction": ""}, "either setup_sql or database"),
+        ({"id": 1, "setup_sql": "", "database": "x", "gold_sql": "", "prediction": ""}, "either setup_sql or database"),
+        ({"id": 1, "database": "absent.sqlite", "gold_sql": "", "prediction": ""}, "no such database file"),
+        ({"id": 1, "setup_sql": 3, "gold_sql": "", "prediction": ""}, "setup_sql must be text, not int"),
+    ],
+)
+def test_a_row_that_is_no_row_is_named(row, message, tmp_path):
+    ended = command(write(tmp_path / "p.jsonl", row))
+    assert ended.returncode == 1
+    assert message in ended.stderr and "row 1" in ended.stderr and len(ended.stderr.splitlines()) == 1
+
+
+def test_a_killed_command_goes_on_and_writes_the_same_bytes(tmp_path):
+    row = {"setup_sql": SETUP, "gold_sql": "SELECT a FROM t", "prediction": "SELECT a FROM t"}
+    rows = [{"id": n, **row} | ({"prediction": ENDLESS} if n % 500 == 499 else {}) for n in range(3000)]
+    file = write(tmp_path / "p.jsonl", *rows)
+    arguments = [file, "--timeout", 0.4, "--workers", 1, "--out"]
+    assert command(*arguments, tmp_path / "whole.jsonl").returncode == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "text2sql", "score", *map(str, arguments), str(tmp_path / "killed.jsonl")],
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        waiting = list(tmp_path.glob(".killed.jsonl.*.unfinished"))
+        if waiting and waiting[0].stat().st_size > 100_000:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed.jsonl").exists() and waiting
+    assert command(*arguments, tmp_path / "killed.jsonl").returncode == 0
+    assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert not list(tmp_path.glob(".killed*unfinished"))
+
+
+def test_a_row_that_nobody_can_score_fails_the_file(tmp_path, monkeypatch):
+    lost = {"id": "r0", "outcome": "infra_error", "ex": None, "error": "the machine is on fire"}
+    unfinished = tmp_path / "unfinished.jsonl"
+    unfinished.write_text(json.dumps(lost) + "\n")
+    with pytest.raises(UserError, match="row r0 could not be scored"):
+        score_file(tmp_path / "scores.jsonl", many(1), workers=1, unfinished=unfinished)
+    assert not (tmp_path / "scores.jsonl").exists()
+
+
+# --- Gold as its own prediction --------------------------------------------------------------------------------------
+
+
+def own_answers(rows):
+    """How many golds can be scored, after asserting that each of these is right as its own prediction."""
+    items = [Item(str(n), question, question.gold_sql) for n, question in enumerate(rows)]
+    scored = [row for row in score_rows(items, workers=2) if row["outcome"] != "gold_error"]
+    assert all(row["ex_strict"] and row["em_ast"] and row["format_valid"] for row in scored)
+    return len(scored)
+
+
+def test_golds_are_their_own_right_answers():
+    golds = [
+        "SELECT a FROM t",
+        "SELECT b FROM t ORDER BY a DESC LIMIT 2;",
+        'SELECT a FROM t WHERE b = "x"',
+        "VALUES (1)",
+    ]
+    assert own_answers([Question(gold, (SETUP,)) for gold in golds]) == 4
+
+
+@pytest.mark.parametrize("name", ["wikisql/dev", "ko_sql_create_context/test"])
+def test_real_golds_are_their_own_right_answers(name):
+    file = DATA / f"{name}.jsonl.gz"
+    if not file.exists():
+        pytest.skip(f"{file} is absent")
+    rows = list(read_jsonl(file))
+    sample = random.Random(0).sample(rows, 500)
+    assert own_answers([Question(row["answer"], (row["context"],)) for row in sample]) >= 0.96 * 500
+
+
+def test_golds_on_a_real_database_are_their_own_right_answers():
+    folder = DATA / "geography"
+    if not folder.exists():
+        pytest.skip(f"{folder} is absent")
+    questions = []
+    for entry in json.loads((folder / "geography.json").read_text()):
+        sql = entry["sql"][0]
+        for name, value in entry["sentences"][0]["variables"].items():
+            sql = sql.replace(name, value)
+        questions.append(Question(sql, database=str(folder / "geography.sqlite")))
+    assert own_answers(questions) >= 0.98 * len(questions)
+    problems = gold_problems(questions, workers=2)
+    assert all(problem is None or "no such column" in problem or "syntax" in problem for problem in problems.values())

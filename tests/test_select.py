@@ -1,0 +1,305 @@
+"""`select` holds databases out, draws in proportion, and lets nothing of the evaluation into training."""
+
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from text2sql.errors import UserError
+from text2sql.params import SelectParams
+from text2sql.rows import read_table, write_rows
+from text2sql.select import (
+    NEAR,
+    NearDuplicates,
+    Texts,
+    find_leaks,
+    normal_question,
+    normal_schema,
+    normal_sql,
+    proportional,
+    select_tables,
+    trigrams,
+)
+from text2sql.sources import synthetic
+from text2sql.sources.records import read_records
+
+ROOT = Path(__file__).parents[1]
+DDL = "CREATE TABLE t (a INT, b TEXT);"
+
+
+def select(folder: Path, train: list[dict], test: list[dict] = (), **changes) -> tuple[dict, list[dict], list[dict]]:
+    """The counts and the two selected tables."""
+    values = {
+        "domains": [],
+        "complexities": [],
+        "languages": [],
+        "split": "auto",
+        "train_size": None,
+        "eval_size": None,
+        "holdout": 0.25,
+        "seed": 1,
+    }
+    valid = {"train": folder / "valid_train.parquet", "test": folder / "valid_test.parquet"}
+    selected = {"train": folder / "train.parquet", "eval": folder / "eval.parquet"}
+    for path, rows in zip(valid.values(), (train, test), strict=True):
+        write_rows(path, rows)
+    counts = select_tables(valid, selected, SelectParams(**(values | changes)))
+    return counts, *(read_table(path).to_dict("records") for path in selected.values())
+
+
+def rows(count: int = 600, seed: int = 8) -> list[dict]:
+    """Rows of the generator with the language that `ingest` would add."""
+    return [row | {"language": row.get("language") or "en"} for row in synthetic.rows(count, seed)]
+
+
+def row(id: str, question: str, answer: str = "SELECT a FROM t", db_id: str = "t", **more) -> dict:
+    values = {"domain": None, "complexity": "basic SQL", "language": "en", "dialect": "sqlite"}
+    context = DDL.replace(" t ", f' "{db_id}" ')
+    return values | {"id": id, "db_id": db_id, "context": context, "question": question, "answer": answer} | more
+
+
+# Splits
+
+
+def test_without_a_test_split_whole_databases_are_held_out(tmp_path):
+    given = rows()
+    counts, train, evaluation = select(tmp_path, given)
+    ours, theirs = {r["db_id"] for r in train}, {r["db_id"] for r in evaluation}
+    assert counts["split"] == "databases"
+    assert not ours & theirs
+    assert len(theirs) == round(0.25 * len(ours | theirs))
+    assert len(train) + len(evaluation) + counts["leaks"]["removed"] == len(given)
+
+
+def test_databases_are_held_out_of_each_domain_alike(tmp_path):
+    given = [row(f"{d}-{n}", f"question {d} {n}", db_id=f"{d}-{n}", domain=d) for d in "abcd" for n in range(8)]
+    _, _, evaluation = select(tmp_path, given)
+    assert Counter(r["domain"] for r in evaluation) == {"a": 2, "b": 2, "c": 2, "d": 2}
+
+
+def test_the_sources_own_test_split_is_used_unless_databases_are_asked_for(tmp_path):
+    train, test = rows(300, seed=1), [r | {"id": f"test-{r['id']}"} for r in rows(300, seed=2)]
+    counts, _, evaluation = select(tmp_path, train, test)
+    assert counts["split"] == "source"
+    assert [r["id"] for r in evaluation] == [r["id"] for r in test]
+    counts, ours, theirs = select(tmp_path, train, test, split="holdout")
+    assert counts["split"] == "databases"
+    assert not {r["db_id"] for r in ours} & {r["db_id"] for r in theirs}
+
+
+def test_of_a_single_database_whole_queries_are_held_out(tmp_path):
+    given = [row(f"{n}", f"phrasing {n} number {n}", f"SELECT a FROM t WHERE a = {n % 10}") for n in range(40)]
+    counts, train, evaluation = select(tmp_path, given)
+    assert counts["split"] == "queries"
+    assert {r["answer"] for r in train} & {r["answer"] for r in evaluation} == set()
+    assert len(evaluation) == 8 and len(train) == 32
+
+
+# Filters and sizes
+
+
+def test_filters_keep_what_is_asked_for(tmp_path):
+    wanted = {"domains": ["space", "music"], "complexities": ["basic SQL", "aggregation"]}
+    _, train, evaluation = select(tmp_path, rows(), **wanted)
+    for found in (train, evaluation):
+        assert {r["domain"] for r in found} == {"space", "music"}
+        assert {r["complexity"] for r in found} == {"basic SQL", "aggregation"}
+
+
+def test_a_filter_that_no_row_fits_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"select.domains: no row has 'spcae'; there are agriculture, education"):
+        select(tmp_path, rows(), domains=["spcae"])
+
+
+def test_a_size_is_drawn_in_proportion_to_domain_and_complexity(tmp_path):
+    given = [
+        row(f"{d}{c}{n}", f"{d} {c} {n}", db_id=f"{d}-{n % 20}", domain=d, complexity=c)
+        for d, c, count in (("a", "x", 400), ("a", "y", 200), ("b", "x", 200))
+        for n in range(count)
+    ]
+    counts, train, _ = select(tmp_path, given, train_size=60)
+    strata = Counter((r["domain"], r["complexity"]) for r in train)
+    assert strata == {("a", "x"): 30, ("a", "y"): 15, ("b", "x"): 15}
+    assert counts["train"]["selected"] == 60
+
+
+def test_the_shares_of_a_draw_are_within_one_row_of_the_proportion():
+    rng = random.Random(0)
+    for _ in range(50):
+        items = [(rng.choice("abcdefg"), str(number)) for number in range(rng.randrange(1, 200))]
+        size = rng.randrange(0, len(items) + 1)
+        drawn = proportional(items, size, 3, stratum=lambda item: item[0], name=lambda item: item[1])
+        assert len(drawn) == len(set(drawn)) == size
+        there, found = Counter(s for s, _ in items), Counter(s for s, _ in drawn)
+        assert all(abs(found[s] - size * there[s] / len(items)) < 1 for s in there)
+
+
+def test_same_rows_and_seed_give_the_same_bytes_and_another_seed_another_draw(tmp_path):
+    outputs = []
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        folder = tmp_path / name
+        folder.mkdir()
+        select(folder, rows(), train_size=50, eval_size=20, seed=seed)
+        outputs.append([(folder / f"{split}.parquet").read_bytes() for split in ("train", "eval")])
+    assert outputs[0] == outputs[1] != outputs[2]
+
+
+def test_a_larger_draw_of_one_stratum_contains_the_smaller(tmp_path):
+    given = [row(str(n), f"question {n} {n * 7919}", db_id=str(n % 10)) for n in range(200)]
+    _, small, _ = select(tmp_path, given, train_size=20)
+    _, large, _ = select(tmp_path, given, train_size=60)
+    assert {r["id"] for r in small} < {r["id"] for r in large}
+
+
+def test_fewer_rows_than_asked_for_are_all_used_and_noted(tmp_path):
+    counts, train, evaluation = select(tmp_path, rows(60), train_size=1000, eval_size=500)
+    assert counts["notes"] == [
+        f"select.train_size: 1000 rows asked for, {len(train)} are there, all of them used",
+        f"select.eval_size: 500 rows asked for, {len(evaluation)} are there, all of them used",
+    ]
+
+
+@pytest.mark.parametrize(
+    "given, test, message", [(0, 0, "no evaluation row"), (1, 0, "no evaluation row"), (0, 5, "no training row")]
+)
+def test_a_side_without_rows_is_an_error(tmp_path, given, test, message):
+    with pytest.raises(UserError, match=f"select: {message} is left"):
+        select(tmp_path, rows(given), [r | {"id": f"t{r['id']}"} for r in rows(test, seed=9)])
+
+
+# Leaks
+
+
+@pytest.mark.parametrize(
+    "question, answer, context, kind",
+    [
+        ("Which a are there?", "SELECT 1", DDL, "question_exact"),
+        ("which  A are there", "SELECT 1", DDL + " INSERT INTO t VALUES (1, 'CREATE; x');", "question_normalised"),
+        ("Show every a.", "select A from t;", "create table T (A int, B text)", "sql"),
+        ("Which a are there?", "SELECT 1", "CREATE TABLE u (a INT);", "question_near"),
+        ("Show every a.", "SELECT b FROM t", DDL, None),
+        ("Show every a.", "SELECT a FROM t", "CREATE TABLE t (a INT, c TEXT);", None),
+    ],
+)
+def test_each_kind_of_leak_is_found(question, answer, context, kind):
+    evaluation = [Texts("e", DDL, "Which a are there?", "SELECT a FROM t")]
+    found = find_leaks([Texts("t", context, question, answer)], evaluation)
+    assert [(leak.train, leak.eval, leak.kind) for leak in found] == ([("t", "e", kind)] if kind else [])
+
+
+def test_leaks_are_removed_from_training_and_counted(tmp_path):
+    test = [row("e1", "Which a are there?"), row("e2", "What is the sum of a?", "SELECT SUM(a) FROM t")]
+    train = [
+        row("t1", "Which a are there?"),
+        row("t2", "which a are there"),
+        row("t3", "Add up a.", "select sum( a ) from t;"),
+        row("t4", "What is b?", "SELECT b FROM t"),
+        row("t5", "Is b what?", "SELECT b FROM t"),
+    ]
+    counts, kept, evaluation = select(tmp_path, train, test)
+    assert [r["id"] for r in kept] == ["t4", "t5"]
+    assert len(evaluation) == 2
+    assert counts["leaks"] == {
+        "question_exact": 1,
+        "question_normalised": 1,
+        "sql": 1,
+        "question_near": 0,
+        "removed": 3,
+    }
+    assert [(leak["train"], leak["eval"]) for leak in counts["leaked"]] == [("t1", "e1"), ("t2", "e1"), ("t3", "e2")]
+    assert counts["train"] == {"available": 5, "filtered": 5, "without_leaks": 2, "selected": 2}
+    assert counts["duplicates"] == {"train": {"question": 0, "sql": 1}, "eval": {"question": 0, "sql": 0}}
+
+
+def test_near_duplicates_are_those_that_a_full_comparison_finds():
+    rng = random.Random(2)
+    words = ["which", "player", "scored", "most", "goals", "in", "the", "final", "season", "at", "home", "number"]
+    texts = [" ".join(rng.choices(words, k=rng.randrange(1, 14))) for _ in range(300)]
+    texts += [text + rng.choice(["s", " x", "?", " 1"]) for text in texts[:150]]
+    rng.shuffle(texts)
+    added, asked = texts[:200], texts[200:]
+    near = NearDuplicates((text, text) for text in added)
+
+    def jaccard(a: str, b: str) -> float:
+        return len(trigrams(a) & trigrams(b)) / len(trigrams(a) | trigrams(b))
+
+    expected = [any(jaccard(text, other) >= NEAR for other in added) for text in asked]
+    assert [near.find(text) is not None for text in asked] == expected
+    assert 20 < sum(expected) < len(asked)
+
+
+def test_near_duplicates_in_korean_go_by_syllables():
+    question = "지난 시즌 홈 경기에서 가장 많은 골을 넣은 선수의 이름과 등번호를 모두 보여주세요"
+    near = NearDuplicates([("e", question)])
+    assert near.find(question.replace("주세요", "주세용")) == "e"
+    assert near.find("지난 시즌 원정 경기에서 가장 적은 골을 넣은 감독의 나이를 모두 보여주세요") is None
+
+
+# Normal forms
+
+
+@pytest.mark.parametrize(
+    "sql, same",
+    [
+        ("SELECT a FROM t", "select  A\nfrom T ;"),
+        ("SELECT a -- why\nFROM t", "SELECT a /* x */ FROM t"),
+        ("SELECT COUNT(*)>1 FROM t", "select count( * ) > 1 from t"),
+    ],
+)
+def test_normal_sql_forgets_case_space_and_comments(sql, same):
+    assert normal_sql(sql) == normal_sql(same)
+
+
+@pytest.mark.parametrize(
+    "sql, other",
+    [
+        ("SELECT 'A'", "SELECT 'a'"),
+        ("SELECT 'a  b'", "SELECT 'a b'"),
+        ("SELECT '--x'", "SELECT '--y'"),
+        ("SELECT ab", "SELECT a b"),
+    ],
+)
+def test_normal_sql_keeps_literals_and_words(sql, other):
+    assert normal_sql(sql) != normal_sql(other)
+
+
+def test_normal_schema_forgets_the_rows_alone():
+    rows = DDL + " INSERT INTO t VALUES (1, 'it''s; CREATE TABLE u'); insert or ignore into t values (2, 'y');"
+    assert normal_schema(rows) == normal_schema(DDL)
+    assert normal_schema(DDL + " CREATE TABLE u (a INT);") != normal_schema(DDL)
+
+
+def test_normal_question_forgets_case_width_and_punctuation():
+    assert normal_question("How MANY １２, really?!") == "how many 12 really"
+
+
+def test_the_stage_scripts_do_not_hide_pythons_own_modules():
+    """A script's folder comes first on its path, so that a stage named `select` would be imported for Python's own."""
+    names = [path.stem for path in (ROOT / "stages").glob("*.py")]
+    assert "select_rows" in names
+    assert not set(names) & set(sys.stdlib_module_names)
+
+
+def test_help_of_the_stage_is_quick():
+    done = subprocess.run([sys.executable, "stages/select_rows.py", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "data/selected/train.parquet" in done.stdout
+
+
+def test_real_questions_of_a_known_split_are_compared(tmp_path):
+    """wikisql's test questions are about tables that its training has not seen."""
+    folder = ROOT.parent / "shared" / "data" / "wikisql"
+    if not folder.exists():
+        pytest.skip("../shared/data/wikisql is not there: this test looks for leaks in real data")
+    splits = []
+    for name in ("train", "test"):
+        found = [r for r, _ in zip(read_records(folder / f"{name}.jsonl.gz"), range(3000), strict=False)]
+        splits.append(
+            [row(r["id"], r["question"], r["answer"], r["id"].rsplit("-", 1)[0], context=r["context"]) for r in found]
+        )
+    counts, train, evaluation = select(tmp_path, *splits)
+    assert counts["databases"]["shared"] == 0
+    assert len(train) == 3000 - counts["leaks"]["removed"]
+    assert len(evaluation) == 3000

@@ -1,0 +1,306 @@
+"""`validate` keeps what the plain check keeps, refuses what is dangerous, and accounts for every row."""
+
+import gzip
+import json
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from text2sql.errors import UserError
+from text2sql.params import ValidateParams
+from text2sql.rows import read_table, write_rows
+from text2sql.sources import synthetic
+from text2sql.sources.schemas import ddl_of_spider
+from text2sql.validate import REJECTED, check, validate_tables, verdicts
+
+SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+CONTEXT = "CREATE TABLE t (a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, NULL);"
+
+
+def rules(**changes) -> ValidateParams:
+    values = {"has_rows": True, "runs": True, "returns_rows": True, "seconds": 1.0, "engine": "local"}
+    return ValidateParams(**(values | changes))
+
+
+def verdict(
+    context: str = CONTEXT, answer: str = "SELECT a FROM t", question="?", dialect="sqlite", database=None, **on
+):
+    switches = {"has_rows": True, "runs": True, "returns_rows": True} | on
+    return check((context, answer, question, dialect, database), **switches)
+
+
+def runs_and_returns(context: str, answer: str) -> bool | None:
+    """The exercise's own check, with nothing between the SQL and the machine. None: it runs but returns no row."""
+    try:
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.executescript(context)
+            return bool(connection.execute(answer).fetchall()) or None
+    except Exception:
+        return False
+
+
+# The rules
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({}, None),
+        ({"question": " "}, ("complete", "missing")),
+        ({"answer": ""}, ("complete", "missing")),
+        ({"context": ""}, ("complete", "missing")),
+        ({"context": "CREATE TABLE t (a INT)"}, ("has_rows", "no_insert")),
+        ({"context": CONTEXT + "CREATE TABEL u;"}, ("runs", "syntax")),
+        ({"context": CONTEXT + "INSERT INTO u VALUES (1);"}, ("runs", "schema")),
+        ({"answer": "SELECT FROM t"}, ("runs", "syntax")),
+        ({"answer": "SELECT c FROM t"}, ("runs", "schema")),
+        ({"answer": "SELECT DATEDIFF(a, b) FROM t"}, ("runs", "dialect")),
+        ({"answer": "SELECT 1; SELECT 2"}, ("runs", "syntax")),
+        ({"answer": "DELETE FROM t RETURNING a"}, ("runs", "refused")),
+        ({"answer": "SELECT a FROM t WHERE a > 5"}, ("returns_rows", "empty")),
+        ({"answer": "SELECT NULL"}, None),
+    ],
+)
+def test_a_row_stops_at_the_first_rule_it_breaks(changes, expected):
+    reject = verdict(**changes)
+    assert (reject and reject[:2]) == expected
+
+
+def test_each_rule_can_be_switched_off():
+    assert verdict("CREATE TABLE t (a INT)", has_rows=False, returns_rows=False) is None
+    assert verdict("CREATE TABLE t (a INT)", has_rows=False)[0] == "returns_rows"
+    assert verdict(answer="SELECT a FROM t WHERE a > 5", returns_rows=False) is None
+    assert verdict(answer="SELECT c FROM t", runs=False, returns_rows=False) is None
+    assert verdict(answer="SELECT c FROM t", runs=False)[:2] == ("returns_rows", "schema")
+
+
+def test_a_real_database_brings_the_rows(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "t.sqlite")) as connection:
+        connection.executescript(CONTEXT)
+    database = str(tmp_path / "t.sqlite")
+    assert verdict("CREATE TABLE t (a INT)", database=database) is None
+    assert verdict("", "SELECT a FROM t WHERE a > 5", database=database)[0] == "returns_rows"
+
+
+def test_a_missing_database_is_the_users_to_mend():
+    with pytest.raises(UserError, match=r"absent.sqlite: no such database"):
+        list(verdicts([("", "SELECT 1", "?", "sqlite", "absent.sqlite")], rules(), 2))
+
+
+def test_another_dialect_runs_in_translation():
+    context = (
+        "CREATE TABLE players (id INT PRIMARY KEY AUTO_INCREMENT, name VARCHAR(20), seen DATETIME) ENGINE=InnoDB;"
+        "INSERT INTO players (name, seen) VALUES ('Ann', '2999-01-01 10:00:00');"
+    )
+    answer = "SELECT CONCAT(name, '!') FROM players WHERE seen >= DATE_SUB(NOW(), INTERVAL 7 DAY)"
+    assert verdict(context, answer, dialect="mysql") is None
+    assert verdict(context, answer)[0] == "runs"  # as SQLite it is nonsense
+    assert verdict(context, "SELECT FROM WHERE", dialect="mysql")[:2] == ("runs", "syntax")
+
+
+# Hostile rows
+
+ATTACKS = {
+    "endless recursion": (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT MAX(i) FROM n",
+        "timeout",
+    ),
+    "a gigabyte": ("SELECT hex(zeroblob(1000000000))", "too_large"),
+    "rows without end": (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT printf('%10000s', i) FROM n",
+        "too_large",
+    ),
+    "a file": ("ATTACH DATABASE '{file}' AS f", "refused"),
+    "an extension": ("SELECT load_extension('{file}')", "refused"),
+}
+
+
+def test_each_attack_is_a_reject_with_its_reason_and_costs_no_other_row(tmp_path):
+    file = tmp_path / "written.sqlite"
+    items = [(CONTEXT, "SELECT a FROM t", "?", "sqlite", None)]
+    for sql, _ in ATTACKS.values():
+        items += [(CONTEXT, sql.format(file=file), "?", "sqlite", None), items[0]]
+    start = time.monotonic()
+    found = list(verdicts(items, rules(seconds=0.5), 2))
+    assert time.monotonic() - start < 20
+    assert found[::2] == [None] * (len(ATTACKS) + 1)
+    assert [reject[:2] for reject in found[1::2]] == [("runs", reason) for _, reason in ATTACKS.values()]
+    assert not file.exists()
+
+
+def test_a_context_is_as_untrusted_as_the_sql(tmp_path):
+    file = tmp_path / "written.sqlite"
+    contexts = [
+        f"ATTACH DATABASE '{file}' AS f; CREATE TABLE f.t (a INT); INSERT INTO f.t VALUES (1);",
+        f"{CONTEXT} VACUUM INTO '{file}';",
+        CONTEXT + "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i, 'x' FROM n;",
+        CONTEXT + "CREATE TABLE g AS SELECT hex(zeroblob(1000000000));",
+    ]
+    found = list(verdicts([(context, "SELECT 1", "?", "sqlite", None) for context in contexts], rules(seconds=0.5), 2))
+    assert [reject[0] for reject in found] == ["runs"] * 4
+    assert [reject[1] for reject in found[:2]] == ["refused"] * 2
+    assert {reject[1] for reject in found[2:]} <= {"timeout", "too_large", "memory"}
+    assert not file.exists()
+
+
+# The same verdicts as the plain check
+
+
+def differences(items: list[tuple], params: ValidateParams) -> list[tuple]:
+    """(what the plain check says, our reject, SQL) where the two disagree."""
+    found = []
+    for item, reject in zip(items, verdicts(items, params, 2), strict=True):
+        plain = runs_and_returns(item[0], item[1])
+        plain_keeps = plain is True or (plain is None and not params.returns_rows)
+        if plain_keeps != (reject is None):
+            found.append((plain, reject, item[1]))
+    return found
+
+
+def only_refusals(found: list[tuple]) -> bool:
+    """Whether every difference is a row that would run unsandboxed and is refused here, by class."""
+    return all(plain is not False and reject and reject[1] in ("refused", "not_a_query") for plain, reject, _ in found)
+
+
+def test_generated_rows_get_the_plain_checks_verdict():
+    items = [(r["context"], r["answer"], r["question"], "sqlite", None) for r in synthetic.rows(20_000, seed=29)]
+    found = differences(items, rules(has_rows=False))
+    assert only_refusals(found), found[:5]
+    assert len(found) < 20
+
+
+def shared(name: str) -> Path:
+    if not (SHARED / name).exists():
+        pytest.skip(f"../shared/data/{name} is not there: this test compares verdicts on real data")
+    return SHARED / name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ko_sql_create_context/train", "ko_sql_create_context/test", "wikisql/train", "wikisql/dev", "wikisql/test"],
+)
+def test_real_rows_of_ddl_alone_get_the_plain_checks_verdict(name):
+    with gzip.open(shared(f"{name}.jsonl.gz"), "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    items = [(row["context"], row["answer"], row["question"], "sqlite", None) for row in rows]
+    found = differences(items, rules(has_rows=False, returns_rows=False))
+    assert only_refusals(found), found[:5]
+
+
+def test_spider_gets_the_plain_checks_verdict():
+    schemas = {s["db_id"]: ddl_of_spider(s) for s in json.loads((shared("spider") / "tables.json").read_text())}
+    rows = json.loads((shared("spider") / "dev.json").read_text())
+    items = [(schemas[row["db_id"]], row["query"], row["question"], "sqlite", None) for row in rows]
+    assert differences(items, rules(has_rows=False, returns_rows=False)) == []
+
+
+def test_a_real_filled_database_gives_the_verdicts_of_its_dump():
+    from text2sql.sources import text2sql_data
+    from text2sql.sources.records import read_json_list
+
+    path = shared("geography") / "geography.json"
+    database = path.with_suffix(".sqlite")
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+        dump = "\n".join(connection.iterdump())
+    rows = [
+        row
+        for split in ("train", "test")
+        for row in text2sql_data.rows_of(read_json_list(path), path, database, dump, "question-split", split)
+    ][::4]
+    plain = [runs_and_returns(dump, row["answer"]) is True for row in rows]
+    for database_of in (lambda row: row["database"], lambda row: None):
+        items = [(dump, row["answer"], row["question"], "sqlite", database_of(row)) for row in rows]
+        assert [reject is None for reject in verdicts(items, rules(), 2)] == plain
+
+
+# The stage
+
+
+def run_tables(folder: Path, rows: dict[str, list[dict]], params: ValidateParams, workers: int = 2) -> dict:
+    raw = {split: folder / f"raw_{split}.parquet" for split in rows}
+    valid = {split: folder / f"valid_{split}.parquet" for split in rows}
+    for split, path in raw.items():
+        write_rows(path, rows[split])
+    return validate_tables(raw, valid, folder / "rejected.parquet", params, workers)
+
+
+def test_kept_and_rejected_add_up_to_what_was_read(tmp_path):
+    rows = {"train": list(synthetic.rows(300, seed=1)), "test": list(synthetic.rows(100, seed=2))}
+    funnel = run_tables(tmp_path, rows, rules())
+    rejected = read_table(tmp_path / "rejected.parquet")
+    assert list(rejected.columns) == REJECTED
+    for split, given in rows.items():
+        kept = read_table(tmp_path / f"valid_{split}.parquet")
+        lost = rejected[rejected["split"] == split]
+        assert [row["id"] for row in given if row["id"] in set(kept["id"])] == list(kept["id"])
+        assert sorted([*kept["id"], *lost["id"]]) == sorted(row["id"] for row in given)
+        assert funnel[split]["read"] == len(given)
+        assert funnel[split]["kept"] == funnel[split]["returns_rows"] == len(kept)
+        assert funnel[split]["read"] - funnel[split]["kept"] == sum(
+            rows for classes in funnel[split]["rejects"].values() for rows in classes.values()
+        )
+    assert lost["message"].map(bool).all() and lost["rule"].isin(["complete", "has_rows", "runs", "returns_rows"]).all()
+
+
+def test_an_empty_split_is_an_empty_table(tmp_path):
+    funnel = run_tables(tmp_path, {"train": list(synthetic.rows(20, seed=1)), "test": []}, rules())
+    assert funnel["test"]["read"] == 0
+    assert len(read_table(tmp_path / "valid_test.parquet")) == 0
+
+
+def test_the_outputs_have_the_same_bytes_whatever_the_number_of_workers(tmp_path):
+    outputs = []
+    for workers in (1, 3):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        rows = {"train": list(synthetic.rows(700, seed=4))}
+        funnel = run_tables(folder, rows, rules(), workers)
+        outputs.append((funnel, [path.read_bytes() for path in sorted(folder.iterdir())]))
+    assert outputs[0] == outputs[1]
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path):
+    """The parent holds a few batches, however long the table is."""
+    import tracemalloc
+
+    peaks = []
+    for copies in (1, 4):
+        write_rows(tmp_path / "raw.parquet", (row for _ in range(copies) for row in synthetic.rows(10_000, seed=1)))
+        tracemalloc.start()
+        validate_tables(
+            {"train": tmp_path / "raw.parquet"},
+            {"train": tmp_path / "valid.parquet"},
+            tmp_path / "bad.parquet",
+            rules(has_rows=False, runs=False, returns_rows=False),
+            workers=2,
+        )
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_ray_gives_the_same_bytes(tmp_path):
+    """The same pure function through Ray Data, on a cluster of two workers on this machine."""
+    ray = pytest.importorskip("ray", reason="ray is not installed (pip install .[ray]): its engine is not tested")
+    rows = {"train": list(synthetic.rows(5_000, seed=4)), "test": list(synthetic.rows(100, seed=5))}
+    rows["train"][7] |= {"answer": ATTACKS["endless recursion"][0], "context": CONTEXT}
+    outputs = []
+    try:
+        for engine in ("local", "ray"):
+            folder = tmp_path / engine
+            folder.mkdir()
+            funnel = run_tables(folder, rows, rules(engine=engine))
+            outputs.append((funnel, [path.read_bytes() for path in sorted(folder.iterdir())]))
+    finally:
+        ray.shutdown()
+    assert outputs[0] == outputs[1]
+    assert funnel["train"]["rejects"]["runs"]["timeout"] == 1
+
+
+def test_ray_asked_for_and_not_installed_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(UserError, match=r"validate.engine: ray is not installed; `pip install .\[ray\]`"):
+        run_tables(tmp_path, {"train": list(synthetic.rows(5, seed=4))}, rules(engine="ray"))

@@ -1,0 +1,133 @@
+"""Score any predictions by execution: one JSON line per row, in the same order.
+
+python -m text2sql score predictions.jsonl --out scores.jsonl
+python -m text2sql score predictions.jsonl --populate 5 --workers 4 > scores.jsonl
+
+Rows in: {id, setup_sql | database, gold_sql, prediction, dialect?, truncated?}. `setup_sql` is a script of DDL and
+rows, `database` the path of an SQLite file, `prediction` the model's raw text, `dialect` a sqlglot name (default
+sqlite) for all three texts, `truncated` true where the model hit its token limit.
+Rows out: {id, outcome, ex, ex_strict, ex_set, em_text, em_ast, format_valid, vacuous, ambiguous_gold, sql, error};
+docs/evaluation.md explains them. Exit code 0 when every row got an outcome of its own (1 after an infra_error).
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="JSON Lines file of predictions (.gz too)")
+    parser.add_argument("--out", type=Path, help="where the scores go (default: stdout)")
+    parser.add_argument("--populate", type=int, metavar="K", help="fill setups that bring no rows K times over")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    parser.add_argument("--timeout", type=float, default=2.0, metavar="S", help="seconds a query may run (default: 2)")
+    parser.add_argument("--seed", type=int, default=0, help="of --populate (default: 0)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from text2sql.errors import UserError
+    from text2sql.files import json_line, read_jsonl
+    from text2sql.scoring import score_file, score_key, score_rows
+    from text2sql.sqlexec.sandbox import Limits
+
+    for name, least in (("populate", 1), ("workers", 1), ("timeout", 0.001)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name} {value}: must be at least {least}")
+    rows = [checked(row, args.file, number) for number, row in enumerate(read_jsonl(args.file), 1)]
+    items = to_items(rows, filled(rows, args) if args.populate else {})
+    limits = Limits(seconds=args.timeout)
+
+    if args.out is not None:
+        unfinished = args.out.with_name(f".{args.out.name}.{score_key(items, limits)}.unfinished")
+        score_file(args.out, items, workers=args.workers, limits=limits, unfinished=unfinished)
+        return summarize(list(read_jsonl(args.out)))
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    scored = []
+    for row in score_rows(items, workers=args.workers, limits=limits):
+        print(json_line(row))
+        scored.append(row)
+    return summarize(scored)
+
+
+def checked(row: dict, file: Path, number: int) -> dict:
+    """The row, if it has the fields of the interface. Raises UserError naming file, row and field otherwise."""
+    from text2sql.errors import UserError
+
+    where = f"{file}, row {number}"
+    if "id" not in row:
+        raise UserError(f"{where}: no id; give every row one")
+    for name in ("gold_sql", "prediction", "setup_sql", "database", "dialect"):
+        if not isinstance(row.get(name), str | None):
+            raise UserError(f"{where}: {name} must be text, not {type(row[name]).__name__}")
+    for name in ("gold_sql", "prediction"):
+        if row.get(name) is None:
+            raise UserError(f'{where}: no {name}; an empty prediction is ""')
+    if (row.get("setup_sql") is None) == (row.get("database") is None):
+        raise UserError(f"{where}: give either setup_sql or database")
+    if row.get("database") is not None and not Path(row["database"]).is_file():
+        raise UserError(f"{where}: no such database file: {row['database']}")
+    return row
+
+
+def filled(rows: Sequence[dict], args: argparse.Namespace) -> dict[int, tuple[str, ...]]:
+    """The filled databases of the rows whose setup brings no rows, by the row's place; none where no filling helps."""
+    from text2sql.rows import brings_rows
+    from text2sql.sqlexec.populate import populate_rows
+
+    empty = [
+        {"id": place, "context": row["setup_sql"], "answer": row["gold_sql"], "dialect": row.get("dialect")}
+        for place, row in enumerate(rows)
+        if row.get("setup_sql") is not None and not brings_rows(row["setup_sql"])
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        instances, results = populate_rows(empty, args.populate, args.seed, args.workers, Path(folder, "populate"))
+    scripts = {(one["schema_key"], one["instance"]): one["setup_sql"] for one in instances}
+    return {
+        result["id"]: tuple(scripts[result["schema_key"], number] for number in result["instances"])
+        for result in results
+        if result["usable"]
+    }
+
+
+def to_items(rows: Sequence[dict], populated: dict[int, tuple[str, ...]]) -> list:
+    """The rows as the engine takes them."""
+    from text2sql.scoring import Item, Question
+
+    items = []
+    for place, row in enumerate(rows):
+        dialect = row.get("dialect")
+        if place in populated:
+            question = Question(row["gold_sql"], populated[place], dialect=dialect)
+        elif row.get("database") is not None:
+            question = Question(row["gold_sql"], database=row["database"], dialect=dialect)
+        else:
+            question = Question(row["gold_sql"], (row["setup_sql"],), dialect=dialect, setup_dialect=dialect)
+        items.append(Item(row["id"], question, row["prediction"], bool(row.get("truncated"))))
+    return items
+
+
+def summarize(rows: Sequence[dict]) -> int:
+    """Prints the totals to stderr; returns the exit code."""
+    from text2sql.sqlexec.compare import POLICY_VERSION
+    from text2sql.stats import wilson
+
+    outcomes = Counter(row["outcome"] for row in rows)
+    scored = [row for row in rows if row["ex"] is not None]
+    say = lambda line: print(line, file=sys.stderr)  # noqa: E731
+    say(f"{len(rows)} rows, policy version {POLICY_VERSION}")
+    if scored:
+        right = sum(row["ex"] for row in scored)
+        low, high = wilson(right, len(scored))
+        say(f"ex {right / len(scored):.4f} (95 % interval {low:.4f} to {high:.4f}, n = {len(scored)})")
+        for name in ("ex_strict", "ex_set", "em_text", "em_ast", "format_valid", "vacuous", "ambiguous_gold"):
+            say(f"{name} {sum(row[name] for row in scored) / len(scored):.4f}")
+    say(", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items())))
+    for row in rows:
+        if row["outcome"] in ("gold_error", "infra_error"):
+            say(f"{row['outcome']}: {row['id']}: {row['error']}")
+    return 1 if outcomes["infra_error"] else 0

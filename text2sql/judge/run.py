@@ -1,0 +1,249 @@
+"""A judged run from rows to files: build the requests, refuse what is too dear, ask, write."""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from text2sql.errors import UserError
+from text2sql.files import atomic_write, read_jsonl
+from text2sql.judge.cache import AnswerStore
+from text2sql.judge.client import Traffic, api_key, ask_all, settled
+from text2sql.judge.cost import ANSWER_TOKENS, body_tokens, cost_usd, describe
+from text2sql.judge.requests import CANARY, Template, encode, read_answer, read_template, request_body, request_key
+from text2sql.judge.results import Entry, write_results
+from text2sql.rows import read_batches
+
+if TYPE_CHECKING:
+    from text2sql.params import JudgeParams
+
+NEEDED = ("id", "context", "question", "answer")
+
+
+@dataclass
+class Pending:
+    """What is still to be asked: distinct requests and their prompt tokens."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """A row with the body that asks about it."""
+
+    row: dict[str, Any]
+    body: dict[str, Any]
+    encoded: str
+    key: str
+
+
+def judge_rows(
+    rows: Iterable[dict[str, Any]], params: "JudgeParams", out: str | Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Judges rows (id, context, question, answer, sql; ex, outcome, error, database where known).
+
+    Returns the metrics and the record of this run: what it sent, retried and waited for.
+
+    Writes `out` (JSON Lines, sorted by id) and, into the folder of the same name without its suffix, requests.jsonl,
+    answers.csv, disagreements.jsonl and metrics.json, all the same bytes however often the run was killed. Answers at
+    hand in `judge.cache` are not paid again.
+
+    Raises UserError for bad rows, a cost above the budget, a server that refuses, and, after the files are written,
+    for requests that got no answer: run again to ask those alone.
+    """
+    out = Path(out)
+    folder = out.with_suffix("")
+    template = read_template(params.template)
+    started = time.monotonic()
+    with AnswerStore(params.cache) as store:
+        entries, pending = write_requests(rows, folder / "requests.jsonl", store, template, params)
+        check_cost(pending, params)
+        requests = partial(unanswered, folder / "requests.jsonl", entries, store, template, params)
+        traffic = ask(requests, pending.requests, store, params) if pending.requests else Traffic()
+        canary = self_check(store, template, params) if params.canary else None
+        metrics = write_results(out, entries, store, traffic.given_up, canary, template, params)
+    if canary == "fooled":
+        print("judge: the canary fooled the judge (a wrong query that says it is right); distrust it", file=sys.stderr)
+    if traffic.given_up:
+        reason = next(iter(traffic.given_up.values()))
+        raise UserError(
+            f"{len(traffic.given_up)} of {len(entries)} requests got no answer, the first: {reason};"
+            " run again to ask those alone"
+        )
+    return metrics, run_record(traffic, time.monotonic() - started)
+
+
+def estimate(rows: Iterable[dict[str, Any]], params: "JudgeParams") -> str:
+    """What judging these rows would cost from here, as text. Sends nothing and writes nothing but an empty cache."""
+    template = read_template(params.template)
+    pending = Pending()
+    with AnswerStore(params.cache) as store:
+        seen: set[str] = set()
+        for request in build_requests(rows, template, params):
+            count_pending(request, seen, pending, store, params)
+    return describe(pending.requests, pending.prompt_tokens, params)
+
+
+def scored_rows(table: str | Path, scores: str | Path) -> Iterator[dict[str, Any]]:
+    """Evaluation rows with what scoring says about each (sql, ex, outcome, error), joined by id.
+
+    Raises UserError when the two files do not hold the same ids.
+    """
+    scored = {
+        score["id"]: (score["sql"], score["ex"], score["outcome"], score["error"]) for score in read_jsonl(scores)
+    }
+    columns = ["id", "context", "question", "answer", "database"]
+    for batch in read_batches(table, columns, size=1024):
+        for row in batch.to_pylist():
+            if row["id"] not in scored:
+                raise UserError(f"{scores}: no score for {row['id']!r} of {table}; run the score stage again")
+            yield row | dict(zip(("sql", "ex", "outcome", "error"), scored.pop(row["id"]), strict=True))
+    if scored:
+        raise UserError(f"{scores}: {next(iter(scored))!r} is not in {table}; run the score stage again")
+
+
+def build_requests(rows: Iterable[dict[str, Any]], template: Template, params: "JudgeParams") -> Iterator[Request]:
+    """The canary's request if it is asked for, then one per row. Raises UserError for a bad row or a second id."""
+    if params.canary:
+        yield request_of(CANARY, template, params)
+    if params.show_results:
+        from text2sql.judge.shown import with_results
+
+        rows = with_results(checked(rows), params.show_results)
+    else:
+        rows = checked(rows)
+    for row in rows:
+        yield request_of(row, template, params)
+
+
+def request_of(row: dict[str, Any], template: Template, params: "JudgeParams") -> Request:
+    """The request about one row."""
+    body = request_body(row, template, params)
+    encoded = encode(body)
+    return Request(row, body, encoded, request_key(encoded, template))
+
+
+def checked(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The rows, each with the text columns the judge needs; `sql` may be None or empty where there was no SQL."""
+    seen: set[str] = set()
+    for number, row in enumerate(rows, 1):
+        for name in NEEDED:
+            if not isinstance(row.get(name), str):
+                raise UserError(f"row {number} ({row.get('id')}): {name} is missing or no text; mend the input")
+        if not isinstance(row.get("sql", 0), str | None):
+            raise UserError(f"row {number} ({row['id']}): sql is missing or no text; mend the input")
+        if row["id"] in seen:
+            raise UserError(f"row {number}: the id {row['id']!r} stands twice; give every row its own")
+        seen.add(row["id"])
+        yield row
+
+
+def count_pending(
+    request: Request, seen: set[str], pending: Pending, store: AnswerStore, params: "JudgeParams"
+) -> None:
+    """Adds a request to what is pending, unless an equal one was counted or needs no asking."""
+    if request.key in seen:
+        return
+    seen.add(request.key)
+    if not settled(store.answers(request.key), params):
+        pending.requests += 1
+        pending.prompt_tokens += body_tokens(request.body)
+
+
+def write_requests(
+    rows: Iterable[dict[str, Any]], path: Path, store: AnswerStore, template: Template, params: "JudgeParams"
+) -> tuple[list[Entry], Pending]:
+    """Writes the rows' requests as lines of OpenAI's batch format (custom_id is the row's id), in input order."""
+    entries: list[Entry] = []
+    pending, seen = Pending(), set[str]()
+    with atomic_write(path, "wb") as file:
+        for request in build_requests(rows, template, params):
+            count_pending(request, seen, pending, store, params)
+            if request.row is CANARY:
+                continue
+            row = request.row
+            execution = (row.get("ex"), row.get("outcome"), row.get("error"))
+            entries.append(Entry(row["id"], request.key, file.tell(), *execution))
+            line = {"custom_id": row["id"], "method": "POST", "url": "/v1/chat/completions", "body": request.body}
+            file.write(encode(line).encode() + b"\n")
+    return entries, pending
+
+
+def unanswered(
+    path: Path, entries: list[Entry], store: AnswerStore, template: Template, params: "JudgeParams"
+) -> Iterator[tuple[str, str]]:
+    """(key, encoded body) of every distinct request that needs asking: the canary's, then in input order."""
+    seen: set[str] = set()
+    if params.canary:
+        request = request_of(CANARY, template, params)
+        seen.add(request.key)
+        if not settled(store.answers(request.key), params):
+            yield request.key, request.encoded
+    with open(path, "rb") as lines:
+        for entry, line in zip(entries, lines, strict=True):
+            if entry.key not in seen and not settled(store.answers(entry.key), params):
+                yield entry.key, encode(json.loads(line)["body"])
+            seen.add(entry.key)
+
+
+def check_cost(pending: Pending, params: "JudgeParams") -> None:
+    """Raises UserError when the estimate is above the budget, or there is a budget and no price."""
+    if params.max_cost_usd is None or not pending.requests:
+        return
+    tokens = pending.requests * ANSWER_TOKENS[params.template]
+    cost = cost_usd(params.prices.get(params.model), pending.prompt_tokens, tokens, params.transport)
+    if cost is None:
+        raise UserError(
+            f"judge.prices: no price for {params.model}, so judge.max_cost_usd cannot be kept; add it, or set the"
+            " budget to null"
+        )
+    if cost > params.max_cost_usd:
+        raise UserError(
+            f"judge.max_cost_usd: {pending.requests} requests to {params.model} would cost about ${cost:.4f}, the"
+            f" budget is ${params.max_cost_usd:.4f}; raise it or judge fewer rows"
+        )
+
+
+def ask(
+    requests: Callable[[], Iterator[tuple[str, str]]], total: int, store: AnswerStore, params: "JudgeParams"
+) -> Traffic:
+    """Sends the requests by the transport that the parameters name, with a progress bar on stderr."""
+    from tqdm import tqdm
+
+    api_key(params.base_url)
+    seconds = 0.5 if sys.stderr.isatty() else 10  # between two updates
+    with tqdm(total=total, unit="request", desc="judge", file=sys.stderr, mininterval=seconds) as progress:
+        if params.transport == "batch":
+            from text2sql.judge.batch import ask_in_batches
+
+            return ask_in_batches(requests, store, params, progress)
+        return asyncio.run(ask_all(requests(), store, params, progress))
+
+
+def self_check(store: AnswerStore, template: Template, params: "JudgeParams") -> str:
+    """What the judge made of the canary: held (not called correct), fooled, or judge_error."""
+    answers = store.answers(request_of(CANARY, template, params).key)
+    read = read_answer(template.name, answers[-1]) if answers else "no answer"
+    if isinstance(read, str):
+        return "judge_error"
+    return "fooled" if read.verdict == "correct" else "held"
+
+
+def run_record(traffic: Traffic, seconds: float) -> dict[str, Any]:
+    """What this one run sent and waited for; unlike the metrics it differs from run to run."""
+    return {
+        "sent": traffic.sent,
+        "answers": traffic.answers,
+        "unreadable_answers": traffic.unreadable,
+        "retries": dict(sorted(traffic.retries.items())),
+        "given_up": len(traffic.given_up),
+        "prompt_tokens": traffic.prompt_tokens,
+        "completion_tokens": traffic.answer_tokens,
+        "seconds": round(seconds, 1),
+    }
