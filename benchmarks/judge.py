@@ -103,7 +103,7 @@ def truth(folder):
     return verdicts
 
 
-async def peer(bodies, url, out, requests_per_minute=1e9, tokens_per_minute=1e9):
+async def peer(bodies, url, out, requests_per_minute=1e9, tokens_per_minute=1e9, token_length=4):
     """The cookbook's way. `bodies`: encoded requests. Appends [request, response or errors] to `out`."""
     import aiohttp
 
@@ -158,7 +158,7 @@ async def peer(bodies, url, out, requests_per_minute=1e9, tokens_per_minute=1e9)
                 room[name] = min(limit, room[name] + limit * (now - refilled_at) / 60)
             refilled_at = now
             if current is not None:
-                tokens = sum(len(message["content"]) // 4 for message in current[1]["messages"]) + 300
+                tokens = sum(len(message["content"]) for message in current[1]["messages"]) // token_length + 12
                 if room["requests"] >= 1 and room["tokens"] >= tokens:
                     room["requests"] -= 1
                     room["tokens"] -= tokens
@@ -269,7 +269,7 @@ def rate_of(log):
     return (len(times) - 1) / (max(times) - min(times))
 
 
-def bench_rate(folder, minutes=2.5):
+def bench_rate(folder, minutes=2.0):
     """Use of 2,500 requests and 100,000 tokens a minute, as the server's log shows it."""
     limits = {"requests_per_minute": 2_500, "tokens_per_minute": 100_000}
     found = {}
@@ -283,7 +283,7 @@ def bench_rate(folder, minutes=2.5):
                     judge_rows(rows, judge_params(url, folder / binding, **limits), folder / "judged.jsonl")
                     bodies = [encode(line["body"]) for line in read_jsonl(folder / "judged/requests.jsonl")]
                 else:
-                    asyncio.run(peer(bodies, url, folder / f"peer-{binding}.jsonl", *limits.values()))
+                    asyncio.run(peer(bodies, url, folder / f"peer-{binding}.jsonl", *limits.values(), token_length))
                 log = sorted(received(url), key=lambda entry: entry["time"])
             times = [entry["time"] for entry in log]
             units = [1 if binding == "requests" else entry["tokens"] for entry in log]

@@ -80,6 +80,9 @@ def write(preset: dict) -> None:
     document = YAML()
     document.preserve_quotes = True
     document.width = 120
+    document.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     values = document.load(PATH.read_text(encoding="utf-8"))
     update(values, preset)
     with atomic_write(PATH) as file:

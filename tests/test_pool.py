@@ -12,7 +12,6 @@ import pytest
 
 from text2sql.sqlexec.pool import Lost, alarm, guarded_map, guarded_workers
 
-
 loaded = []
 
 

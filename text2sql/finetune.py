@@ -5,20 +5,19 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from text2sql import models, prompts
 from text2sql.errors import UserError
-from text2sql.files import atomic_write, write_json
+from text2sql.files import atomic_write, read_json, write_json
 
 if TYPE_CHECKING:
+    import pandas as pd
     from transformers import PreTrainedTokenizerBase, TrainerCallback
 
     from text2sql.params import FinetuneParams, PromptParams
 
 
 def build_examples(
-    table: pd.DataFrame, tokenizer: "PreTrainedTokenizerBase", prompt: "PromptParams", max_length: int
+    table: "pd.DataFrame", tokenizer: "PreTrainedTokenizerBase", prompt: "PromptParams", max_length: int
 ) -> tuple[list[dict], list[str]]:
     """Tokenised examples (`input_ids`, and `labels` that mask the prompt), and the ids of rows longer than max_length.
 
@@ -37,7 +36,7 @@ def build_examples(
 
 
 def finetune(
-    table: pd.DataFrame,
+    table: "pd.DataFrame",
     pointer: dict[str, Any],
     prompt: "PromptParams",
     config: "FinetuneParams",
@@ -57,7 +56,6 @@ def finetune(
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import set_seed
-    from transformers.trainer_utils import get_last_checkpoint
     from trl import SFTConfig, SFTTrainer
 
     tokenizer = models.load_tokenizer(pointer)
@@ -88,7 +86,7 @@ def finetune(
             max_length=None,
             logging_steps=1,
             save_steps=0.1,
-            save_total_limit=1,
+            save_total_limit=2,
             report_to=[],
             disable_tqdm=True,
             include_num_input_tokens_seen="non_padding",
@@ -104,7 +102,7 @@ def finetune(
         ),
         callbacks=[progress_bar(sum(len(example["input_ids"]) for example in examples) * config.epochs)],
     )
-    checkpoint = get_last_checkpoint(str(work))
+    checkpoint = last_complete_checkpoint(work)
     start = time.monotonic()
     trainer.train(resume_from_checkpoint=checkpoint)
     seconds = time.monotonic() - start
@@ -130,6 +128,20 @@ def finetune(
     return {} if checkpoint else {"tokens_per_second": round(tokens / seconds, 1)}
 
 
+COMPLETE = "complete"
+
+
+def last_complete_checkpoint(work: Path) -> str | None:
+    """The newest checkpoint that was written to its end; what a kill left half-written is removed."""
+    complete = []
+    for folder in work.glob("checkpoint-*"):
+        if (folder / COMPLETE).is_file():
+            complete.append(folder)
+        else:
+            shutil.rmtree(folder)
+    return str(max(complete, key=lambda folder: int(folder.name.partition("-")[2]))) if complete else None
+
+
 def write_adapter(model: Any, pointer: dict[str, Any], folder: Path) -> None:
     """Saves a PEFT model's adapter with the base model's own name in place of this machine's path to it."""
     for config in model.peft_config.values():
@@ -138,10 +150,17 @@ def write_adapter(model: Any, pointer: dict[str, Any], folder: Path) -> None:
     with models.new_folder(folder) as temporary:
         model.save_pretrained(temporary, save_embedding_layers=False)
         (temporary / "README.md").unlink(missing_ok=True)
+        # PEFT writes its sets in an order that changes from run to run.
+        settings = read_json(temporary / "adapter_config.json")
+        settings["target_modules"] = sorted(settings["target_modules"])
+        write_json(temporary / "adapter_config.json", settings)
 
 
 def progress_bar(total: float) -> "TrainerCallback":
-    """A trainer callback that shows the tokens trained on, their rate, the time left and the loss."""
+    """A trainer callback that shows the tokens trained on, their rate, the time left and the loss.
+
+    It also marks each checkpoint once all of it is written.
+    """
     from tqdm import tqdm
     from transformers import TrainerCallback
 
@@ -154,6 +173,9 @@ def progress_bar(total: float) -> "TrainerCallback":
             if logs and "loss" in logs:
                 self.bar.update(int(state.num_input_tokens_seen) - self.bar.n)
                 self.bar.set_postfix(step=f"{state.global_step}/{state.max_steps}", loss=f"{float(logs['loss']):.3f}")
+
+        def on_save(self, args, state, control, **kwargs):
+            Path(args.output_dir, f"checkpoint-{state.global_step}", COMPLETE).touch()
 
         def on_train_end(self, args, state, control, **kwargs):
             self.bar.close()

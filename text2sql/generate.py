@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from text2sql import models, prompts
 from text2sql.files import json_line, read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
+    import pandas as pd
     from text2sql.params import GenerateParams, PromptParams
 
 
 def generate(
-    table: pd.DataFrame,
+    table: "pd.DataFrame",
     pointer: dict[str, Any],
     adapter: Path | None,
     prompt: "PromptParams",

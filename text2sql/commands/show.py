@@ -33,11 +33,10 @@ def result_table(details: dict, comparison: dict):
     """Both arms side by side: shares with the 95 % interval of execution accuracy."""
     from rich.table import Table
 
-    table = Table(title=f"{comparison['n']} questions on {comparison['databases']} databases, same for both")
+    table = Table(title=f"Execution accuracy (EX) on {comparison['n']} questions about {comparison['databases']} databases")
     table.add_column("")
-    columns = ("execution accuracy", "95 % interval", "exact match", "valid format", "right", "empty = empty")
-    for name in columns:
-        table.add_column(name, justify="right")
+    for name in ("EX", "95 % interval", "exact match", "valid format", "right", "vacuous"):
+        table.add_column(name, justify="right", no_wrap=True)
     for arm, label in (("base", "base model"), ("finetuned", "fine-tuned")):
         detail = details[arm]
         table.add_row(

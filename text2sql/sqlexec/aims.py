@@ -279,9 +279,10 @@ class _Reader:
         before = len(self.aim.equal)
         inner = self.query(query.unnest(), scopes, ctes)
         if isinstance(node, exp.In):
-            left = self.place(node.this, scopes)
-            if left and inner and inner[0]:
-                self.aim.equal.append((left, inner[0]))
+            sides = node.this.expressions if isinstance(node.this, exp.Tuple) else [node.this]
+            for side, place in zip(sides, inner, strict=False):
+                if (left := self.place(side, scopes)) and place:
+                    self.aim.equal.append((left, place))
         if not wanted:  # only the links to the outer query forbid; the inner query's own joins must hold
             outer = {place[0] for scope in scopes for columns in scope.values() for place in columns.values() if place}
             links = self.aim.equal[before:]
@@ -304,7 +305,7 @@ def read_aim(tree: exp.Expr | None, schema: Schema, connection: sqlite3.Connecti
     reader = _Reader(schema, connection)
     if tree is not None:
         # A construct not thought of: what was read up to there still helps.
-        with contextlib.suppress(RecursionError, AttributeError, KeyError, TypeError):
+        with contextlib.suppress(RecursionError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError):
             reader.query(tree, [], {})
     return reader.aim
 
@@ -319,7 +320,7 @@ def read_checks(schema: Schema, connection: sqlite3.Connection) -> list[Aim]:
         try:
             for check in sqlglot.parse_one(sql, dialect="sqlite").find_all(exp.CheckColumnConstraint):
                 reader.condition(check.this, [scope], {})
-        except (SqlglotError, RecursionError, AttributeError, KeyError, TypeError):
+        except (SqlglotError, RecursionError, AttributeError, LookupError, TypeError, ValueError):
             pass  # SQLite refuses what does not hold, whether or not it was foreseen
         checks.append(reader.aim)
     return checks

@@ -61,11 +61,15 @@ class Pools:
                 self.group[key] = group_of.get(key, key)
                 values = [*constants.get(self.group[key], []), *schema.rows.get(key, [])[:10]]
                 linked = any(name in key for key in table.keys) or any(name in k.columns for k in table.foreign_keys)
-                kind = "integer" if linked and column.kind == "real" else column.kind
+                untyped = not column.type and key in numeric and not any(isinstance(value, str) for value in values)
+                kind = "integer" if untyped or (linked and column.kind == "real") else column.kind
                 self.kinds[key] = self._kind(kind, values, key in numeric, name)
                 if self.kinds[key] in ("date", "datetime", "time"):
                     self.spans[key] = [n for value in values if (n := literals.number_in(value)) is not None]
                     values = [value for value in values if not literals.is_number(value)]
+                if self.kinds[key] in ("text", "numeric text"):  # where 9 is more than 10, and 999 less than 9990
+                    numbers = [value for value in values if isinstance(value, (int, float))]
+                    values = values + [near for number in numbers for near in literals.around(str(number))]
                 typed = [literals.as_kind(value, self.kinds[key]) for value in values if value is not None]
                 typed = self.allowed(key, typed)
                 self.aimed[key] = list({(type(value), value): value for value in typed}.values())

@@ -49,10 +49,10 @@ def around(value: Value) -> list[Value]:
         return [value, *_dates_around(value)]
     if _NUMBER.match(value):
         number = float(value) if "." in value else int(value)
-        return [value, *(_as_written(n, value) for n in (number - 1, number + 1)), value + "0"]
+        return [value, *(_as_written(n, value) for n in (number - 1, number + 1)), value + "0", value[:-1] or "0"]
     swapped = value.upper() if value != value.upper() else value.lower()
     texts = [value, value + "x", "x" + value, "x" + value + "y", value[:-1], value[1:], swapped, value.capitalize()]
-    return list(dict.fromkeys(text for text in texts if text))
+    return list(dict.fromkeys([value, *filter(None, texts)]))
 
 
 def _as_written(number: float, like: str) -> str:
@@ -68,10 +68,12 @@ def _dates_around(text: str) -> list[str]:
         instant = dt.datetime(year, month, day, hour, minute, second)
     except ValueError:
         return []
+    if not 3 <= year <= 9997:
+        return []
     form = "%Y-%m-%d" if len(text) <= 10 else "%Y-%m-%d %H:%M:%S"
     steps = [dt.timedelta(days=n) for n in (-1, 1, -31, 31, -366, 366)]
     steps += [dt.timedelta(seconds=n) for n in (-1, 1)] if len(text) > 10 else []
-    near = [instant + step for step in steps if 2 <= (instant + step).year < 9999]
+    near = [instant + step for step in steps]
     with_time = [] if len(text) > 10 else [text + " 15:30:00"]
     return [date.strftime(form) for date in near] + with_time
 
@@ -81,7 +83,7 @@ def from_pattern(pattern: str, many: str = "%", one: str = "_") -> list[str]:
     filled = [pattern.replace(one, "q").replace(many, fill) for fill in ("", "zz", " ")]
     core = filled[0]
     ends = [core + "zz", "zz" + core, "zz" + core + "zz", core[:-1], core[1:], core.swapcase(), core + "q"]
-    return list(dict.fromkeys(text for text in filled + ends if text))
+    return list(dict.fromkeys([core, *filter(None, filled + ends)]))
 
 
 def through_function(constant: Value, kind: str) -> list[Value]:
@@ -149,13 +151,12 @@ def later(start: Value, spans: list[float], kind: str, rng: random.Random) -> Va
     """An instant some minutes, hours or days after `start`: as many as a gold compares a difference with, or a few."""
     if not isinstance(start, str) or not is_date(start):
         return start
-    try:
-        instant = dt.datetime.fromisoformat(start)
-    except ValueError:
-        return start
     number = abs(rng.choice(spans)) if spans and rng.random() < 0.7 else rng.choice([0, 1, 2, 5, 30, 90])
     unit = rng.choice(["days"] if kind == "date" else ["days", "hours", "minutes", "minutes", "seconds"])
-    moved = instant + dt.timedelta(**{unit: min(number, 10_000)})
+    try:
+        moved = dt.datetime.fromisoformat(start) + dt.timedelta(**{unit: min(number, 10_000)})
+    except (ValueError, OverflowError):  # no day of the calendar, or beyond its end
+        return start
     return moved.strftime("%Y-%m-%d" if kind == "date" else "%Y-%m-%d %H:%M:%S")
 
 

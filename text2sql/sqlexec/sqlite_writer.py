@@ -176,7 +176,12 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
     def part(self, node: exp.Expr, name: str, of: exp.Expr) -> str:
         if isinstance(of, exp.TsOrDsToDate):
             of = of.this
-        x, name = self.sql(of), _SHORT_UNITS.get(name.upper(), name.upper())
+        name, of = _SHORT_UNITS.get(name.upper(), name.upper()), of.unnest()
+        if isinstance(of, exp.Sub) and name in ("EPOCH", "DAY") and not isinstance(of.expression, exp.Interval):
+            a, b = self.arg(of), self.arg(of, "expression")
+            seconds = f"({_integer('%s', a)} - {_integer('%s', b)})"
+            return seconds if name == "EPOCH" else f"({seconds} / 86400)"
+        x = self.sql(of)
         if isinstance(of, (exp.Sub, exp.Interval)) or (isinstance(of, exp.Anonymous) and of.name.upper() == "AGE"):
             raise NoForm(f"{name} of an interval has no SQLite form")
         simple = {"YEAR": "%Y", "MONTH": "%m", "DAY": "%d", "DAYOFMONTH": "%d", "HOUR": "%H", "MINUTE": "%M",
@@ -220,7 +225,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             if _form(node.this) == "date" and node.expression.is_number and self.source == "postgres":
                 return _shift(self.sql(node.this), "date", self.sql(node.expression), "+", "DAY")
             raise NoForm("arithmetic on a date without an interval has no SQLite form")
-        return self.binary(node, "+")
+        return self.perhaps_dates(node, "+")
 
     def sub_sql(self, node: exp.Sub) -> str:
         if isinstance(node.expression, exp.Interval):
@@ -233,7 +238,20 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             return f"CAST(julianday(date({a})) - julianday(date({b})) AS INTEGER)"
         if any(forms):
             raise NoForm("the difference of two instants has no SQLite form")
-        return self.binary(node, "-")
+        return self.perhaps_dates(node, "-")
+
+    def perhaps_dates(self, node: exp.Add | exp.Sub, sign: str) -> str:
+        """PostgreSQL's sum or difference of columns, which may hold dates: text at run time, unlike any number."""
+        plain = self.binary(node, sign)
+        if self.source != "postgres" or not isinstance(node.this, exp.Column):
+            return plain
+        a, b = self.arg(node), self.arg(node, "expression")
+        if node.expression.is_int:
+            return f"(CASE WHEN typeof({a}) = 'text' THEN {_shift(a, 'date', b, sign, 'DAY')} ELSE {plain} END)"
+        if isinstance(node.expression, exp.Column) and sign == "-":  # of instants: in days, for lack of intervals
+            both = f"typeof({a}) = 'text' AND typeof({b}) = 'text'"
+            return f"(CASE WHEN {both} THEN julianday({a}) - julianday({b}) ELSE {plain} END)"
+        return plain
 
     def datediff_sql(self, node: exp.DateDiff) -> str:
         a, b = self.arg(node), self.arg(node, "expression")

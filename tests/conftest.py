@@ -1,0 +1,125 @@
+"""What several test modules share: a tiny model, and the project as a real git and DVC repository of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A Llama of two layers with random weights and a byte-level tokenizer, as `save_pretrained` writes it.
+
+    It stands in for a pretrained model where only the machinery is looked at: it loads in no time and says nothing.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: place for place, token in enumerate(["<pad>", "<end>", *alphabet])}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="<end>")
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+class Project:
+    """A copy of this project in a folder of its own: a git repository with a DVC cache that nothing else shares."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+        for name in tracked.decode().split("\0")[:-1]:
+            if (ROOT / name).is_file() and not name.startswith(("metrics/", "dvc.lock")):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        self.run("git", "init", "-q", "-b", "main")
+        self.run("git", "config", "user.email", "test@localhost")
+        self.run("git", "config", "user.name", "test")
+        self.commit("start")
+
+    def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess:
+        """Runs a command in the project's folder with its own code first on Python's path."""
+        done = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, encoding="utf-8", env=self.environment(**env)
+        )
+        assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def environment(self, **env: str) -> dict[str, str]:
+        """The variables that the project's commands run with."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return os.environ | {"PATH": path, "PYTHONPATH": str(self.folder), "HF_HUB_OFFLINE": "1"} | env
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "-m", message)
+
+    def python(self, *arguments: str, check: bool = True, **env: str) -> subprocess.CompletedProcess:
+        return self.run(sys.executable, *arguments, check=check, **env)
+
+    def set(self, **changes) -> None:
+        """Sets keys of params.yaml; `__` stands for the dot: set(select__train_size=4)."""
+        from ruamel.yaml import YAML
+
+        document = YAML()
+        values = document.load(self.folder / "params.yaml")
+        for key, value in changes.items():
+            *sections, last = key.split("__")
+            place = values
+            for section in sections:
+                place = place[section]
+            place[last] = value
+        document.dump(values, self.folder / "params.yaml")
+
+    def bytes(self, *names: str) -> dict[str, bytes]:
+        """The contents of files and of everything in folders, by path."""
+        paths = [path for name in names for path in [self.folder / name, *(self.folder / name).rglob("*")]]
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in sorted(set(paths)) if path.is_file()}
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture(scope="module")
+def tiny_project(tmp_path_factory, tiny_model) -> Project:
+    """A project on the smoke preset with the tiny model in the real one's place, not yet run."""
+    return make_tiny(tmp_path_factory.mktemp("tiny") / "project", tiny_model)
+
+
+def make_tiny(folder: Path, model: Path) -> Project:
+    project = Project(folder)
+    project.python("stages/preset.py", "smoke", "--write")
+    project.set(
+        resolve__source="folder", resolve__name=str(model), resolve__file=None, resolve__sha256=None,
+        ingest__rows=150, select__train_size=16, select__eval_size=6, finetune__batch_size=2, finetune__max_length=1024,
+        generate__batch_size=2,
+    )  # fmt: skip
+    project.commit("tiny")
+    return project
