@@ -1,7 +1,7 @@
 """Fine-tunes a LoRA adapter on the selected rows.
 
-Reads data/selected/train.parquet and models/base/. Writes models/finetuned/ (the adapter) and metrics/train/ (loss curve
-and counts). Killed, the rerun goes on from its last checkpoint.
+Reads data/selected/train.parquet and models/base/. Writes models/finetuned/ (the adapter) and metrics/train/ (loss
+curve and counts). Killed, the rerun goes on from its last checkpoint.
 Alone: python stages/finetune.py
 """
 

@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from text2sql.errors import UserError, reports_user_errors
 from text2sql.files import atomic_write
-from text2sql.params import PATH, check
+from text2sql.params import PATH, check, read_yaml
 
 FOLDER = Path(__file__).parent / "presets"
 
@@ -33,7 +31,7 @@ def main() -> None:
             print(f"{path.stem:<14} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
         return
     preset = read_preset(args.name)
-    merged = overlay(yaml.safe_load(PATH.read_text(encoding="utf-8")), preset, args.name)
+    merged = overlay(read_yaml(PATH), preset, args.name)
     check(merged, FOLDER / f"{args.name}.yaml")
     if args.write:
         write(preset)
@@ -42,12 +40,15 @@ def main() -> None:
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """The preset's own keys and values. Raises UserError for a name that does not exist."""
+    """The preset's own keys and values. Raises UserError for a name that does not exist and for an empty preset."""
     path = FOLDER / f"{name}.yaml"
     if not path.is_file():
         there = ", ".join(sorted(other.stem for other in FOLDER.glob("*.yaml")))
         raise UserError(f"no preset {name}; there are {there}")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    preset = read_yaml(path)
+    if not isinstance(preset, dict):
+        raise UserError(f"{path}: holds no keys; a preset is a part of params.yaml")
+    return preset
 
 
 def overlay(values: dict, preset: dict, name: str, under: str = "") -> dict:
@@ -80,21 +81,27 @@ def write(preset: dict) -> None:
     document = YAML()
     document.preserve_quotes = True
     document.width = 120
-    document.representer.add_representer(
-        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
+    represent = document.representer.add_representer
+    represent(type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null"))
+    represent(float, lambda representer, value: representer.represent_scalar("tag:yaml.org,2002:float", number(value)))
     values = document.load(PATH.read_text(encoding="utf-8"))
     update(values, preset)
     with atomic_write(PATH) as file:
         document.dump(values, file)
 
 
+def number(value: float) -> str:
+    """A number with a dot before its exponent, without which PyYAML reads it as text."""
+    text = repr(value)
+    return text if "." in text else text.replace("e", ".0e")
+
+
 def update(values: dict, preset: dict) -> None:
-    """Sets nested keys in place."""
+    """Sets nested keys in place; an equal value keeps its spelling."""
     for key, value in preset.items():
         if isinstance(value, dict) and values.get(key):
             update(values[key], value)
-        else:
+        elif values.get(key) != value:
             values[key] = value
 
 

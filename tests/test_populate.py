@@ -161,9 +161,12 @@ def test_a_near_miss_never_passes(context, gold, wrong):
     assert not passes(scripts, gold, wrong)
 
 
-def test_a_join_through_a_not_null_foreign_key_changes_nothing():
+@pytest.mark.parametrize(
+    "key", ["INT PRIMARY KEY", "INT UNIQUE", "INT"]
+)  # what is referred to is a key, declared or not
+def test_a_join_through_a_not_null_foreign_key_changes_nothing(key):
     context = (
-        "CREATE TABLE guild (id INT PRIMARY KEY, name TEXT);"
+        f"CREATE TABLE guild (id {key}, name TEXT);"
         "CREATE TABLE player (id INT PRIMARY KEY, name TEXT, guild INT NOT NULL REFERENCES guild(id),"
         " old INT REFERENCES guild(id))"
     )

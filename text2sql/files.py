@@ -30,13 +30,28 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
             yield file
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"{path}: no space left on the disk; free some and run again") from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UserError(f"{path}: cannot be written ({error.strerror}); check the folder's permissions") from error
+        if is_full(error):
+            raise UserError(
+                f"{path}: no space left on the disk, or the quota is used up; free some and run again"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
+            raise UserError(
+                f"{path}: cannot be written ({error.strerror}); check the folder and its permissions"
+            ) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it was never there, or its folder is none
+            temporary.unlink()
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error says that the disk, or what the user may use of it, is full.
+
+    Libraries in Rust report it in words instead of an `errno`.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    return "no space left on device" in str(error).lower()
 
 
 def json_line(row: Any) -> str:
@@ -60,6 +75,7 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[dict]:
     Raises UserError naming file and line for a missing file, a broken line, or a line that is not an object.
     """
     import gzip
+    import zlib
 
     opener = gzip.open if str(path).endswith(".gz") else open
     try:
@@ -70,13 +86,16 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[dict]:
                 try:
                     row = json.loads(line)
                 except json.JSONDecodeError as error:
-                    raise UserError(f"{path}, line {number}: not valid JSON ({error.msg}); mend or remove the line") from error
+                    problem = f"not valid JSON ({error.msg}); mend or remove the line"
+                    raise UserError(f"{path}, line {number}: {problem}") from error
                 if not isinstance(row, dict):
                     raise UserError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}")
                 yield row
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+        raise UserError(
+            f"{path}: no such file; mend the path, or run the stage that writes it (`dvc repro`)"
+        ) from error
+    except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 JSON Lines ({error})") from error
 
 

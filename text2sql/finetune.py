@@ -61,7 +61,9 @@ def finetune(
     tokenizer = models.load_tokenizer(pointer)
     examples, too_long = build_examples(table, tokenizer, prompt, config.max_length)
     if not examples:
-        raise UserError(f"params.yaml, finetune.max_length: none of {len(table)} training rows fits {config.max_length} tokens")
+        raise UserError(
+            f"params.yaml, finetune.max_length: none of {len(table)} training rows fits {config.max_length}; raise it"
+        )
 
     device, dtype = models.device_and_dtype()
     set_seed(seed)

@@ -12,6 +12,7 @@ from text2sql.files import json_line, read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
     import pandas as pd
+
     from text2sql.params import GenerateParams, PromptParams
 
 

@@ -1,7 +1,8 @@
 """Base models: pin one, find its weights again, load it with its tokenizer.
 
 `resolve` writes a small pointer file, `model.json`; the weights themselves stay in a cache outside the pipeline's outs
-(the hub's own, or `~/.cache/text2sql`, moved by TEXT2SQL_CACHE), so that a checkout with the pointer alone can load them.
+(the hub's own, or `~/.cache/text2sql`, moved by TEXT2SQL_CACHE), so that a checkout with the pointer alone can load
+them.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from text2sql.errors import UserError
-from text2sql.files import read_json, write_json
+from text2sql.files import is_full, read_json, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +56,8 @@ def pin_wheel(config: "ResolveParams") -> dict[str, Any]:
         raise UserError("params.yaml, resolve: source wheel needs `file` (the GGUF's name) and `sha256`")
     path = wheel_file(config.name, config.file)
     check_sha256(path, config.sha256)
-    version = importlib.metadata.version(config.name.replace("_", "-"))
+    (distribution, *_) = importlib.metadata.packages_distributions()[config.name]
+    version = importlib.metadata.version(distribution)
     return {
         "source": "wheel",
         "name": config.name,
@@ -68,18 +70,18 @@ def pin_wheel(config: "ResolveParams") -> dict[str, Any]:
 def pin_hub(config: "ResolveParams") -> dict[str, Any]:
     """The pointer to one commit of a hub repository."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.utils import RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     if config.revision is None:
-        raise UserError("params.yaml, resolve.revision: a hub model needs a pinned commit; copy it from the model's page")
+        raise UserError("params.yaml, resolve.revision: a hub model needs a pinned commit; its page shows them")
     if len(config.revision) == 40:
         return {"source": "hub", "name": config.name, "revision": config.revision}
     try:
         commit = HfApi().model_info(config.name, revision=config.revision).sha
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise UserError(f"params.yaml, resolve: no model {config.name} at revision {config.revision} on the hub") from error
-    except (HfHubHTTPError, OSError) as error:
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        named = f"{config.name} at revision {config.revision}"
+        raise UserError(f"params.yaml, resolve: the hub has no model {named}; mend name or revision") from error
+    except Exception as error:  # of the client, its HTTP library, or the network
         raise UserError(
             f"params.yaml, resolve.revision: the hub could not be asked which commit {config.revision!r} is;"
             " give the full 40-digit commit hash, or resolve.source: folder with a local copy"
@@ -91,10 +93,14 @@ def pin_folder(config: "ResolveParams") -> dict[str, Any]:
     """The pointer to a local folder as `save_pretrained` writes it, pinned by a checksum over its files."""
     folder = Path(config.name)
     if not (folder / "config.json").is_file():
-        raise UserError(f"params.yaml, resolve.name: {folder} is not a model folder (it has no config.json)")
+        raise UserError(
+            f"params.yaml, resolve.name: {folder} is not a model folder (it has no config.json); mend the path"
+        )
     digest = folder_sha256(folder)
     if config.sha256 is not None and digest != config.sha256:
-        raise UserError(f"{folder}: checksum {digest} is not resolve.sha256 {config.sha256}; restore the folder or mend it")
+        raise UserError(
+            f"{folder}: checksum {digest} is not resolve.sha256 {config.sha256}; restore it or mend the parameter"
+        )
     return {"source": "folder", "name": config.name, "sha256": digest}
 
 
@@ -104,7 +110,10 @@ def weights_folder(pointer: dict[str, Any]) -> Path:
     Raises UserError when they cannot be had.
     """
     if pointer["source"] == "folder":
-        return Path(pointer["name"])
+        folder = Path(pointer["name"])
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{folder}: the model folder is gone; restore it, or mend resolve.name and run `dvc repro`")
+        return folder
     if pointer["source"] == "hub":
         return download(pointer["name"], pointer["revision"])
     folder = cache_folder() / "models" / pointer["sha256"]
@@ -116,12 +125,11 @@ def weights_folder(pointer: dict[str, Any]) -> Path:
 def download(name: str, revision: str) -> Path:
     """A hub repository at one commit, from the hub's local cache where it is already there."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        if getattr(error, "errno", None) == 28:
+    except Exception as error:  # of the client, its HTTP library, its downloader, or the disk
+        if is_full(error):
             raise UserError(f"{name}: no space left on the disk for the download; free some or move HF_HOME") from error
         raise UserError(
             f"{name} at {revision}: not in the local hub cache and the hub does not give it"
@@ -132,13 +140,16 @@ def download(name: str, revision: str) -> Path:
 
 def wheel_file(package: str, file: str) -> Path:
     """The path of a file inside an installed package."""
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # a dotted or empty name
+        spec = None
     if spec is None or spec.origin is None:
         raise UserError(f"params.yaml, resolve.name: the package {package} is not installed; `make setup` installs it")
     path = Path(spec.origin).parent / file
     if not path.is_file():
         there = ", ".join(sorted(other.name for other in path.parent.glob("*.gguf"))) or "no GGUF file"
-        raise UserError(f"params.yaml, resolve.file: {package} has no file {file} (it has {there})")
+        raise UserError(f"params.yaml, resolve.file: {package} has no file {file} (it has {there}); mend the name")
     return path
 
 
@@ -151,7 +162,11 @@ def convert_gguf(path: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path.name}: cannot be converted ({reason}); take a GGUF that transformers can read") from error
     settings = model.config.to_dict()
     settings.pop("quantization_config", None)
     plain = AutoModelForCausalLM.from_config(type(model.config).from_dict(settings), dtype=torch.bfloat16)
@@ -165,15 +180,18 @@ def convert_gguf(path: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` when the block ends without an exception."""
+    """A temporary folder that becomes `folder` when the block ends without an exception.
+
+    Raises UserError when the disk is full.
+    """
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
         yield temporary
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
-    except OSError as error:
-        if error.errno == 28:
+    except Exception as error:  # safetensors has its own kind
+        if is_full(error):
             raise UserError(f"{folder}: no space left on the disk; free some or move TEXT2SQL_CACHE") from error
         raise
     finally:
@@ -185,7 +203,9 @@ def check_sha256(path: Path, expected: str) -> None:
     with open(path, "rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
     if actual != expected:
-        raise UserError(f"{path.name}: SHA-256 {actual} is not resolve.sha256 {expected}; reinstall it or mend the parameter")
+        raise UserError(
+            f"{path.name}: SHA-256 {actual} is not resolve.sha256 {expected}; reinstall it or mend the parameter"
+        )
 
 
 def folder_sha256(folder: Path) -> str:

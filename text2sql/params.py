@@ -4,10 +4,10 @@ One class per section, in the order of the pipeline. There are no defaults here:
 what a run used is what the file (and `dvc exp show`) says.
 """
 
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from text2sql.errors import UserError
@@ -20,9 +20,9 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
-    """Strict: an unknown key, a missing key, or a number written as text is an error."""
+    """Strict: an unknown key, a missing key, a number written as text, or one without end is an error."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 # The columns of a row that a file can bring (see text2sql/rows.py).
@@ -163,14 +163,16 @@ def check(values: Any, path: Path = PATH) -> Params:
         return Params.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        # Where a value may be of several types, pydantic adds the type, in brackets, to the key.
+        key = ".".join(part for part in map(str, first["loc"]) if "[" not in part) or "the file"
         message = {"extra_forbidden": "unknown key; remove it or mend its spelling", "missing": "missing key; add it"}
         raise UserError(f"{path}, {key}: {message.get(first['type'], explain(first))}") from error
 
 
 def explain(problem: Any) -> str:
-    """Pydantic's message with the value it is about."""
-    return f"{problem['msg']}, got {problem['input']!r}"
+    """Pydantic's message with the value it is about, shortened to stay on one line."""
+    value = problem["input"]
+    return f"{problem['msg']}, got {'the text ' * isinstance(value, str)}{reprlib.repr(value)}; mend the value"
 
 
 def read_params(*names: str, path: Path = PATH) -> tuple:
@@ -178,11 +180,27 @@ def read_params(*names: str, path: Path = PATH) -> tuple:
 
     A stage asks for exactly the names that its entry in dvc.yaml lists under `params`. Raises UserError.
     """
+    params = check(read_yaml(path), path)
+    return tuple(getattr(params, "validate_" if name == "validate" else name) for name in names)
+
+
+def read_yaml(path: Path) -> Any:
+    """The values in a YAML file as DVC reads them. Raises UserError when it is missing or broken.
+
+    DVC follows YAML 1.2, where 1e-05 is a number, and so writes it for `-S finetune.learning_rate=1.0e-5`; PyYAML
+    follows YAML 1.1 and would call that text.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run from the project's folder") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    params = check(values, path)
-    return tuple(getattr(params, "validate_" if name == "validate" else name) for name in names)
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(
+            f"{path}{line}: not valid YAML ({' '.join(str(error.problem).split())}); mend the line"
+        ) from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend the file") from error

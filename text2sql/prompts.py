@@ -5,6 +5,7 @@ The templates are the text files in `stages/prompts/`; the completion begins rig
 
 from collections.abc import Mapping
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING
 
 from text2sql.errors import UserError
@@ -20,16 +21,24 @@ FOLDER = Path("stages/prompts")
 def read_templates(config: "PromptParams", folder: Path = FOLDER) -> dict[str, str]:
     """Language ("en", "ko") to the template that its questions get; the same one for both unless it is `auto`.
 
-    Raises UserError for a template without the fields {context} and {question}.
+    Raises UserError for a template that is missing, or whose fields are not {context} and {question}.
     """
     names = {language: language if config.template == "auto" else config.template for language in ("en", "ko")}
-    templates = {language: (folder / f"{name}.txt").read_text(encoding="utf-8") for language, name in names.items()}
-    for language, template in templates.items():
-        try:
-            template.format(context="", question="")
-        except (KeyError, IndexError, ValueError) as error:
-            raise UserError(f"{folder / names[language]}.txt: only {{context}} and {{question}} may stand in braces") from error
-    return templates
+    return {language: read_template(folder / f"{name}.txt") for language, name in names.items()}
+
+
+def read_template(path: Path) -> str:
+    """One template's text. Raises UserError when it is missing or its fields are not {context} and {question}."""
+    try:
+        template = path.read_text(encoding="utf-8")
+        fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such template; mend prompt.template or write the file") from error
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; a brace that is meant as text is written twice") from error
+    if fields != {"context", "question"}:
+        raise UserError(f"{path}: {{context}} and {{question}} must stand in braces, and nothing else")
+    return template
 
 
 def build_prompt(row: Mapping, templates: Mapping[str, str], config: "PromptParams") -> str:
@@ -71,7 +80,7 @@ def prompt_ids(prompt: str, tokenizer: "PreTrainedTokenizerBase", chat: bool) ->
     if not chat:
         return tokenizer(prompt)["input_ids"]
     messages = [{"role": "user", "content": prompt.strip()}]
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)  # type: ignore[return-value]
 
 
 def completion_ids(sql: str, tokenizer: "PreTrainedTokenizerBase") -> list[int]:

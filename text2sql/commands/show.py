@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--metrics", type=Path, default=Path("metrics"), help="folder of the figures (default: metrics)")
+    parser.add_argument("--metrics", type=Path, default=Path("metrics"), help="folder of figures (default: metrics)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +33,8 @@ def result_table(details: dict, comparison: dict):
     """Both arms side by side: shares with the 95 % interval of execution accuracy."""
     from rich.table import Table
 
-    table = Table(title=f"Execution accuracy (EX) on {comparison['n']} questions about {comparison['databases']} databases")
+    questions = f"{comparison['n']} questions about {comparison['databases']} databases"
+    table = Table(title=f"Execution accuracy (EX) on {questions}")
     table.add_column("")
     for name in ("EX", "95 % interval", "exact match", "valid format", "right", "vacuous"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -67,11 +68,22 @@ def verdict(comparison: dict) -> str:
 
 def timing_line(timings: list[dict]) -> str:
     """Seconds of each stage as it last ran, in the pipeline's order, with tokens/s where it says so."""
-    order = ["ingest", "validate", "select_rows", "populate", "resolve", "finetune", "generate", "score", "judge", "report"]
+    order = (
+        "ingest",
+        "validate",
+        "select_rows",
+        "populate",
+        "resolve",
+        "finetune",
+        "generate",
+        "score",
+        "judge",
+        "report",
+    )
     timings = sorted(timings, key=lambda timing: order.index(timing["stage"].partition("@")[0]))
-    rates = {timing["stage"]: timing.get("tokens_per_second") for timing in timings}
     parts = [
-        f"{timing['stage']} {timing['seconds']:.0f}" + (f" ({rates[timing['stage']]:.0f} tokens/s)" if rates[timing["stage"]] else "")
+        f"{timing['stage']} {timing['seconds']:.0f}"
+        + (f" ({timing['tokens_per_second']:.0f} tokens/s)" if "tokens_per_second" in timing else "")
         for timing in timings
     ]
     return f"seconds: {', '.join(parts)}; together {sum(timing['seconds'] for timing in timings):.0f}"
