@@ -10,7 +10,6 @@ bf16 rounding changes with the batch.
 import argparse
 import json
 import tempfile
-
 from pathlib import Path
 
 

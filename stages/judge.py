@@ -1,6 +1,6 @@
 """Asks an LLM about every generated query, where `judge.enabled` says so; else writes valid, empty outputs.
 
-Reads data/selected/eval.parquet and data/scores/{arm}.jsonl.
+Reads data/selected/eval.parquet, data/databases/ and data/scores/{arm}.jsonl.
 Writes data/judgements/{arm}.jsonl and data/judgements/{arm}/ (requests.jsonl, answers.csv, disagreements.jsonl,
 metrics.json).
 Alone: OPENAI_API_KEY=… python stages/judge.py finetuned
@@ -11,6 +11,7 @@ from pathlib import Path
 from text2sql.judge.results import write_empty
 from text2sql.judge.run import judge_rows, scored_rows
 from text2sql.params import read_params
+from text2sql.sqlexec.populate import read_databases
 from text2sql.stage import run_stage
 
 
@@ -19,7 +20,7 @@ def main(arm: str) -> dict | None:
     out = Path(f"data/judgements/{arm}.jsonl")
     if not judge.enabled:
         return write_empty(out)
-    rows = scored_rows("data/selected/eval.parquet", f"data/scores/{arm}.jsonl")
+    rows = scored_rows("data/selected/eval.parquet", f"data/scores/{arm}.jsonl", read_databases("data/databases"))
     _metrics, sent = judge_rows(rows, judge, out)
     return sent
 

@@ -1,6 +1,6 @@
 """Joins everything by id and writes the figures that git keeps.
 
-Reads data/ (scores, generations, judgements, databases, the data stages' counts). Writes metrics/summary.json,
+Reads data/ (scores, generations, judgements, databases, counts) and metrics/train/. Writes metrics/summary.json,
 comparison.json, base.json, finetuned.json, data.json and plots/.
 Alone: python stages/report.py
 """

@@ -56,7 +56,7 @@ import resource
 from text2sql.errors import reports_user_errors
 from text2sql.files import write_jsonl
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-raise SystemExit(reports_user_errors(write_jsonl)({str(tmp_path / "rows.jsonl")!r}, ({{"id": n}} for n in range(10000))))
+raise SystemExit(reports_user_errors(write_jsonl)({str(tmp_path / "rows.jsonl")!r}, ({{"id": n}} for n in range(999))))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
@@ -66,7 +66,7 @@ raise SystemExit(reports_user_errors(write_jsonl)({str(tmp_path / "rows.jsonl")!
 
 def test_a_folder_that_is_a_file_is_one_line(tmp_path):
     (tmp_path / "data").write_text("I am a file")
-    with pytest.raises(UserError, match="data/rows.jsonl: cannot be written"):
+    with pytest.raises(UserError, match=r"data/rows\.jsonl: cannot be written"):
         write_jsonl(tmp_path / "data" / "rows.jsonl", [])
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match="out: cannot be written"):

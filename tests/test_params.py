@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from conftest import ROOT
+
 from text2sql.errors import UserError
 from text2sql.params import Params, check, read_params, read_yaml
 

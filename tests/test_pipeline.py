@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from conftest import ROOT, make_tiny
+
 from text2sql.params import Params, Section
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -101,7 +101,9 @@ def test_only_the_last_stage_writes_what_git_keeps():
 
 @pytest.mark.parametrize("script", sorted({*SCRIPTS.values(), ROOT / "stages/preset.py"}), ids=lambda path: path.name)
 def test_help_says_what_a_stage_reads_and_writes_without_loading_torch(script):
-    watch = "import sys, runpy; sys.argv = [sys.argv[1], '--help']\n" "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    watch = (
+        "import sys, runpy; sys.argv = [sys.argv[1], '--help']\ntry: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
     watch += "finally: assert not {'torch', 'transformers', 'datasets', 'pandas'} & set(sys.modules), 'heavy import'"
     done = subprocess.run([sys.executable, "-c", watch, str(script)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -151,7 +153,9 @@ def test_a_training_parameter_leaves_the_base_arm_alone(finished):
     assert "Running stage 'finetune'" in first and "Running stage 'generate@finetuned'" in first
     assert "Running stage 'generate@base'" not in first and "Running stage 'score@base'" not in first
     assert finished.bytes("data/generations/base.jsonl", "data/scores/base.jsonl") == before
-    again = finished.run("dvc", "exp", "run", "-n", "again", "-S", "finetune.learning_rate=2.0e-3", "-f", "-s", "report")
+    again = finished.run(
+        "dvc", "exp", "run", "-n", "again", "-S", "finetune.learning_rate=2.0e-3", "-f", "-s", "report"
+    )
     shown = finished.run("dvc", "exp", "show", "--csv", "--only-changed").stdout
     assert "slow" in shown and again.returncode == 0
     finished.run("git", "checkout", "-q", "params.yaml", "dvc.lock", "metrics")
@@ -171,7 +175,10 @@ def test_two_clean_runs_give_the_same_bytes_also_when_one_was_killed(finished, t
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        kill_when(process, lambda stage=stage, mark=mark: any((other.folder / ".work" / stage.partition("@")[0]).glob(f"*/{mark}")))
+        kill_when(
+            process,
+            lambda stage=stage, mark=mark: any((other.folder / ".work" / stage.partition("@")[0]).glob(f"*/{mark}")),
+        )
         (other.folder / ".dvc/tmp/rwlock").unlink(missing_ok=True)
     other.run("dvc", "repro")
     assert other.bytes(*OUTPUTS) == finished.bytes(*OUTPUTS)
@@ -193,7 +200,11 @@ def kill_when(process: subprocess.Popen, happened) -> None:
 def test_an_edited_input_file_reruns_the_pipeline(tmp_path, tiny_model):
     project = make_tiny(tmp_path / "project", tiny_model)
     rows = [
-        {"question": f"How many a are {n}?", "answer": f"SELECT COUNT(*) FROM t WHERE a = {n}", "context": "CREATE TABLE t (a INT)"}
+        {
+            "question": f"How many a are {n}?",
+            "answer": f"SELECT COUNT(*) FROM t WHERE a = {n}",
+            "context": "CREATE TABLE t (a INT)",
+        }
         for n in range(8)
     ]
     source = project.folder / "inputs/mine.jsonl"

@@ -3,8 +3,8 @@
 import shutil
 
 import pytest
-
 from conftest import ROOT
+
 from text2sql import models
 from text2sql.errors import UserError
 from text2sql.finetune import build_examples

@@ -55,7 +55,7 @@ def finetune(
     models.prepare_process()
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import set_seed
+    from transformers import PrinterCallback, set_seed
     from trl import SFTConfig, SFTTrainer
 
     tokenizer = models.load_tokenizer(pointer)
@@ -104,6 +104,7 @@ def finetune(
         ),
         callbacks=[progress_bar(sum(len(example["input_ids"]) for example in examples) * config.epochs)],
     )
+    trainer.remove_callback(PrinterCallback)
     checkpoint = last_complete_checkpoint(work)
     start = time.monotonic()
     trainer.train(resume_from_checkpoint=checkpoint)
@@ -114,6 +115,8 @@ def finetune(
     with atomic_write(metrics_folder / "loss.tsv") as file:
         file.write("step\tloss\n")
         file.writelines(f"{entry['step']}\t{entry['loss']:.4f}\n" for entry in history)
+    prompts_only = [example["labels"].count(-100) for example in examples]
+    write_json(metrics_folder / "prompt_tokens.json", {"limit": config.max_length, "tokens": prompts_only})
     tokens = int(trainer.state.num_input_tokens_seen)
     write_json(
         metrics_folder / "summary.json",

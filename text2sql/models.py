@@ -166,7 +166,7 @@ def convert_gguf(path: Path, folder: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     except ValueError as error:
         reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path.name}: cannot be converted ({reason}); take a GGUF that transformers can read") from error
+        raise UserError(f"{path.name}: cannot be converted ({reason}); take one that transformers reads") from error
     settings = model.config.to_dict()
     settings.pop("quantization_config", None)
     plain = AutoModelForCausalLM.from_config(type(model.config).from_dict(settings), dtype=torch.bfloat16)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from text2sql import stats
-from text2sql.data import account, plot_rows, write_tsv
+from text2sql.data import account, length_rows, plot_rows, write_tsv
 from text2sql.errors import UserError
 from text2sql.files import read_json, read_jsonl, write_json
 from text2sql.rows import read_table
@@ -47,12 +47,19 @@ def report(data: Path, metrics: Path, *, resamples: int, seed: int) -> dict[str,
     }
     power = summarize(list(read_jsonl(data / "databases/rows.jsonl")))
     accounted = account(data)
+    training = read_json(metrics / "train/prompt_tokens.json")
 
     for arm in ARMS:
         write_json(metrics / f"{arm}.json", details[arm] | ({"judge": judgements[arm]} if judged else {}))
     write_json(metrics / "comparison.json", compared | {"power": power, **versions()})
     write_json(metrics / "data.json", accounted)
-    for name, plot in {**plot_rows(accounted), **outcome_plots(details)}.items():
+    lengths = {"train": training["tokens"], "eval": [row["prompt_tokens"] for row in generations["base"]]}
+    plots = {
+        **plot_rows(accounted),
+        **outcome_plots(details),
+        "lengths.tsv": length_rows(lengths, training["limit"]),
+    }
+    for name, plot in plots.items():
         write_tsv(metrics / "plots" / name, plot)
     write_json(metrics / "summary.json", summary)
     return summary

@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -90,19 +90,24 @@ def estimate(rows: Iterable[dict[str, Any]], params: "JudgeParams") -> str:
     return describe(pending.requests, pending.prompt_tokens, params)
 
 
-def scored_rows(table: str | Path, scores: str | Path) -> Iterator[dict[str, Any]]:
+def scored_rows(
+    table: str | Path, scores: str | Path, databases: Mapping[str, Sequence[str]]
+) -> Iterator[dict[str, Any]]:
     """Evaluation rows with what scoring says about each (sql, ex, outcome, error), joined by id.
+
+    databases: scripts by row id; a row's first becomes its `setup_sql`.
 
     Raises UserError when the two files do not hold the same ids.
     """
     scored = {
         score["id"]: (score["sql"], score["ex"], score["outcome"], score["error"]) for score in read_jsonl(scores)
     }
-    columns = ["id", "context", "question", "answer", "database"]
+    columns = ["id", "context", "question", "answer", "database", "dialect"]
     for batch in read_batches(table, columns, size=1024):
         for row in batch.to_pylist():
             if row["id"] not in scored:
                 raise UserError(f"{scores}: no score for {row['id']!r} of {table}; run the score stage again")
+            row["setup_sql"] = next(iter(databases.get(row["id"], ())), None)
             yield row | dict(zip(("sql", "ex", "outcome", "error"), scored.pop(row["id"]), strict=True))
     if scored:
         raise UserError(f"{scores}: {next(iter(scored))!r} is not in {table}; run the score stage again")

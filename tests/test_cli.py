@@ -1,0 +1,137 @@
+"""The command line: every command is listed, starts fast, and every program ends a user's error in one line."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from text2sql.cli import available
+from text2sql.files import write_json
+
+COMMANDS = sorted(path.stem.replace("_", "-") for path in (ROOT / "text2sql/commands").glob("[!_]*.py"))
+HEAVY = "{'torch', 'transformers', 'datasets', 'pandas', 'pyarrow', 'openai', 'scipy', 'sqlglot'}"
+
+
+def text2sql(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
+    env = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    return subprocess.run(
+        [sys.executable, "-m", "text2sql", *arguments], cwd=cwd, env=env, capture_output=True, text=True
+    )
+
+
+def test_the_overview_lists_every_command_with_its_line():
+    done = text2sql("--help")
+    assert done.returncode == 0
+    assert list(available()) == COMMANDS
+    for name, line in available().items():
+        assert f"  {name:<12} {line}" in done.stdout.splitlines()
+        assert line.endswith(".")
+
+
+def test_an_unknown_command_names_those_there_are():
+    done = text2sql("shwo")
+    assert done.returncode == 2 and done.stdout == ""
+    assert "'shwo'" in done.stderr and all(name in done.stderr for name in COMMANDS)
+    assert "Traceback" not in done.stderr
+    assert text2sql().returncode == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example_and_loads_nothing_heavy(command):
+    """What makes `--help` slow is what it imports: torch alone takes seconds."""
+    watch = f"""
+import sys
+from text2sql.cli import main
+try:
+    main([{command!r}, "--help"])
+finally:
+    assert not {HEAVY} & set(sys.modules), {HEAVY} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", watch], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"python -m text2sql {command}" in done.stdout.split("\n\n", 1)[1]
+
+
+@pytest.mark.parametrize("command", ["show", "data"])
+def test_a_command_without_a_run_says_what_to_run(command, tmp_path):
+    done = text2sql(command, cwd=tmp_path)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "dvc repro" in done.stderr
+
+
+# Stages
+
+
+@pytest.fixture
+def empty(tmp_path) -> Path:
+    """A folder with the parameters and prompts of the project and no data."""
+    (tmp_path / "params.yaml").write_text(
+        (ROOT / "params.yaml").read_text(encoding="utf-8").replace("enabled: false", "enabled: true"), encoding="utf-8"
+    )
+    shutil.copytree(ROOT / "stages/prompts", tmp_path / "stages/prompts")
+    return tmp_path
+
+
+def stage(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "none"}
+    return subprocess.run(
+        [sys.executable, ROOT / f"stages/{name}.py", *arguments], cwd=cwd, env=env, capture_output=True, text=True
+    )
+
+
+def add(folder: Path, name: str) -> None:
+    """Puts one of the files there that a stage reads."""
+    from text2sql.rows import write_rows
+
+    if name.endswith(".parquet"):
+        write_rows(folder / name, [])
+    else:
+        write_json(folder / name, {"source": "folder", "name": "nowhere"})
+
+
+@pytest.mark.parametrize(
+    ("command", "there", "missing"),
+    [
+        ("validate", [], "data/raw/train.parquet"),
+        ("select_rows", [], "data/valid/train.parquet"),
+        ("populate", [], "data/selected/eval.parquet"),
+        ("finetune", [], "models/base/model.json"),
+        ("finetune", ["models/base/model.json"], "data/selected/train.parquet"),
+        ("generate base", [], "models/base/model.json"),
+        ("generate base", ["models/base/model.json"], "data/selected/eval.parquet"),
+        ("generate finetuned", ["models/base/model.json", "data/selected/eval.parquet"], "models/finetuned"),
+        ("generate base", ["models/base/model.json", "data/selected/eval.parquet"], "nowhere"),
+        ("score base", [], "data/selected/eval.parquet"),
+        ("score base", ["data/selected/eval.parquet"], "data/databases/instances.jsonl"),
+        ("judge base", [], "data/selected/eval.parquet"),
+        ("judge base", ["data/selected/eval.parquet"], "data/scores/base.jsonl"),
+        ("report", [], "data/selected/eval.parquet"),
+    ],
+)
+def test_a_stage_without_its_input_ends_in_one_line_and_writes_nothing(command, there, missing, empty):
+    for name in there:
+        add(empty, name)
+    before = sorted(path for path in empty.rglob("*") if path.is_file())
+    done = stage(*command.split(), cwd=empty)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 1 and len(errors) == 1 and "Traceback" not in done.stderr, done.stderr
+    assert errors[0].startswith(f"error: {missing}: ") and "dvc repro" in errors[0]
+    assert sorted(path for path in empty.rglob("*") if path.is_file()) == before
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "stages").glob("*.py")))
+def test_a_broken_params_file_stops_every_stage_in_one_line(name, empty):
+    (empty / "params.yaml").write_text("seed: [")
+    arms = ["base"] if "arms=" in (ROOT / f"stages/{name}.py").read_text(encoding="utf-8") else []
+    done = stage(name, *(["smoke"] if name == "preset" else arms), cwd=empty)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: params.yaml, line 1: not valid YAML")
+
+
+def test_an_arm_that_does_not_exist_is_refused(empty):
+    done = stage("generate", "tuned", cwd=empty)
+    assert done.returncode == 2 and "'tuned'" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,229 @@
+"""The report joins by id, its counts add up, and it says what it cannot tell."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from text2sql.commands import show
+from text2sql.errors import UserError
+from text2sql.files import read_json, read_jsonl, write_json, write_jsonl
+from text2sql.report import ARMS, report
+from text2sql.rows import write_rows
+from text2sql.scoring import OUTCOMES
+from text2sql.validate import RULES
+
+# Outcome of the base and of the fine-tuned arm for each question; two questions a database.
+OUTCOME = {
+    "q00": ("match", "match"),
+    "q01": ("mismatch", "match"),
+    "q02": ("syntax", "match"),
+    "q03": ("match", "mismatch"),
+    "q04": ("timeout", "vacuous_match"),
+    "q05": ("gold_error", "gold_error"),
+    "q06": ("no_sql", "no_sql"),
+    "q07": ("truncated", "match"),
+}
+
+
+def score(key: str, outcome: str) -> dict:
+    right = outcome in ("match", "vacuous_match")
+    ex = None if outcome == "gold_error" else right
+    return {
+        "id": key,
+        "outcome": outcome,
+        **dict.fromkeys(("ex", "ex_strict", "ex_set", "em_text", "em_ast"), ex),
+        "format_valid": outcome not in ("no_sql", "truncated"),
+        "vacuous": outcome == "vacuous_match",
+        "ambiguous_gold": key == "q00",
+        "error": "no such table: u" if outcome == "gold_error" else None,
+    }
+
+
+def write_run(data: Path, outcome: dict[str, tuple[str, str]] = OUTCOME) -> Path:
+    """What the stages before the report leave in `data`. The later files are not in the table's order."""
+    rows = [
+        {
+            "id": key, "db_id": f"d{number // 2}", "dialect": "sqlite", "context": "", "question": "?", "answer": "",
+            "domain": ("sports", "music")[number % 2], "complexity": None, "language": "en", "database": None,
+        }
+        for number, key in enumerate(outcome)
+    ]  # fmt: skip
+    empty = {"read": 0, **dict.fromkeys(RULES, 0), "rejects": {}}
+    for name in ("raw/train", "raw/test", "selected/train"):
+        write_rows(data / f"{name}.parquet", rows if name == "raw/train" else [])
+    write_rows(data / "selected/eval.parquet", rows)
+    write_rejects(data / "rejected.parquet")
+    read = {"read": len(rows), **dict.fromkeys(RULES, len(rows)), "rejects": {}}
+    write_json(data / "funnel.json", {"train": read, "test": empty})
+    write_json(
+        data / "selection.json",
+        {
+            "train": {"kept": 0}, "eval": {"kept": len(rows)}, "split": "holdout", "databases": {}, "leaks": {},
+            "leaked_by": {"domain": {}, "complexity": {}, "language": {}}, "duplicates": {}, "notes": [],
+        },
+    )  # fmt: skip
+    write_jsonl(data / "databases/instances.jsonl", [])
+    write_jsonl(data / "databases/rows.jsonl", [])
+    for place, arm in enumerate(ARMS):
+        scores = [score(key, outcomes[place]) for key, outcomes in outcome.items()]
+        write_jsonl(data / f"scores/{arm}.jsonl", reversed(scores))
+        write_jsonl(
+            data / f"generations/{arm}.jsonl",
+            [
+                {"id": key, "finish_reason": "stop", "prompt_tokens": 40, "completion_tokens": 3}
+                for key in sorted(outcome, reverse=True)
+            ],
+        )
+        write_json(data / f"judgements/{arm}/metrics.json", {"enabled": False})
+    write_json(data.parent / "metrics/train/prompt_tokens.json", {"limit": 512, "tokens": [40, 50]})
+    return data
+
+
+def write_rejects(path: Path) -> None:
+    from text2sql.rows import COLUMNS, table_writer
+
+    with table_writer(path, [*COLUMNS, "rule", "error_class"]):
+        pass
+
+
+def made(folder: Path, outcome: dict[str, tuple[str, str]] = OUTCOME) -> tuple[dict, Path]:
+    """The summary of a run with these outcomes, and the folder of its metrics."""
+    summary = report(write_run(folder / "data", outcome), folder / "metrics", resamples=500, seed=1)
+    assert read_json(folder / "metrics/summary.json") == summary
+    return summary, folder / "metrics"
+
+
+def test_the_summary_has_exactly_its_keys_rounded_to_four_digits(tmp_path):
+    summary, _ = made(tmp_path)
+    assert {key: list(value) for key, value in summary.items() if key != "n"} == {
+        "ex": ["base", "ft", "gain", "lo", "hi"],
+        "em": ["base", "ft"],
+        "format": ["base", "ft"],
+    }
+    assert summary["n"] == 7  # without the question whose gold is broken
+    assert (summary["ex"]["base"], summary["ex"]["ft"], summary["ex"]["gain"]) == (0.2857, 0.7143, 0.4286)
+    assert summary["format"] == {"base": 0.7143, "ft": 0.8571}
+    figures = [figure for part in ("ex", "em", "format") for figure in summary[part].values()]
+    assert figures == [round(figure, 4) for figure in figures]
+    assert summary["ex"]["lo"] <= summary["ex"]["gain"] <= summary["ex"]["hi"]
+
+
+def test_counts_add_up_to_the_questions(tmp_path):
+    _, metrics = made(tmp_path)
+    for place, arm in enumerate(ARMS):
+        detail = read_json(metrics / f"{arm}.json")
+        assert list(detail["outcomes"]) == list(OUTCOMES)
+        assert sum(detail["outcomes"].values()) == len(OUTCOME)
+        for outcome, count in detail["outcomes"].items():
+            assert count == sum(outcomes[place] == outcome for outcomes in OUTCOME.values())
+        assert detail["n"] == 7 and detail["finish_reasons"] == {"stop": 8} and detail["completion_tokens"] == 24
+        for label in ("domain", "complexity", "language"):
+            assert sum(group["n"] for group in detail[f"by_{label}"].values()) == 7
+            right = sum(group["n"] * group["ex"] for group in detail[f"by_{label}"].values())
+            assert right == pytest.approx(7 * detail["ex"], abs=0.01)
+        assert list(detail["by_complexity"]) == ["none"]
+
+
+def test_the_comparison_pairs_by_id_whatever_the_order_of_the_files(tmp_path):
+    _, metrics = made(tmp_path)
+    compared = read_json(metrics / "comparison.json")
+    assert (compared["won"], compared["lost"]) == (["q01", "q02", "q04", "q07"], ["q03"])
+    assert (compared["both_right"], compared["both_wrong"]) == (1, 1)
+    assert compared["both_right"] + compared["both_wrong"] + len(compared["won"] + compared["lost"]) == compared["n"]
+    assert compared["databases"] == 4
+    assert compared["mcnemar_p"] == pytest.approx(0.375)  # 5 flips, 1 of them a loss: 2 * (1 + 5) / 2**5
+    assert {"policy_version", "sqlite", "sqlglot"} <= set(compared)
+
+
+def test_golds_without_a_verdict_are_listed_with_their_reason(tmp_path):
+    _, metrics = made(tmp_path)
+    assert read_json(metrics / "comparison.json")["gold_errors"] == {"q05": "no such table: u"}
+
+
+def test_no_usable_gold_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="no evaluation question has a usable gold; see data/scores"):
+        made(tmp_path, dict.fromkeys(OUTCOME, ("gold_error", "gold_error")))
+    assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["train"]
+
+
+@pytest.mark.parametrize("name", ["scores/finetuned", "generations/base"])
+@pytest.mark.parametrize("change", ["less", "more", "other"])
+def test_files_that_do_not_join_are_one_line_and_nothing_is_written(name, change, tmp_path):
+    data = write_run(tmp_path / "data")
+    rows = list(read_jsonl(data / f"{name}.jsonl"))
+    extra = [rows[0] | {"id": "q99"}]
+    write_jsonl(data / f"{name}.jsonl", {"less": rows[1:], "more": rows + extra, "other": rows[1:] + extra}[change])
+    with pytest.raises(UserError, match=rf"{name}\.jsonl: holds \d rows for 8 questions.*; run `dvc repro`"):
+        report(data, tmp_path / "metrics", resamples=10, seed=1)
+    assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["train"]
+
+
+def test_a_missing_file_is_one_line_and_nothing_is_written(tmp_path):
+    data = write_run(tmp_path / "data")
+    (tmp_path / "metrics/train/prompt_tokens.json").unlink()
+    with pytest.raises(UserError, match=r"prompt_tokens\.json: no such file; run the stage"):
+        report(data, tmp_path / "metrics", resamples=10, seed=1)
+    (data / "scores/base.jsonl").unlink()
+    with pytest.raises(UserError, match=r"scores/base\.jsonl: no such file; .*run the stage"):
+        report(data, tmp_path / "metrics", resamples=10, seed=1)
+    assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["train"]
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path):
+    folders = [made(tmp_path / name)[1] for name in ("a", "b")]
+    files = [{path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()} for folder in folders]
+    assert files[0] == files[1] and "outcomes.tsv" in files[0]
+
+
+def test_a_judge_adds_its_figures(tmp_path):
+    data = write_run(tmp_path / "data")
+    for arm, accuracy in (("base", 0.123456), ("finetuned", 0.5)):
+        judged = {"enabled": True, "accuracy": accuracy, "kappa": None}
+        write_json(data / f"judgements/{arm}/metrics.json", judged)
+    summary = report(data, tmp_path / "metrics", resamples=10, seed=1)
+    assert summary["judge"] == {"base": 0.1235, "ft": 0.5, "kappa": None}
+    assert read_json(tmp_path / "metrics/base.json")["judge"]["accuracy"] == 0.123456
+
+
+# What a reader sees
+
+
+def shown(metrics: Path) -> str:
+    from rich.console import Console
+
+    compared = read_json(metrics / "comparison.json")
+    console = Console(file=io.StringIO(), width=120)
+    console.print(show.result_table({arm: read_json(metrics / f"{arm}.json") for arm in ARMS}, compared))
+    console.print(show.verdict(compared))
+    return console.file.getvalue()
+
+
+def test_a_gain_whose_interval_holds_zero_is_not_called_one(tmp_path):
+    _, metrics = made(tmp_path)
+    assert read_json(metrics / "comparison.json")["detectable"] is False
+    text = shown(metrics)
+    assert "gain +42.9 points" in text and "no detectable difference: the interval holds 0" in text
+    assert "won 4, lost 1" in text and "1 questions left out: no usable gold" in text
+    assert "2 / 7" in text and "5 / 7" in text
+
+
+def test_a_gain_on_every_database_is_detectable(tmp_path):
+    summary, metrics = made(tmp_path, dict.fromkeys(OUTCOME, ("mismatch", "match")))
+    assert (summary["ex"]["gain"], summary["ex"]["lo"], summary["ex"]["hi"]) == (1.0, 1.0, 1.0)
+    assert read_json(metrics / "comparison.json")["detectable"] is True
+    assert "no detectable difference" not in shown(metrics)
+
+
+def test_no_change_at_all_is_no_detectable_difference(tmp_path):
+    summary, metrics = made(tmp_path, dict.fromkeys(OUTCOME, ("match", "match")))
+    assert (summary["ex"]["gain"], summary["ex"]["lo"], summary["ex"]["hi"]) == (0.0, 0.0, 0.0)
+    assert "no detectable difference" in shown(metrics)
+
+
+def test_stage_times_stand_in_the_order_of_the_pipeline():
+    timings = [{"stage": "report", "seconds": 1.2}, {"stage": "generate@base", "seconds": 3, "tokens_per_second": 99.6}]
+    assert show.timing_line(json.loads(json.dumps(timings))) == (
+        "seconds: generate@base 3 (100 tokens/s), report 1; together 4"
+    )
