@@ -107,8 +107,8 @@ def add(folder: Path, name: str) -> None:
         ("generate base", ["models/base/model.json", "data/selected/eval.parquet"], "nowhere"),
         ("score base", [], "data/selected/eval.parquet"),
         ("score base", ["data/selected/eval.parquet"], "data/databases/instances.jsonl"),
-        ("judge base", [], "data/selected/eval.parquet"),
-        ("judge base", ["data/selected/eval.parquet"], "data/scores/base.jsonl"),
+        ("judge base", [], "data/"),
+        ("judge base", ["data/selected/eval.parquet"], "data/"),
         ("report", [], "data/selected/eval.parquet"),
     ],
 )
@@ -119,7 +119,7 @@ def test_a_stage_without_its_input_ends_in_one_line_and_writes_nothing(command, 
     done = stage(*command.split(), cwd=empty)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 1 and len(errors) == 1 and "Traceback" not in done.stderr, done.stderr
-    assert errors[0].startswith(f"error: {missing}: ") and "dvc repro" in errors[0]
+    assert errors[0].startswith(f"error: {missing}") and "dvc repro" in errors[0]
     assert sorted(path for path in empty.rglob("*") if path.is_file()) == before
 
 

@@ -241,7 +241,8 @@ def load_model(pointer: dict[str, Any], dtype: "torch.dtype | None" = None) -> "
     from transformers import AutoModelForCausalLM
 
     device, default = device_and_dtype()
-    return AutoModelForCausalLM.from_pretrained(weights_folder(pointer), dtype=dtype or default).to(device)
+    model = AutoModelForCausalLM.from_pretrained(weights_folder(pointer), dtype=dtype or default)
+    return model.to(device)  # type: ignore[arg-type]  # its decorator hides the signature
 
 
 def prepare_process() -> None:

@@ -8,6 +8,7 @@ minutes — is `pool.guarded_map`'s to kill.
 import re
 import sqlite3
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
@@ -73,7 +74,7 @@ FUNCTIONS = _words(
     "last_value lead length like likelihood likely ln log log10 log2 lower ltrim match matchinfo max min mod "
     "nth_value ntile nullif octet_length offsets percent_rank pi pow power printf quote radians rank replace "
     "round row_number rtrim sign sin sinh snippet soundex sqrt strftime string_agg substr substring subtype sum "
-    "tan tanh time timediff total trim trunc typeof unhex unicode unixepoch unlikely upper zeroblob"
+    "tan tanh time total trim trunc typeof unhex unicode unixepoch unlikely upper zeroblob"
 )
 # What ALTER TABLE calls; no statement can call them by name.
 _ALTERING_FUNCTIONS = _words(
@@ -81,7 +82,9 @@ _ALTERING_FUNCTIONS = _words(
 )
 _CLI_FUNCTIONS = _words("readfile writefile edit lsdir fsdir shell load_extension")
 _CLOCK_FUNCTIONS = ("date", "time", "datetime", "julianday", "strftime", "unixepoch")
-_CLOCK = re.compile(r"date|time|now|julianday|strftime|unixepoch", re.IGNORECASE)
+_CLOCK = re.compile(
+    r"\b(date|time|datetime|julianday|strftime|unixepoch|current_date|current_time|current_timestamp)\b", re.IGNORECASE
+)
 
 _JSON_TABLES = re.compile(r"json_(each|tree)", re.IGNORECASE)
 
@@ -338,9 +341,17 @@ def _forbid_chance(connection: Connection) -> None:
 
 def _pin_clock(connection: Connection) -> None:
     """Puts SQLite's own date functions behind functions of the same name whose 'now' is NOW."""
-    clock = sqlite3.connect(":memory:", isolation_level=None)
+    for name, arguments, function in _pinned_functions():
+        connection.create_function(name, arguments, function, deterministic=True)
+    connection.pinned = True
 
-    def pinned(name: str):
+
+@cache
+def _pinned_functions() -> list[tuple[str, int, Callable]]:
+    """Name, number of arguments (-1: any) and the function itself; made once, because contexts come by the million."""
+    clock = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+
+    def pinned(name: str) -> Callable:
         def function(*arguments):
             if not arguments or (name == "strftime" and len(arguments) == 1):
                 arguments = (*arguments, NOW)
@@ -350,9 +361,8 @@ def _pin_clock(connection: Connection) -> None:
 
         return function
 
-    for name in _CLOCK_FUNCTIONS:
-        connection.create_function(name, -1, pinned(name), deterministic=True)
+    functions = [(name, -1, pinned(name)) for name in _CLOCK_FUNCTIONS]
     for name in ("date", "time", "timestamp"):
         value = clock.execute(f"SELECT {name.replace('timestamp', 'datetime')}(?)", [NOW]).fetchone()[0]
-        connection.create_function(f"current_{name}", 0, lambda value=value: value, deterministic=True)
-    connection.pinned = True
+        functions.append((f"current_{name}", 0, lambda value=value: value))
+    return functions
