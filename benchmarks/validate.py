@@ -9,7 +9,6 @@ peak memory of the whole process tree.
 """
 
 import argparse
-import os
 import sqlite3
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from text2sql.files import write_json
 from text2sql.params import ValidateParams
 from text2sql.rows import read_batches, write_rows
+from text2sql.sqlexec.pool import cores
 from text2sql.validate import validate_tables
 
 
@@ -100,7 +100,7 @@ def list_of(column) -> list:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, default=cores())
     parser.add_argument("--large", action="store_true", help="also ten times the rows")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--stage", type=Path, help=argparse.SUPPRESS)

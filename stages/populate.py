@@ -6,13 +6,13 @@ Killed, the rerun goes on after the last finished schema.
 Alone: python stages/populate.py
 """
 
-import os
 from pathlib import Path
 
 from text2sql.params import read_params
 from text2sql.prompts import schema_of
 from text2sql.resume import file_key, work_folder
 from text2sql.rows import brings_rows, read_table
+from text2sql.sqlexec.pool import cores
 from text2sql.sqlexec.populate import populate_rows, write_databases
 from text2sql.stage import run_stage
 
@@ -27,7 +27,7 @@ def main() -> None:
     ]
     work = work_folder("populate", config.model_dump(), file_key(path))
     instances, results = populate_rows(
-        rows, config.instances, config.seed, workers=os.cpu_count() or 1, unfinished=work / "finished.jsonl"
+        rows, config.instances, config.seed, workers=cores(), unfinished=work / "finished.jsonl"
     )
     write_databases("data/databases", instances, results)
 

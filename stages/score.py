@@ -5,7 +5,6 @@ Killed, the rerun goes on after the last finished rows.
 Alone: python stages/score.py base
 """
 
-import os
 from pathlib import Path
 
 from text2sql.files import read_jsonl
@@ -13,6 +12,7 @@ from text2sql.params import read_params
 from text2sql.resume import FOLDER
 from text2sql.rows import read_table
 from text2sql.scoring import arm_items, score_file, score_key
+from text2sql.sqlexec.pool import cores
 from text2sql.sqlexec.populate import read_databases, read_unusable
 from text2sql.sqlexec.sandbox import Limits
 from text2sql.stage import run_stage
@@ -29,7 +29,7 @@ def main(arm: str) -> None:
     limits = Limits(seconds=config.seconds)
     unfinished = FOLDER / "score" / f"{score_key(items, limits)}.jsonl"
     score_file(
-        Path(f"data/scores/{arm}.jsonl"), items, workers=os.cpu_count() or 1, limits=limits, unfinished=unfinished
+        Path(f"data/scores/{arm}.jsonl"), items, workers=cores(), limits=limits, unfinished=unfinished
     )
 
 

@@ -5,11 +5,11 @@ Writes data/valid/train.parquet and data/valid/test.parquet, data/rejected.parqu
 Alone: python stages/validate.py
 """
 
-import os
 from pathlib import Path
 
 from text2sql.files import write_json
 from text2sql.params import read_params
+from text2sql.sqlexec.pool import cores
 from text2sql.stage import run_stage
 from text2sql.validate import validate_tables
 
@@ -19,7 +19,7 @@ def main() -> None:
     splits = ("train", "test")
     raw = {split: Path(f"data/raw/{split}.parquet") for split in splits}
     valid = {split: Path(f"data/valid/{split}.parquet") for split in splits}
-    funnel = validate_tables(raw, valid, Path("data/rejected.parquet"), validate, workers=os.cpu_count() or 1)
+    funnel = validate_tables(raw, valid, Path("data/rejected.parquet"), validate, workers=cores())
     write_json("data/funnel.json", funnel)
 
 

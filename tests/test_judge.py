@@ -28,6 +28,7 @@ from text2sql.judge.run import estimate, judge_rows
 from text2sql.models import pin_wheel, weights_folder
 from text2sql.params import JudgeParams, read_params
 from text2sql.rows import write_rows
+from text2sql.sqlexec.populate import write_databases
 
 ROOT = Path(__file__).parents[1]
 KEY = "sk-test-0123456789abcdef"
@@ -595,6 +596,7 @@ class TestStage:
                 {"id": row["id"], "sql": row["sql"], "ex": True, "outcome": "match", "error": None} for row in rows
             ]
             write_jsonl(tmp_path / "data/scores/base.jsonl", reversed(scores))
+            write_databases(tmp_path / "data/databases", [], [])
             self.run_stage(tmp_path)
             assert read_json(tmp_path / "data/judgements/base/metrics.json")["compared"] == 6
             write_jsonl(tmp_path / "data/scores/base.jsonl", scores[1:])

@@ -67,10 +67,10 @@ def report(data: Path, metrics: Path, *, resamples: int, seed: int) -> dict[str,
 
 def joined(rows: Sequence[Mapping], path: Path) -> list[dict]:
     """The rows of a later file in the order of the evaluation table. Raises UserError unless there is one for each."""
-    found = {row["id"]: row for row in read_jsonl(path)}
-    missing = [row["id"] for row in rows if row["id"] not in found]
-    if missing or len(found) != len(rows):
-        raise UserError(f"{path}: holds {len(found)} rows for {len(rows)} questions; run `dvc repro` to make it again")
+    later = list(read_jsonl(path))
+    found = {row["id"]: row for row in later}
+    if len(later) != len(rows) or found.keys() != {row["id"] for row in rows}:
+        raise UserError(f"{path}: holds {len(later)} rows for {len(rows)} questions, or others; run `dvc repro`")
     return [found[row["id"]] for row in rows]
 
 

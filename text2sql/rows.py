@@ -59,11 +59,14 @@ def write_table(path: str | os.PathLike, table: "pd.DataFrame") -> None:
 def read_table(path: str | os.PathLike) -> "pd.DataFrame":
     """The table written by `write_table`: object columns of str or None. Raises UserError when it is missing."""
     import pyarrow.parquet as pq
+    from pyarrow import ArrowInvalid
 
     try:
         return pq.read_table(path).to_pandas().astype(object).where(lambda t: t.notna(), None)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run the stage that writes it (`dvc repro`)") from error
+    except ArrowInvalid as error:
+        raise UserError(f"{path}: not a whole Parquet file; remove it and run `dvc repro`") from error
 
 
 @contextlib.contextmanager

@@ -11,19 +11,20 @@ docs/evaluation.md explains them. Exit code 0 when every row got an outcome of i
 """
 
 import argparse
-import os
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from text2sql.sqlexec.pool import cores
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="JSON Lines file of predictions (.gz too)")
     parser.add_argument("--out", type=Path, help="where the scores go (default: stdout)")
     parser.add_argument("--populate", type=int, metavar="K", help="fill setups that bring no rows K times over")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    parser.add_argument("--workers", type=int, default=cores(), help="processes (default: one per core)")
     parser.add_argument("--timeout", type=float, default=2.0, metavar="S", help="seconds a query may run (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="of --populate (default: 0)")
 

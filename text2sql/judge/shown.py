@@ -1,14 +1,13 @@
 """The first rows of both queries' results, for a judge that may look at them (`judge.show_results`)."""
 
 import itertools
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
 from text2sql.rows import brings_rows
 from text2sql.sqlexec.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
-from text2sql.sqlexec.pool import Lost, guarded_map
+from text2sql.sqlexec.pool import Lost, cores, guarded_map
 from text2sql.sqlexec.sandbox import Answer, Connection, Failure, build, open_database, query
 
 SECONDS = 5.0  # for one row: its database and both queries
@@ -25,7 +24,7 @@ def with_results(rows: Iterable[dict[str, Any]], count: int) -> Iterator[dict[st
     shown, items = itertools.tee(rows)
     # guarded_map draws ahead of what it yields by a bounded number of rows, and so does the tee.
     results = guarded_map(
-        both_results, ((row, count) for row in items), workers=os.cpu_count() or 1, seconds=2 * SECONDS
+        both_results, ((row, count) for row in items), workers=cores(), seconds=2 * SECONDS
     )
     for row, result in zip(shown, results, strict=True):
         yield {**row, "results": None if isinstance(result, Lost) else result}

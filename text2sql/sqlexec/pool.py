@@ -40,6 +40,11 @@ _START = (
 )
 
 
+def cores() -> int:
+    """How many processors this process may use; a container or `taskset` may give fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Lost:
     """Stands for the result of an item whose worker did not survive it."""
