@@ -34,11 +34,11 @@ def result_table(details: dict, comparison: dict):
     from rich.table import Table
 
     questions = f"{comparison['n']} questions about {comparison['databases']} databases"
-    table = Table(title=f"Execution accuracy (EX) on {questions}")
-    table.add_column("")
-    for name in ("EX", "95 % interval", "exact match", "valid format", "right", "vacuous"):
+    table = Table(title=f"Execution accuracy (EX), {comparison['n']} questions about {comparison['databases']} databases")
+    table.add_column("", no_wrap=True)
+    for name in ("EX", "95 % interval", "exact match", "valid format", "vacuous"):
         table.add_column(name, justify="right", no_wrap=True)
-    for arm, label in (("base", "base model"), ("finetuned", "fine-tuned")):
+    for arm, label in (("base", "base"), ("finetuned", "fine-tuned")):
         detail = details[arm]
         table.add_row(
             label,
@@ -46,7 +46,6 @@ def result_table(details: dict, comparison: dict):
             f"{percent(detail['ex_lo'])} – {percent(detail['ex_hi'])}",
             percent(detail["em_ast"]),
             percent(detail["format_valid"]),
-            f"{detail['outcomes']['match'] + detail['outcomes']['vacuous_match']} / {detail['n']}",
             str(detail["outcomes"]["vacuous_match"]),
         )
     return table
