@@ -180,6 +180,9 @@ def test_the_flags_of_a_preset_are_what_dvc_makes_of_them(path, folder):
     from dvc.utils.hydra import apply_overrides
 
     done = preset(path.stem, cwd=folder)
+    if path.stem == "phi2-gretel":  # "basic SQL" would fall apart in the shell
+        assert done.returncode == 1 and "cannot be a flag; use --write" in done.stderr
+        return
     assert done.returncode == 0, done.stderr
     words = done.stdout.split()
     assert set(words[::2]) == {"-S"}

@@ -206,7 +206,7 @@ def test_a_gain_whose_interval_holds_zero_is_not_called_one(tmp_path):
     text = shown(metrics)
     assert "gain +28.6 points" in text and "no detectable difference: the interval holds 0" in text
     assert "won 3, lost 1" in text and "1 questions left out: no usable gold" in text
-    assert "2 / 7" in text and "4 / 7" in text
+    assert "28.6 %" in text and "57.1 %" in text
 
 
 def test_a_gain_on_every_database_is_detectable(tmp_path):
@@ -223,7 +223,10 @@ def test_no_change_at_all_is_no_detectable_difference(tmp_path):
 
 
 def test_stage_times_stand_in_the_order_of_the_pipeline():
-    timings = [{"stage": "report", "seconds": 1.2}, {"stage": "generate@base", "seconds": 3, "tokens_per_second": 99.6}]
+    timings = [
+        {"stage": "report", "seconds": 1.2, "peak_gib": 0.2},
+        {"stage": "generate@base", "seconds": 3, "peak_gib": 1.26, "tokens_per_second": 99.6},
+    ]
     assert show.timing_line(json.loads(json.dumps(timings))) == (
-        "seconds: generate@base 3 (100 tokens/s), report 1; together 4"
+        "seconds: generate@base 3 (100 tokens/s), report 1; together 4, peak memory 1.3 GiB"
     )

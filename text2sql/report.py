@@ -75,7 +75,10 @@ def joined(rows: Sequence[Mapping], path: Path) -> list[dict]:
 
 
 def describe(rows: Sequence[Mapping], scores: Sequence[Mapping], generations: Sequence[Mapping]) -> dict[str, Any]:
-    """One arm in detail: shares over the questions with a verdict, counts by outcome, and EX by label with its n."""
+    """One arm in detail: shares over the questions with a verdict, counts by outcome, and EX by label with its n.
+
+    `ex` is SQL skill, whatever stands around the statement; `ex_raw` counts a text only when it is right as it is.
+    """
     scored = [score for score in scores if score["ex"] is not None]
     if not scored:
         raise UserError("no evaluation question has a usable gold; see data/scores/base.jsonl for the reasons")
@@ -86,6 +89,7 @@ def describe(rows: Sequence[Mapping], scores: Sequence[Mapping], generations: Se
     return {
         "n": len(scored),
         **{rate: rounded(mean(score[rate] for score in scored)) for rate in RATES},
+        "ex_raw": rounded(mean(score["ex"] and score["format_valid"] for score in scored)),
         "ex_lo": rounded(low),
         "ex_hi": rounded(high),
         "vacuous": sum(score["vacuous"] for score in scored),

@@ -85,7 +85,8 @@ def timing_line(timings: list[dict]) -> str:
         + (f" ({timing['tokens_per_second']:.0f} tokens/s)" if "tokens_per_second" in timing else "")
         for timing in timings
     ]
-    return f"seconds: {', '.join(parts)}; together {sum(timing['seconds'] for timing in timings):.0f}"
+    together, peak = sum(timing["seconds"] for timing in timings), max(timing["peak_gib"] for timing in timings)
+    return f"seconds: {', '.join(parts)}; together {together:.0f}, peak memory {peak:.1f} GiB"
 
 
 def percent(share: float) -> str:
