@@ -28,9 +28,7 @@ def main(arm: str) -> None:
     )
     limits = Limits(seconds=config.seconds)
     unfinished = FOLDER / "score" / f"{score_key(items, limits)}.jsonl"
-    score_file(
-        Path(f"data/scores/{arm}.jsonl"), items, workers=cores(), limits=limits, unfinished=unfinished
-    )
+    score_file(Path(f"data/scores/{arm}.jsonl"), items, workers=cores(), limits=limits, unfinished=unfinished)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,7 @@
 import argparse
 import ast
 import importlib
-import pkgutil
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 from text2sql import commands
@@ -15,9 +13,9 @@ from text2sql.errors import reports_user_errors
 def available() -> dict[str, str]:
     """Command name to its one-line help: the first line of the module's docstring, read without importing it."""
     found = {}
-    for module in sorted(pkgutil.iter_modules(commands.__path__), key=lambda module: module.name):
-        source = Path(find_spec(f"text2sql.commands.{module.name}").origin).read_text(encoding="utf-8")
-        found[module.name.replace("_", "-")] = ast.get_docstring(ast.parse(source)).splitlines()[0]
+    for path in sorted(Path(commands.__path__[0]).glob("[!_]*.py")):
+        documentation = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        found[path.stem.replace("_", "-")] = documentation.partition("\n")[0]
     return found
 
 

@@ -144,8 +144,8 @@ def validate_tables(
     """Splits each raw table into its valid rows and its rejects, and counts both.
 
     raw, valid: the table of each split, read and written; rejected: one table of every split's rejects, with the
-    columns of REJECTED. workers: processes, which change nothing but the time. Returns the funnel: for each split the rows `read`, those left after each rule, `kept`, and
-    `rejects` by rule and error class.
+    columns of REJECTED; workers: processes, which change nothing but the time. Returns the funnel: for each split the
+    rows `read`, those left after each rule, `kept`, and `rejects` by rule and error class.
     """
     from tqdm import tqdm
 

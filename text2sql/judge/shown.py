@@ -23,9 +23,7 @@ def with_results(rows: Iterable[dict[str, Any]], count: int) -> Iterator[dict[st
     """
     shown, items = itertools.tee(rows)
     # guarded_map draws ahead of what it yields by a bounded number of rows, and so does the tee.
-    results = guarded_map(
-        both_results, ((row, count) for row in items), workers=cores(), seconds=2 * SECONDS
-    )
+    results = guarded_map(both_results, ((row, count) for row in items), workers=cores(), seconds=2 * SECONDS)
     for row, result in zip(shown, results, strict=True):
         yield {**row, "results": None if isinstance(result, Lost) else result}
 
