@@ -141,6 +141,19 @@ def test_rows_join_by_id_from_the_first_stage_to_the_last(finished):
 
 
 @pytest.mark.pipeline
+def test_the_plots_are_one_page_that_fetches_nothing(finished):
+    finished.python("-m", "text2sql", "plots")
+    page = (finished.folder / "dvc_plots/index.html").read_text()
+    assert (
+        "window.vegaEmbed" in page
+        and "<script src" not in page
+        and "cdn.jsdelivr.net" not in page.rpartition("</script>")[2]
+    )
+    for title in ("training loss", "Rows by domain", "Share of each complexity", "Prompt lengths", "Rows left"):
+        assert title in page
+
+
+@pytest.mark.pipeline
 def test_nothing_runs_twice(finished):
     assert "up to date" in finished.run("dvc", "repro").stdout
     assert finished.run("git", "status", "--porcelain").stdout == ""
