@@ -34,9 +34,7 @@ def result_table(details: dict, comparison: dict):
     from rich.table import Table
 
     questions = f"{comparison['n']} questions about {comparison['databases']} databases"
-    table = Table(
-        title=f"Execution accuracy (EX), {comparison['n']} questions about {comparison['databases']} databases"
-    )
+    table = Table(title=f"Execution accuracy (EX), {questions}")
     table.add_column("", no_wrap=True)
     for name in ("EX", "95 % interval", "exact match", "valid format", "vacuous"):
         table.add_column(name, justify="right", no_wrap=True)
