@@ -258,9 +258,9 @@ def prepare_process() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")  # told to their authors
     with contextlib.suppress(OSError, AttributeError):  # another C library has no mallopt
         mallopt = ctypes.CDLL("libc.so.6").mallopt
-        m_trim_threshold, m_mmap_threshold = -1, -3
-        mallopt(m_mmap_threshold, 2**31 - 1)
-        mallopt(m_trim_threshold, 256 * 2**20)
+        m_trim_threshold, m_mmap_threshold, largest = -1, -3, 2**31 - 1
+        mallopt(m_mmap_threshold, largest)
+        mallopt(m_trim_threshold, largest)
 
 
 def device_and_dtype() -> "tuple[str, torch.dtype]":
