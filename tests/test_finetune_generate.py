@@ -11,9 +11,10 @@ from text2sql import models
 from text2sql.errors import UserError
 from text2sql.files import read_json, read_jsonl
 from text2sql.finetune import COMPLETE, build_examples, finetune, last_complete_checkpoint
-from text2sql.generate import complete, generate, read_finished, stop_tokens, up_to_stop
+from text2sql.generate import complete, generate, stop_tokens, up_to_stop
 from text2sql.params import FinetuneParams, GenerateParams, PromptParams
 from text2sql.prompts import build_prompt, completion_ids, prompt_ids, read_templates
+from text2sql.resume import whole_lines
 from text2sql.rows import to_table
 
 PROMPT = PromptParams(template="en", context="schema", chat=False)
@@ -222,7 +223,7 @@ def test_batches_are_of_about_equal_length_the_longest_first(whole, tokenizer):
     """The longest first, so that a lack of memory shows at once."""
     lengths = {row["id"]: len(prompt_of(row, tokenizer)) for row in table().to_dict("records")}
     order = sorted(lengths, key=lambda key: (-lengths[key], key))
-    batches = [[row["id"] for row in batch] for batch in read_finished(whole / "kept")]
+    batches = [[row["id"] for row in line["rows"]] for line in whole_lines(whole / "kept")]
     assert batches == [order[:3], order[3:6], order[6:]]
 
 

@@ -3,12 +3,12 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from text2sql import models, prompts
-from text2sql.files import json_line, read_jsonl, write_jsonl
+from text2sql.files import json_line, write_jsonl
+from text2sql.resume import whole_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ def generate(
     batches = [order[start : start + config.batch_size] for start in range(0, len(order), config.batch_size)]
 
     finished_path = work / "finished.jsonl"
-    finished = {row["id"]: row for batch in read_finished(finished_path) for row in batch}
+    finished = {row["id"]: row for line in whole_lines(finished_path) for row in line["rows"]}
     tokens, start = 0, time.monotonic()
     with open(finished_path, "a", encoding="utf-8") as file, progress(len(order), out.stem) as bar:
         bar.update(sum(len(batch) for batch in batches if batch[0] in finished))
@@ -130,17 +130,6 @@ def too_long_row(key: str, prompt: str, length: int) -> dict:
         "completion_tokens": 0,
         "finish_reason": "prompt_too_long",
     }
-
-
-def read_finished(path: Path) -> Iterator[list[dict]]:
-    """The batches that an earlier, killed run finished; a torn last line is dropped from the file."""
-    if not path.is_file():
-        return
-    whole, _, torn = path.read_bytes().rpartition(b"\n")
-    if torn:
-        path.write_bytes(whole + b"\n" if whole else b"")
-    for line in read_jsonl(path):
-        yield line["rows"]
 
 
 def progress(total: int, name: str) -> Any:

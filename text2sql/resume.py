@@ -6,10 +6,12 @@ and model brings the rerun back to its own work, and never to another recipe's.
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from text2sql.errors import UserError
+from text2sql.files import read_jsonl
 
 FOLDER = Path(".work")
 
@@ -32,3 +34,14 @@ def file_key(path: Path) -> str:
             digest.update(f"{file.relative_to(path)}\n".encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def whole_lines(path: Path) -> list[dict]:
+    """The rows of a JSON Lines file that a run was appending to; none where there is no file.
+
+    What a kill left of a last line is cut off the file, so that appending can go on behind the whole ones.
+    """
+    if not path.is_file():
+        return []
+    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    return list(read_jsonl(path))

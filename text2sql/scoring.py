@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from text2sql.errors import UserError
-from text2sql.files import json_line, read_jsonl, write_jsonl
+from text2sql.files import json_line, write_jsonl
+from text2sql.resume import whole_lines
 from text2sql.rows import brings_rows
 from text2sql.sqlexec.compare import POLICY_VERSION, Gold, answer_gold, compare, em_ast, em_text, plan
 from text2sql.sqlexec.extract import Extracted, extract
@@ -156,7 +157,7 @@ def score_rows(
     the verdicts are booleans, null for gold_error and infra_error; `sql` is the extracted statement, untranslated.
     A prediction has `limits.seconds` for all of its databases together, a gold twice that.
     """
-    rows = _finished_rows(unfinished)
+    rows = [] if unfinished is None else whole_lines(unfinished)
     yield from rows
     rest = items[len(rows) :]
     assert [row["id"] for row in rows] == [item.id for item in items[: len(rows)]]
@@ -171,16 +172,6 @@ def score_rows(
             if count % 64 == 0:
                 file.flush()
             yield row
-
-
-def _finished_rows(unfinished: Path | None) -> list[dict]:
-    """The whole rows of an earlier run; half a line at the end is cut off the file."""
-    if unfinished is None or not unfinished.exists():
-        return []
-    text = unfinished.read_bytes()
-    with open(unfinished, "r+b") as file:
-        file.truncate(text.rfind(b"\n") + 1)
-    return list(read_jsonl(unfinished))
 
 
 def _score_all(items: Sequence[Item], workers: int, limits: Limits) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from text2sql.files import json_line, read_jsonl, write_jsonl
+from text2sql.resume import whole_lines
 from text2sql.sqlexec import aims
 from text2sql.sqlexec.compare import answer_gold, compare, plan
 from text2sql.sqlexec.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
@@ -263,7 +264,7 @@ def _finish(jobs: list[tuple], workers: int, unfinished: Path) -> Iterator[dict]
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     names = [_fingerprint(job) for job in jobs]
-    kept = _kept(unfinished)
+    kept = {done.pop("job"): done for done in whole_lines(unfinished)}
     open_jobs = [job for job, name in zip(jobs, names, strict=True) if name not in kept]
     fresh = guarded_map(_job, open_jobs, workers=workers, seconds=JOB_SECONDS, memory_bytes=JOB_BYTES, chunk=1)
     unfinished.parent.mkdir(parents=True, exist_ok=True)
@@ -285,23 +286,6 @@ def _fingerprint(job: tuple) -> str:
 
     text = json.dumps([VERSION, sqlite3.sqlite_version, sqlglot.__version__, *job])
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _kept(unfinished: Path) -> dict[str, dict]:
-    """What a stopped run finished; the line it was writing is cut off."""
-    kept: dict[str, dict] = {}
-    if not unfinished.exists():
-        return kept
-    whole = 0
-    with open(unfinished, "rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            done = json.loads(line)
-            kept[done.pop("job")] = done
-            whole += len(line)
-    os.truncate(unfinished, whole)
-    return kept
 
 
 def _job(job: tuple) -> dict:
