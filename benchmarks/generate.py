@@ -1,59 +1,85 @@
 """Generation speed of the generate stage against one prompt at a time, on the quickstart's own questions and model.
 
-    python benchmarks/generate.py [--rows 32] [--json FILE]
+    python benchmarks/generate.py [--alone 24] [--json FILE]
 
 Needs data/selected/eval.parquet, models/base and models/finetuned (run the pipeline once). Both ways are greedy and use
-the same weights (bf16, adapter merged); tokens are completion tokens. Reports how many texts differ between the ways:
-bf16 rounding changes with the batch.
+the same weights (bf16, adapter merged); loading is not counted. The stage answers every question; one at a time, by
+transformers' `generate`, an even sample of `--alone` of them, and seconds a question are compared. Reports how many
+texts of the sample differ between the ways: bf16 rounding changes with the batch.
 """
 
 import argparse
 import json
 import tempfile
+import time
 from pathlib import Path
+
+from text2sql import models, prompts
+from text2sql.files import read_jsonl
+from text2sql.generate import complete_padded, generate, load_arm, stop_tokens
+from text2sql.params import read_params
+from text2sql.rows import read_table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=32)
+    parser.add_argument("--alone", type=int, default=24, help="questions that are also answered one at a time")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    table = read_table("data/selected/eval.parquet")
+    sample = table.iloc[:: max(1, len(table) // args.alone)].head(args.alone)
     results = {}
     for arm, adapter in (("base", None), ("finetuned", Path("models/finetuned"))):
-        single, batched = measure(args.rows, adapter, 1), measure(args.rows, adapter, None)
-        differ = sum(a != b for a, b in zip(single["texts"], batched["texts"], strict=True))
-        ratio = single["seconds"] / batched["seconds"]
+        alone, stage = one_at_a_time(sample, adapter), by_stage(table, adapter, arm)
+        differ = sum(alone["texts"][key] != stage["texts"][key] for key in alone["texts"])
+        results[arm] = {
+            "one_at_a_time": alone["tokens"] / alone["seconds"],
+            "stage": stage["tokens"] / stage["seconds"],
+            "time_ratio": alone["seconds"] / len(sample) / (stage["seconds"] / len(table)),
+            "seconds": stage["seconds"],
+            "questions": len(table),
+            "sample": len(sample),
+            "differ": differ,
+        }
         print(
-            f"{arm:<10} one at a time {single['rate']:6.1f} tokens/s   stage {batched['rate']:6.1f} tokens/s"
-            f"   time {ratio:4.2f} x less   texts that differ {differ} of {args.rows}",
+            f"{arm:<10} one at a time {results[arm]['one_at_a_time']:6.1f} tokens/s"
+            f"   stage {results[arm]['stage']:6.1f} tokens/s, {stage['seconds']:.1f} s for {len(table)} questions"
+            f"   time {results[arm]['time_ratio']:4.2f} x less   texts that differ {differ} of {len(sample)}",
             flush=True,
         )
-        results[arm] = {
-            "one_at_a_time": single["rate"], "stage": batched["rate"], "time_ratio": ratio, "differ": differ,
-        }  # fmt: skip
     if args.json:
         args.json.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def measure(rows: int, adapter: Path | None, batch_size: int | None) -> dict:
-    """Seconds of generating (without loading), tokens per second and texts; batch_size None: as params.yaml says."""
-    from text2sql.files import read_jsonl
-    from text2sql.generate import generate
-    from text2sql.models import read_pointer
-    from text2sql.params import read_params
-    from text2sql.rows import read_table
-
+def one_at_a_time(table, adapter: Path | None) -> dict:
+    """Seconds, completion tokens and texts by id, each prompt by itself."""
     prompt, config = read_params("prompt", "generate")
-    if batch_size:
-        config = config.model_copy(update={"batch_size": batch_size})
-    table = read_table("data/selected/eval.parquet").head(rows)
+    models.prepare_process()
+    pointer, templates = models.read_pointer("models/base"), prompts.read_templates(prompt)
+    tokenizer, model = models.load_tokenizer(pointer), load_arm(pointer, adapter, "none")
+    stops, texts, tokens = stop_tokens(model, tokenizer), {}, 0
+    start = time.monotonic()
+    for row in table.to_dict("records"):
+        ids = prompts.prompt_ids(prompts.build_prompt(row, templates, prompt), tokenizer, prompt.chat)
+        (answer,) = complete_padded(model, tokenizer, [ids], stops, config.max_new_tokens, [None])
+        texts[row["id"]] = tokenizer.decode(answer, skip_special_tokens=True)
+        tokens += len(answer)
+    return {"seconds": time.monotonic() - start, "tokens": tokens, "texts": texts}
+
+
+def by_stage(table, adapter: Path | None, arm: str) -> dict:
+    """The same by the generate stage, as params.yaml says."""
+    prompt, config = read_params("prompt", "generate")
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, "out.jsonl")
-        speed = generate(table, read_pointer("models/base"), adapter, prompt, config, out=out, work=Path(folder))
-        written = list(read_jsonl(out))
-    tokens = sum(row["completion_tokens"] for row in written)
-    rate = speed["tokens_per_second"]
-    return {"rate": rate, "seconds": tokens / rate, "texts": [row["text"] for row in written]}
+        out, pointer = Path(folder, "out.jsonl"), models.read_pointer("models/base")
+        speed = generate(table, pointer, adapter, prompt, config, arm, out=out, work=Path(folder))
+        rows = list(read_jsonl(out))
+    tokens = sum(row["completion_tokens"] for row in rows)
+    return {
+        "seconds": tokens / speed["tokens_per_second"],
+        "tokens": tokens,
+        "texts": {row["id"]: row["text"] for row in rows},
+    }
 
 
 if __name__ == "__main__":

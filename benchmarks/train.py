@@ -96,9 +96,7 @@ def train_plainly(way: str, table, pointer, prompt, config, folder: str) -> dict
         ),
         train_dataset=Dataset.from_list(examples),
         processing_class=tokenizer,
-        peft_config=LoraConfig(
-            task_type="CAUSAL_LM", r=config.lora_r, lora_alpha=config.lora_alpha, target_modules=config.lora_targets
-        ),
+        peft_config=LoraConfig(task_type="CAUSAL_LM", **config.lora.model_dump(exclude={"loraplus_lr_ratio"})),
     )
     start = time.monotonic()
     trainer.train()

@@ -1,13 +1,15 @@
 """Fine-tunes a LoRA adapter on the selected rows.
 
 Reads data/selected/train.parquet and models/base/. Writes models/finetuned/ (the adapter) and metrics/train/ (loss
-curve and counts). Killed, the rerun goes on from its last checkpoint.
+curve and counts). Killed, the rerun goes on from its last checkpoint. With `finetune.launcher: accelerate` it starts
+itself again, once for every process that the configuration asks for.
 Alone: python stages/finetune.py
 """
 
 from pathlib import Path
 
 from text2sql.finetune import finetune
+from text2sql.launch import is_launched, launch
 from text2sql.models import read_pointer
 from text2sql.params import read_params
 from text2sql.resume import file_key, work_folder
@@ -17,8 +19,12 @@ from text2sql.stage import run_stage
 
 def main() -> dict:
     seed, prompt, config = read_params("seed", "prompt", "finetune")
+    accelerate = Path(config.accelerate) if config.launcher == "accelerate" else None
+    if accelerate and not is_launched():
+        return launch(__file__, accelerate)
     rows = Path("data/selected/train.parquet")
     pointer = read_pointer("models/base")
+    files = [file_key(path) for path in (rows, accelerate) if path]
     return finetune(
         read_table(rows),
         pointer,
@@ -27,7 +33,7 @@ def main() -> dict:
         seed,
         adapter_folder=Path("models/finetuned"),
         metrics_folder=Path("metrics/train"),
-        work=work_folder("finetune", seed, prompt.model_dump(), config.model_dump(), pointer, file_key(rows)),
+        work=work_folder("finetune", seed, prompt.model_dump(), config.model_dump(), pointer, files),
     )
 
 

@@ -3,6 +3,7 @@
 Reads data/selected/eval.parquet, models/base/ and, for the fine-tuned arm, models/finetuned/.
 Writes data/generations/ARM.jsonl. Killed, the rerun goes on after the last finished batch.
 Alone: python stages/generate.py base
+On two cards: accelerate launch --num_processes 2 stages/generate.py base
 """
 
 from pathlib import Path
@@ -28,6 +29,7 @@ def main(arm: str) -> dict:
         adapter,
         prompt,
         config,
+        arm,
         out=Path(f"data/generations/{arm}.jsonl"),
         work=work_folder("generate", *key),
     )

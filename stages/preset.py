@@ -1,9 +1,11 @@
 """Takes a whole recipe: prints a preset as `-S` flags for `dvc exp run`, or writes it into params.yaml.
 
 Presets are the partial params files in stages/presets/; their first lines say what they are for.
-    python stages/preset.py                                         list them
-    dvc exp run $(python stages/preset.py smoke)                    run one as an experiment
-    python stages/preset.py file --write                            make it params.yaml's own (comments stay)
+
+example:
+  python stages/preset.py                                         list them
+  dvc exp run $(python stages/preset.py smoke)                    run one as an experiment
+  python stages/preset.py file --write                            make it params.yaml's own (comments stay)
 """
 
 import argparse
@@ -22,13 +24,16 @@ FOLDER = Path(__file__).parent / "presets"
 
 @reports_user_errors
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    text, mark, examples = (__doc__ or "").partition("example:")
+    parser = argparse.ArgumentParser(
+        description=text, epilog=mark + examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", nargs="?", help="a preset; none: list them")
     parser.add_argument("--write", action="store_true", help="write it into params.yaml")
     args = parser.parse_args()
     if args.name is None:
-        for path in sorted(FOLDER.glob("*.yaml")):
-            print(f"{path.stem:<14} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
+        for path in sorted(FOLDER.glob("*.yaml"), key=lambda path: path.stem):
+            print(f"{path.stem:<18} {path.read_text(encoding='utf-8').splitlines()[0].removeprefix('# ')}")
         return
     preset = read_preset(args.name)
     merged = overlay(read_yaml(PATH), preset, args.name)

@@ -1,7 +1,7 @@
 """Joins everything by id and writes the figures that git keeps.
 
 Reads data/ (scores, generations, judgements, databases, counts) and metrics/train/. Writes metrics/summary.json,
-comparison.json, base.json, finetuned.json, data.json and plots/.
+comparison.json, base.json, finetuned.json, data.json, plots/ and explorer.html.
 Alone: python stages/report.py
 """
 

@@ -1,14 +1,25 @@
 """What several test modules share: a tiny model, and the project as a real git and DVC repository of its own."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
+# Schemas of different lengths, one of them Korean, for rows made by tests of training and generation.
+CONTEXTS = [
+    "CREATE TABLE t (a INT);",
+    "CREATE TABLE longer (id INT, name TEXT, age INT);",
+    "CREATE TABLE 가수 (이름 TEXT);",
+]
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +56,32 @@ def tiny_model(tmp_path_factory) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def in_the_project():
+    """The templates are found from the project's folder, and a tiny model is fastest on one thread."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def pointer(tiny_model) -> dict:
+    """The tiny model as `resolve` would point to it."""
+    return {"source": "folder", "name": str(tiny_model), "sha256": "0" * 64}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(pointer):
+    from text2sql import models
+
+    return models.load_tokenizer(pointer)
 
 
 class Project:
@@ -119,7 +156,56 @@ def make_tiny(folder: Path, model: Path) -> Project:
     project.set(
         resolve__source="folder", resolve__name=str(model), resolve__file=None, resolve__sha256=None,
         ingest__rows=150, select__train_size=16, select__eval_size=6, finetune__batch_size=2, finetune__max_length=1024,
-        generate__batch_size=2,
+        generate__batch_tokens=1024,
     )  # fmt: skip
     project.commit("tiny")
+    return project
+
+
+def once(tmp_path_factory, name: str, make: Callable[[Path], Any]) -> tuple[Project, Any]:
+    """The project that `make` makes in the folder it is given, and what it returns (as JSON); once for all workers."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    finished = root / f"{name}.json"
+    with FileLock(root / f"{name}.lock"):
+        if not finished.exists():
+            shutil.rmtree(root / name, ignore_errors=True)
+            finished.write_text(json.dumps(make(root / name)), encoding="utf-8")
+    return copy_of(root / name), json.loads(finished.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def tutorial(tmp_path_factory, tiny_model) -> Project:
+    """A project in which every command of docs/own_data.md but the last has run, with the tiny model in the real one's
+    place: a finished run on a database, with Korean questions. `outputs` holds what each block printed.
+
+    A test that changes it takes a copy.
+    """
+
+    def make(folder: Path) -> list[str]:
+        project = Project(folder)
+        project.set(
+            resolve__source="folder", resolve__name=str(tiny_model), resolve__file=None, resolve__sha256=None,
+            finetune__batch_size=32, finetune__max_length=1024, generate__max_new_tokens=16, report__resamples=1000,
+        )  # fmt: skip
+        project.commit("tiny")
+        outputs = [project.run("bash", "-euo", "pipefail", "-c", block).stdout for block in shell_blocks()[:-1]]
+        project.commit("run")
+        return outputs
+
+    project, project.outputs = once(tmp_path_factory, "tutorial", make)
+    return project
+
+
+def shell_blocks() -> list[str]:
+    """The commands of docs/own_data.md, a block each."""
+    text = (ROOT / "docs/own_data.md").read_text(encoding="utf-8")
+    return re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def copy_of(folder: Path, to: Path | None = None) -> Project:
+    """The project in a folder, or a copy of it in another."""
+    project = object.__new__(Project)
+    project.folder = Path(shutil.copytree(folder, to)) if to else folder
     return project

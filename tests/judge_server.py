@@ -43,6 +43,8 @@ class Judge:
         first=0,
         canary=True,
         token_length=4,
+        batch_ends=(),
+        strangers=False,
     ):
         self.faults = faults or {}
         self.first = first  # faults befall only the first so many askings of a body; 0: all of them
@@ -53,6 +55,8 @@ class Judge:
         self.log: list[dict] = []
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict] = {}
+        self.batch_ends = batch_ends  # of the first batches: cancelled or expired halfway, lost; others complete
+        self.strangers = strangers  # whether batches bring lines that nobody can use
 
     def fault(self, digest: str) -> str | None:
         """The fault for this asking of the body, drawn by the given rates."""
@@ -108,6 +112,14 @@ def error(status: int, message: str, headers: dict | None = None, code: str | No
     return JSONResponse({"error": {"message": message, "code": code}}, status, headers)
 
 
+def too_long(body: dict) -> bool:
+    """Whether the model called `short` has no room for a body's prompt."""
+    return body["model"] == "short" and sum(len(message["content"]) for message in body["messages"]) > 5_000
+
+
+TOO_LONG = "This model's maximum context length is 1000 tokens"
+
+
 def application(judge: Judge) -> Starlette:
     def refused(request: Request) -> Response | None:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -130,6 +142,8 @@ def application(judge: Judge) -> Starlette:
             return error(400, f"response_format is not supported, {request.headers['authorization']}")
         if body["model"] == "poor":
             return error(429, "You exceeded your current quota", code="insufficient_quota")
+        if too_long(body):
+            return error(400, TOO_LONG, code="context_length_exceeded")
         fault = entry["fault"] = judge.fault(digest)
         if fault == "429":
             return error(429, "Rate limit reached")
@@ -186,7 +200,17 @@ def application(judge: Judge) -> Starlette:
         name = f"batch-{len(judge.batches)}"
         lines = [json.loads(line) for line in judge.files[asked["input_file_id"]].splitlines()]
         done, failed = [], []
-        for line in lines:
+        end = judge.batch_ends[len(judge.batches)] if len(judge.batches) < len(judge.batch_ends) else "completed"
+        for number, line in enumerate(lines):
+            if end in ("cancelled", "expired") and number >= len(lines) // 2:
+                problem = {"code": f"batch_{end}", "message": "This request was not executed"}
+                failed.append({"id": "x", "custom_id": line["custom_id"], "response": None, "error": problem})
+                continue
+            if too_long(line["body"]):
+                problem = {"error": {"message": TOO_LONG, "code": "context_length_exceeded"}}
+                response = {"status_code": 400, "request_id": "r", "body": problem}
+                failed.append({"id": "x", "custom_id": line["custom_id"], "response": response, "error": None})
+                continue
             raw = json.dumps(line["body"], separators=(",", ":")).encode()
             digest = hashlib.sha256(raw).hexdigest()
             fault = judge.fault(digest)
@@ -213,11 +237,15 @@ def application(judge: Judge) -> Starlette:
             "metadata": asked.get("metadata"),
             "request_counts": {"total": len(lines), "completed": len(done), "failed": len(failed)},
             "stages": ["validating", "in_progress", "finalizing"],
+            "end": end,
         }
         for field, part in (("output_file_id", done), ("error_file_id", failed)):
             if part:
                 batch[field] = f"file-{len(judge.files)}"
                 judge.files[batch[field]] = "".join(json.dumps(line) + "\n" for line in part).encode()
+                if judge.strangers:
+                    stranger = json.dumps({**part[0], "custom_id": "somebody else's"})
+                    judge.files[batch[field]] += f'{stranger}\n{{"response": null}}\n[]\n{{"custom_id": "br'.encode()
         judge.batches[name] = batch
         return JSONResponse({**batch, "status": "validating", "output_file_id": None, "error_file_id": None})
 
@@ -227,7 +255,7 @@ def application(judge: Judge) -> Starlette:
 
     async def retrieve(request: Request) -> Response:
         batch = judge.batches.get(request.path_params["name"])
-        if batch is None:
+        if batch is None or batch["end"] == "lost":
             return error(404, "no such batch")
         if json.loads(judge.files[batch["input_file_id"]].split(b"\n")[0])["body"]["model"] == "missing":
             problem = {"object": "list", "data": [{"code": "model_not_found", "message": "no such model"}]}
@@ -235,7 +263,7 @@ def application(judge: Judge) -> Starlette:
         if batch["stages"]:
             status = batch["stages"].pop(0)
             return JSONResponse({**batch, "status": status, "output_file_id": None, "error_file_id": None})
-        return JSONResponse({**batch, "status": "completed"})
+        return JSONResponse({**batch, "status": batch["end"]})
 
     return Starlette(
         routes=[

@@ -1,6 +1,9 @@
 """The command line: every command is listed, starts fast, and every program ends a user's error in one line."""
 
+import importlib
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from text2sql.cli import available
+from text2sql.cli import available, make_parser
 from text2sql.files import write_json
 
 COMMANDS = sorted(path.stem.replace("_", "-") for path in (ROOT / "text2sql/commands").glob("[!_]*.py"))
@@ -53,7 +56,30 @@ finally:
 """
     done = subprocess.run([sys.executable, "-c", watch], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"python -m text2sql {command}" in done.stdout.split("\n\n", 1)[1]
+    assert example_lines(done.stdout)[0].startswith(("python -m text2sql", "OPENAI_API_KEY=")), done.stdout
+
+
+def example_lines(help_text: str) -> list[str]:
+    """The calls at the end of a help text, behind the options."""
+    _, mark, examples = help_text.rpartition("\nexample:\n")
+    assert mark, help_text
+    return [line.strip() for line in examples.strip().splitlines()]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_example_in_a_commands_help_parses(command):
+    module = importlib.import_module(f"text2sql.commands.{command.replace('-', '_')}")
+    parser = make_parser(command, module)
+    for example in example_lines(parser.format_help()):
+        call = re.split(r" {2,}| > ", example)[0]  # what is behind is an explanation, or the shell's
+        parser.parse_args(shlex.split(call.partition(f"text2sql {command}")[2], comments=True))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "stages").glob("*.py")))
+def test_a_stages_help_ends_with_an_example(name):
+    done = stage(name, "--help", cwd=ROOT)
+    assert done.returncode == 0
+    assert f"stages/{name}.py" in example_lines(done.stdout)[0]
 
 
 @pytest.mark.parametrize("command", ["show", "data"])

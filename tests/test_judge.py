@@ -5,6 +5,8 @@ import csv
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from text2sql.cli import main
 from text2sql.errors import UserError
 from text2sql.files import read_json, read_jsonl, write_jsonl
 from text2sql.judge.cache import AnswerStore
@@ -185,6 +188,15 @@ class TestRequests:
         assert read == verdict if isinstance(verdict, Verdict) else read.startswith(verdict)
 
     def test_resolve_yn_answers(self):
+        for content, verdict in (
+            ("Yes\n\nThe two queries", "correct"),
+            ("Yes, they do.", "correct"),
+            ('**"no".**', "incorrect"),
+            ("NO", "incorrect"),
+        ):
+            assert read_answer("resolve_yn", {"content": content}) == Verdict(verdict, None)
+        for content in ("yes or no", "Yes and no", "Not so", "The answer is yes", "```\nyes\n```"):
+            assert read_answer("resolve_yn", {"content": content}).startswith("not JSON")
         assert read_answer("resolve_yn", {"content": '{"resolve_yn": "Yes"}'}) == Verdict("correct", None)
         assert read_answer("resolve_yn", {"content": '{"resolve_yn": "no"}'}) == Verdict("incorrect", None)
         assert read_answer("resolve_yn", {"content": '{"resolve_yn": ""}'}).startswith("no resolve_yn")
@@ -346,6 +358,35 @@ class TestRuns:
         with pytest.raises(UserError, match=message):
             judge_rows(rows, judge_params("http://127.0.0.1:9", tmp_path), tmp_path / "a.jsonl")
 
+    @pytest.mark.parametrize("key", ["sk-ключ-0123456789", "sk-0123 456789", "sk-0123456789\n", "sk-0123\x7f6789"])
+    def test_a_key_that_no_header_can_carry_is_one_line_without_it(self, key, tmp_path, monkeypatch):
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+        with pytest.raises(UserError, match=r"^OPENAI_API_KEY: holds a blank, a line break or a letter") as caught:
+            judge_rows(make_rows(1), judge_params("http://127.0.0.1:9", tmp_path), tmp_path / "a.jsonl")
+        assert "0123" not in str(caught.value) and "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "address", ["http://", "http://h:port/v1", "http://h/v1/chat/completions", "http://h/?a=b"]
+    )
+    def test_an_address_that_cannot_be_a_servers_is_one_line(self, address, tmp_path):
+        params = judge_params("http://h", tmp_path).model_copy(update={"base_url": address})
+        with pytest.raises(UserError, match=r"^judge\.base_url: the address .*write it like"):
+            judge_rows(make_rows(1), params, tmp_path / "a.jsonl")
+
+    def test_a_prompt_too_long_for_the_model_is_that_rows_judge_error_and_no_other(self, tmp_path):
+        rows = make_rows(4)
+        rows[1]["context"] += " -- long" * 1_000
+        for transport in ("chat", "batch"):
+            out = tmp_path / f"{transport}.jsonl"
+            with judge_server() as url:
+                changes = {"model": "short", "transport": transport, "prices": {}, "cache": str(tmp_path / transport)}
+                for _ in range(2):
+                    metrics, _ = judge_rows(rows, judge_params(url, tmp_path, **changes), out)
+                assert len({entry["request"] for entry in received(url)}) == len(received(url))
+            errors = {row["id"]: row["error"] for row in read_jsonl(out) if row["verdict"] == "judge_error"}
+            assert errors == {rows[1]["id"]: "the prompt is longer than the model takes"}
+            assert (metrics["judge_error"], metrics["paid_answers"]) == (1, 3)
+
     def test_no_rows(self, tmp_path):
         metrics, _ = judge_rows([], judge_params("http://127.0.0.1:9", tmp_path), tmp_path / "a.jsonl")
         assert (metrics["n"], metrics["accuracy"], metrics["kappa"]) == (0, None, None)
@@ -448,6 +489,26 @@ class TestCost:
             with pytest.raises(UserError, match="no price for judge"):
                 judge_rows(make_rows(1), params.model_copy(update={"prices": {}}), tmp_path / "a.jsonl")
             assert received(url) == []
+
+    def test_what_was_under_way_when_the_budget_ended_is_stored(self, tmp_path):
+        """The server counts three times the tokens that were estimated, and half of its answers are slow."""
+        rows = make_rows(40)
+        with judge_server(token_length=1, faults={"slow": 0.5}, slow=1.0) as url:
+            prices = {"judge": {"input": 2.0, "output": 0.0}}
+            params = judge_params(url, tmp_path, prices=prices, timeout=60.0, concurrency=8)
+            cost = float(estimate(rows, params).split("$")[1].split()[0])
+            with pytest.raises(UserError, match=r"this run has spent \$0\.\d+ of .* raise the budget and run again"):
+                judge_rows(rows, params.model_copy(update={"max_cost_usd": cost * 1.01}), tmp_path / "a.jsonl")
+            paid = [entry["request"] for entry in received(url) if entry["tokens"]]
+            assert 8 < len(paid) < 40
+            assert sum(1 for _ in read_jsonl(tmp_path / "cache/answers.jsonl")) == len(paid)
+            judge_rows(rows, params, tmp_path / "a.jsonl")
+            assert len(received(url)) == 40
+
+    def test_an_estimate_needs_no_key(self, tmp_path, monkeypatch):
+        monkeypatch.delenv("OPENAI_API_KEY")
+        params = judge_params("https://api.openai.com", tmp_path)
+        assert estimate(make_rows(2), params).startswith("2 requests to send")
 
     def test_estimate_counts_only_what_is_not_yet_paid(self, tmp_path):
         with judge_server() as url:
@@ -567,6 +628,38 @@ class TestBatch:
             metrics, _ = judge_rows(make_rows(3), params.model_copy(update={"model": "judge"}), tmp_path / "a.jsonl")
         assert metrics["judge_error"] == 0
 
+    @pytest.mark.parametrize("end", ["cancelled", "expired"])
+    def test_what_a_batch_left_undone_is_told_and_asked_again(self, end, tmp_path, capsys):
+        with judge_server(batch_ends=[end], strangers=True) as url:
+            params = judge_params(url, tmp_path, transport="batch")
+            metrics, sent = judge_rows(make_rows(10), params, tmp_path / "a.jsonl")
+            assert len(received(url)) == 10
+        assert f"batch batch-0 {end}: 5 of 10 requests have no answer; they are asked again" in capsys.readouterr().err
+        assert metrics["judge_error"] == 0
+        assert sent["retries"][f"batch_{end}"] == 5 and sent["retries"]["answer to another request"] >= 1
+
+    def test_a_batch_that_the_server_lost_is_asked_again(self, tmp_path, monkeypatch, capsys):
+        with judge_server(batch_ends=["lost", "lost"]) as url:
+            params = judge_params(url, tmp_path, transport="batch")
+            with monkeypatch.context() as broken:
+                broken.setattr("text2sql.judge.batch.wait_for", self.die)
+                with pytest.raises(KeyboardInterrupt):
+                    judge_rows(make_rows(5), params, tmp_path / "a.jsonl")
+            with pytest.raises(UserError, match="batch batch-1: the server no longer has it or its files; run again"):
+                judge_rows(make_rows(5), params, tmp_path / "a.jsonl")
+            assert "batch batch-0: the server no longer has it or its files; asking" in capsys.readouterr().err
+            metrics, _ = judge_rows(make_rows(5), params, tmp_path / "a.jsonl")
+        assert metrics["judge_error"] == 0
+
+    def test_a_batch_that_was_never_made_is_looked_for_once(self, tmp_path):
+        with judge_server() as url:
+            params = judge_params(url, tmp_path, transport="batch")
+            notes = tmp_path / "cache/batches.jsonl"
+            notes.parent.mkdir()
+            notes.write_text(json.dumps({"intended": "f" * 64, "server": f"{url}/v1"}) + '\n{"made": "batch-')
+            judge_rows(make_rows(2), params, tmp_path / "a.jsonl")
+        assert [line["dropped"] for line in read_jsonl(notes) if "dropped" in line] == ["f" * 64]
+
     def test_batches_cost_half(self, tmp_path):
         with judge_server() as url:
             full, _ = judge_rows(
@@ -576,6 +669,23 @@ class TestBatch:
             assert judge_rows(make_rows(3), params, tmp_path / "b.jsonl")[0]["cost_usd"] == pytest.approx(
                 full["cost_usd"] / 2
             )
+
+
+class TestCommand:
+    @pytest.mark.parametrize("more", [[], ["--out", "rows.judged.jsonl"]])
+    def test_the_input_is_not_overwritten(self, more, tmp_path, monkeypatch, capsys):
+        """The first time under the name that the command would choose by itself."""
+        monkeypatch.chdir(tmp_path)
+        shutil.copy(ROOT / "params.yaml", tmp_path)
+        write_jsonl("rows.judged.jsonl", make_rows(2))
+        before = (tmp_path / "rows.judged.jsonl").read_bytes()
+        assert main(["judge", str(tmp_path / "rows.judged.jsonl"), *more]) == 1
+        assert "the verdicts would overwrite these rows; name another file with --out" in capsys.readouterr().err
+        assert (tmp_path / "rows.judged.jsonl").read_bytes() == before
+
+    def test_an_output_without_a_suffix_is_refused(self, tmp_path, capsys):
+        assert main(["judge", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "judged")]) == 1
+        assert "has no suffix" in capsys.readouterr().err
 
 
 class TestStage:
@@ -616,40 +726,19 @@ class TestStage:
         return done.stderr
 
 
-@pytest.mark.slow
-def test_a_real_model_behind_a_real_server_is_asked_end_to_end(tmp_path):
-    """SmolLM2 is too small to judge; what counts is that each row gets a verdict or a named judge error."""
+@contextlib.contextmanager
+def model_server(log):
+    """`transformers serve` with SmolLM2; yields its address and the model's name. Its output goes to the file `log`."""
     weights = weights_folder(pin_wheel(read_params("resolve", path=ROOT / "params.yaml")[0]))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     command = [str(Path(sys.executable).parent / "transformers"), "serve", str(weights)]
-    log = tmp_path / "server.log"
-    with open(log, "w") as output:
-        options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    with open(log, "wb") as output:
+        options = ["--host", "127.0.0.1", "--port", "0", "--device", "cpu"]
         process = subprocess.Popen([*command, *options], stdout=output, stderr=output)
     try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_open(url, seconds=60)
-        params = judge_params(
-            url,
-            tmp_path,
-            model=str(weights),
-            template="resolve_yn",
-            response_format=False,
-            max_tokens=24,
-            concurrency=2,
-            timeout=60.0,
-            max_asks=1,
-            prices={},
-        )
-        rows = [{**row, "ex": True} for row in make_rows(2)]
-        metrics, _ = judge_rows(rows, params, tmp_path / "a.jsonl")
+        while not (started := re.search(r"http://127\.0\.0\.1:[1-9]\d*", log.read_text(errors="replace"))):
+            assert process.poll() is None, log.read_text(errors="replace")
+            time.sleep(0.1)
+        yield started[0], str(weights)
     finally:
         process.terminate()
         process.wait()
-    judged = list(read_jsonl(tmp_path / "a.jsonl"))
-    assert [row["id"] for row in judged] == ["q00000", "q00001"]
-    assert all(row["verdict"] != "judge_error" or row["error"] for row in judged)
-    assert metrics["correct"] + metrics["incorrect"] + metrics["judge_error"] == 2
-    assert metrics["prompt_tokens"] > 200

@@ -320,3 +320,50 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     with models.new_folder(tmp_path / "x") as folder:
         (folder / "config.json").write_text("{}")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+# Four bits, and attention
+
+
+def test_nf4_is_the_same_model_in_a_quarter_of_the_memory(tmp_path):
+    """Normal floats of 4 bits with doubly quantised constants; the output layer and the norms stay as they are.
+
+    On a CPU, bitsandbytes computes with layers whose widths are multiples of 64, which all models of use have.
+    """
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=256, **shape)).save_pretrained(tmp_path)
+    pointer = {"source": "folder", "name": str(tmp_path)}
+    whole, four = models.load_model(pointer).cpu(), models.load_model(pointer, quantization="nf4")
+    projection = four.model.layers[0].self_attn.q_proj
+    assert projection.weight.dtype == torch.uint8
+    assert (projection.weight.quant_state.quant_type, projection.weight.quant_state.nested) == ("nf4", True)
+    assert projection.compute_dtype == models.device_and_dtype()[1]
+    assert four.lm_head.weight.dtype == whole.lm_head.weight.dtype
+    tokens = torch.arange(2, 42).reshape(1, -1)
+    with torch.inference_mode():
+        difference = (four.cpu()(tokens).logits - whole(tokens).logits).float()
+        assert 0 < difference.norm() < 0.25 * whole(tokens).logits.float().norm()
+
+
+@pytest.mark.parametrize("name", ["flash_attention_2", "no_such_attention"])
+def test_an_attention_that_is_not_there_is_one_line(tiny_model, name):
+    import importlib.util
+
+    if importlib.util.find_spec("flash_attn") and name == "flash_attention_2":
+        pytest.skip("flash attention is installed")
+    with pytest.raises(UserError, match=f"attention {name} cannot be had here .*; use auto or sdpa") as error:
+        models.load_model({"source": "folder", "name": str(tiny_model)}, attention=name)
+    assert "\n" not in str(error.value)
+
+
+def test_what_a_killed_process_left_of_a_folder_is_removed_and_what_a_living_one_writes_stays(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, written = tmp_path / f"x.{ended.pid}.tmp", tmp_path / f"x.{os.getppid()}.tmp"
+    left.mkdir()
+    written.mkdir()
+    with models.new_folder(tmp_path / "x"):
+        assert not left.exists() and written.exists()

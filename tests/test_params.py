@@ -15,7 +15,7 @@ from text2sql.errors import UserError
 from text2sql.params import Params, check, read_params, read_yaml
 
 PARAMS = ROOT / "params.yaml"
-PRESETS = sorted((ROOT / "stages/presets").glob("*.yaml"))
+PRESETS = sorted((ROOT / "stages/presets").glob("*.yaml"), key=lambda path: path.stem)
 NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -61,12 +61,13 @@ def test_the_repositorys_own_params_are_valid():
         ("finetune.learning_rate", ..., "missing key; add it"),
         ("report", ..., "missing key; add it"),
         ("finetune.learning_rate", "2e-4", "valid number, got the text '2e-4'; mend the value"),
-        ("finetune.lora_r", "16", "valid integer, got the text '16'"),
-        ("finetune.lora_r", 16.5, "valid integer, got 16.5"),
+        ("finetune.lora.r", "16", "valid integer, got the text '16'"),
+        ("finetune.lora.r", 16.5, "valid integer, got 16.5"),
         ("finetune.learning_rate", 0, "greater than 0, got 0"),
         ("finetune.learning_rate", 2, "less than or equal to 1, got 2"),
         ("finetune.epochs", float("inf"), "finite number, got inf"),
-        ("finetune.lora_targets", 5, "got 5"),
+        ("finetune.lora.target_modules", 5, "got 5"),
+        ("finetune.lora.init_lora_weights", "psisa", "got the text 'psisa'"),
         ("validate.has_rows", "yes", "valid boolean, got the text 'yes'"),
         ("select.holdout", 1.0, "less than 1, got 1.0"),
         ("select.languages", ["en", "fr"], "got the text 'fr'"),
@@ -81,6 +82,24 @@ def test_a_bad_value_is_one_line_with_file_key_and_remedy(key, value, said):
     with pytest.raises(UserError) as error:
         check(changed(key, value), Path("params.yaml"))
     assert one_line(error).startswith(f"params.yaml, {key}") and said in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "said"),
+    [
+        ("finetune.lora", "use_doar", True, "use_doar: no name of PEFT's LoraConfig"),
+        ("finetune", "keep", "best", "keep: best and patience need eval_rows above 0"),
+        ("finetune", "patience", 2, "keep: best and patience need eval_rows above 0"),
+    ],
+)
+def test_keys_that_do_not_stand_together_are_one_line_with_their_section(section, key, value, said):
+    with pytest.raises(UserError) as error:
+        check(changed(f"{section}.{key}", value), Path("params.yaml"))
+    assert one_line(error).startswith(f"params.yaml, {section}: {said}")
+
+
+def test_other_names_of_pefts_configuration_may_be_added():
+    assert check(changed("finetune.lora.exclude_modules", ["o_proj"])).finetune.lora.exclude_modules == ["o_proj"]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +230,7 @@ def test_a_small_learning_rate_survives_dvc_and_write(folder):
 def test_without_a_name_the_presets_are_listed_with_their_first_line(folder):
     listed = preset(cwd=folder).stdout.splitlines()
     assert [line.split()[0] for line in listed] == [path.stem for path in PRESETS]
-    assert "quickstart     The embedded model on generated data" in preset(cwd=folder).stdout
+    assert "quickstart         The embedded model on generated data" in preset(cwd=folder).stdout
 
 
 @pytest.mark.parametrize(

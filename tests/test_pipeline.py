@@ -149,7 +149,7 @@ def test_the_plots_are_one_page_that_fetches_nothing(finished):
         and "<script src" not in page
         and "cdn.jsdelivr.net" not in page.rpartition("</script>")[2]
     )
-    for title in ("training loss", "Rows by domain", "Share of each complexity", "Prompt lengths", "Rows left"):
+    for title in ("Loss", "Rows by domain", "Share of each complexity", "Prompt lengths", "Rows left"):
         assert title in page
 
 

@@ -8,10 +8,13 @@ import pytest
 
 from text2sql.commands import show
 from text2sql.errors import UserError
+from text2sql.explorer import Prediction, Task, examine, run_again
 from text2sql.files import read_json, read_jsonl, write_json, write_jsonl
-from text2sql.report import ARMS, report
+from text2sql.report import ARMS, loss_rows, report
 from text2sql.rows import write_rows
-from text2sql.scoring import OUTCOMES
+from text2sql.scoring import OUTCOMES, Question
+from text2sql.sqlexec.pool import Lost
+from text2sql.sqlexec.sandbox import Limits
 from text2sql.validate import RULES
 
 # Outcome of the base and of the fine-tuned arm for each question; two questions a database.
@@ -25,6 +28,9 @@ OUTCOME = {
     "q06": ("no_sql", "no_sql"),
     "q07": ("truncated", "match"),
 }
+CONTEXT = "CREATE TABLE t (a INTEGER, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, NULL), (2, '<b>');"
+GOLD = "SELECT a FROM t"
+SQL = {"match": GOLD, "vacuous_match": GOLD, "mismatch": "SELECT DISTINCT a FROM t", "syntax": "SELEC a FROM t"}
 
 
 def score(key: str, outcome: str) -> dict:
@@ -37,6 +43,7 @@ def score(key: str, outcome: str) -> dict:
         "format_valid": outcome not in ("no_sql", "truncated"),
         "vacuous": outcome == "vacuous_match",
         "ambiguous_gold": key == "q00",
+        "sql": SQL.get(outcome),
         "error": "no such table: u" if outcome == "gold_error" else None,
     }
 
@@ -45,7 +52,8 @@ def write_run(data: Path, outcome: dict[str, tuple[str, str]] = OUTCOME) -> Path
     """What the stages before the report leave in `data`. The later files are not in the table's order."""
     rows = [
         {
-            "id": key, "db_id": f"d{number // 2}", "dialect": "sqlite", "context": "", "question": "?", "answer": "",
+            "id": key, "db_id": f"d{number // 2}", "dialect": "sqlite", "context": CONTEXT,
+            "question": f"Question {number}?", "answer": GOLD,
             "domain": ("sports", "music")[number % 2], "complexity": None, "language": "en", "database": None,
         }
         for number, key in enumerate(outcome)
@@ -72,12 +80,18 @@ def write_run(data: Path, outcome: dict[str, tuple[str, str]] = OUTCOME) -> Path
         write_jsonl(
             data / f"generations/{arm}.jsonl",
             [
-                {"id": key, "finish_reason": "stop", "prompt_tokens": 40, "completion_tokens": 3}
+                {
+                    "id": key, "text": SQL.get(outcome[key][place], "I cannot tell."), "finish_reason": "stop",
+                    "prompt_tokens": 40, "completion_tokens": 3,
+                }
                 for key in sorted(outcome, reverse=True)
             ],
-        )
+        )  # fmt: skip
         write_json(data / f"judgements/{arm}/metrics.json", {"enabled": False})
     write_json(data.parent / "metrics/train/prompt_tokens.json", {"limit": 512, "tokens": [40, 50]})
+    for name, losses in (("loss", [2.5, 1.5, 1.0]), ("eval_loss", [1.25])):
+        lines = [f"{step}\t{loss}\n" for step, loss in enumerate(losses, 1)]
+        (data.parent / f"metrics/train/{name}.tsv").write_text(f"step\t{name}\n" + "".join(lines))
     return data
 
 
@@ -95,7 +109,7 @@ def made(folder: Path, outcome: dict[str, tuple[str, str]] = OUTCOME) -> tuple[d
     return summary, folder / "metrics"
 
 
-def test_the_summary_has_exactly_its_keys_rounded_to_four_digits(tmp_path):
+def test_the_summary_has_exactly_its_keys_rounded_to_six_digits(tmp_path):
     summary, _ = made(tmp_path)
     assert {key: list(value) for key, value in summary.items() if key != "n"} == {
         "ex": ["base", "ft", "gain", "lo", "hi"],
@@ -103,10 +117,10 @@ def test_the_summary_has_exactly_its_keys_rounded_to_four_digits(tmp_path):
         "format": ["base", "ft"],
     }
     assert summary["n"] == 7  # without the question whose gold is broken
-    assert (summary["ex"]["base"], summary["ex"]["ft"], summary["ex"]["gain"]) == (0.2857, 0.5714, 0.2857)
-    assert summary["format"] == {"base": 0.7143, "ft": 0.8571}
+    assert (summary["ex"]["base"], summary["ex"]["ft"], summary["ex"]["gain"]) == (0.285714, 0.571429, 0.285714)
+    assert summary["format"] == {"base": 0.714286, "ft": 0.857143}
     figures = [figure for part in ("ex", "em", "format") for figure in summary[part].values()]
-    assert figures == [round(figure, 4) for figure in figures]
+    assert figures == [round(figure, 6) for figure in figures]
     assert summary["ex"]["lo"] <= summary["ex"]["gain"] <= summary["ex"]["hi"]
 
 
@@ -135,6 +149,17 @@ def test_the_comparison_pairs_by_id_whatever_the_order_of_the_files(tmp_path):
     assert compared["databases"] == 4
     assert compared["mcnemar_p"] == pytest.approx(0.625)  # 4 flips, 1 of them a loss: 2 * (1 + 4) / 2**4
     assert {"policy_version", "sqlite", "sqlglot"} <= set(compared)
+
+
+def test_each_arm_holds_what_a_comparison_with_another_run_needs(tmp_path):
+    _, metrics = made(tmp_path)
+    for place, arm in enumerate(ARMS):
+        detail = read_json(metrics / f"{arm}.json")
+        assert detail["questions"] == {
+            key: [f"d{number // 2}", score(key, outcomes[place])["ex"]]
+            for number, (key, outcomes) in enumerate(OUTCOME.items())
+        }
+        assert detail["policy_version"] == read_json(metrics / "comparison.json")["policy_version"]
 
 
 def test_golds_without_a_verdict_are_listed_with_their_reason(tmp_path):
@@ -179,25 +204,32 @@ def test_the_same_input_gives_the_same_bytes(tmp_path):
 
 def test_a_judge_adds_its_figures(tmp_path):
     data = write_run(tmp_path / "data")
-    for arm, accuracy in (("base", 0.123456), ("finetuned", 0.5)):
-        judged = {"enabled": True, "accuracy": accuracy, "kappa": None}
+    for arm, accuracy in (("base", 0.1234561), ("finetuned", 0.5)):
+        judged = {"enabled": True, "n": 8, "correct": 3, "judge_error": 0, "accuracy": accuracy, "kappa": None}
         write_json(data / f"judgements/{arm}/metrics.json", judged)
+        verdict = {"verdict": "incorrect", "reason": "It drops duplicates.", "error": None}
+        write_jsonl(data / f"judgements/{arm}.jsonl", [{"id": key, **verdict} for key in OUTCOME])
     summary = report(data, tmp_path / "metrics", resamples=10, seed=1)
-    assert summary["judge"] == {"base": 0.1235, "ft": 0.5, "kappa": None}
-    assert read_json(tmp_path / "metrics/base.json")["judge"]["accuracy"] == 0.123456
+    assert summary["judge"] == {"base": 0.123456, "ft": 0.5, "kappa": None}
+    assert read_json(tmp_path / "metrics/base.json")["judge"]["accuracy"] == 0.1234561
 
 
 # What a reader sees
 
 
-def shown(metrics: Path) -> str:
+def printed(*things) -> str:
     from rich.console import Console
 
-    compared = read_json(metrics / "comparison.json")
     console = Console(file=io.StringIO(), width=120)
-    console.print(show.result_table({arm: read_json(metrics / f"{arm}.json") for arm in ARMS}, compared))
-    console.print(show.verdict(compared))
+    for thing in things:
+        console.print(thing)
     return console.file.getvalue()
+
+
+def shown(metrics: Path) -> str:
+    compared = read_json(metrics / "comparison.json")
+    table = show.result_table({arm: read_json(metrics / f"{arm}.json") for arm in ARMS}, compared)
+    return printed(table, show.verdict(compared))
 
 
 def test_a_gain_whose_interval_holds_zero_is_not_called_one(tmp_path):
@@ -226,7 +258,103 @@ def test_stage_times_stand_in_the_order_of_the_pipeline():
     timings = [
         {"stage": "report", "seconds": 1.2, "peak_gib": 0.2},
         {"stage": "generate@base", "seconds": 3, "peak_gib": 1.26, "tokens_per_second": 99.6},
+        {"stage": "one of another pipeline", "seconds": 1000, "peak_gib": 0.1},
     ]
-    assert show.timing_line(json.loads(json.dumps(timings))) == (
-        "seconds: generate@base 3 (100 tokens/s), report 1; together 4, peak memory 1.3 GiB"
+    lines = [line.split() for line in printed(show.timing_table(timings)).splitlines()]
+    assert lines == [
+        ["stage", "seconds", "peak", "GiB", "tokens/s"],
+        ["generate@base", "3", "1.3", "100"],
+        ["report", "1", "0.2"],
+        ["one", "of", "another", "pipeline", "1,000", "0.1"],
+        ["together", "1,004", "1.3"],
+    ]
+
+
+def test_training_is_said_in_one_line():
+    training = {
+        "rows": 560, "eval_rows": 0, "too_long": [], "steps": 140, "kept_step": 140, "tokens": 61234,
+        "padding_share": 0.031, "trainable_parameters": 4_884_480,
+    }  # fmt: skip
+    assert show.training_line(training) == (
+        "trained: 560 examples, 140 steps, 61,234 tokens (3.1 % padding on top), 4,884,480 parameters"
     )
+    more = training | {"eval_rows": 40, "too_long": ["a", "b"], "kept_step": 100}
+    assert show.training_line(more) == (
+        "trained: 560 examples and 40 held out, 140 steps (kept: step 100), 61,234 tokens (3.1 % padding on top), "
+        "4,884,480 parameters, 2 examples left out as longer than finetune.max_length"
+    )
+
+
+# What the explorer runs again
+
+
+TABLE = "CREATE TABLE t (a INTEGER, b TEXT);"
+
+
+def shown_results(*predictions: Prediction | None, setups: tuple[str, ...], gold: str = GOLD) -> dict:
+    return examine(Task(Question(gold, setups), predictions))
+
+
+def test_a_wrong_query_is_shown_on_the_first_database_that_tells():
+    setups = (TABLE, f"{TABLE} INSERT INTO t VALUES (1, 'x');", f"{TABLE} INSERT INTO t VALUES (1, 'x'), (1, NULL);")
+    found = shown_results(Prediction(GOLD, True), Prediction("SELECT DISTINCT a FROM t", False), None, setups=setups)
+    right, wrong, none = found["arms"]
+    assert (right["database"], right["rows"]) == (2, [[1]])  # the first where the gold has rows
+    assert (wrong["database"], wrong["rows"], wrong["row_count"]) == (3, [[1]], 1)
+    assert none is None and found["databases"] == 3
+    assert {number: gold["rows"] for number, gold in found["gold"].items()} == {2: [[1]], 3: [[1], [1]]}
+
+
+def test_results_are_cut_in_rows_columns_and_cells_and_say_so():
+    values = ", ".join(f"({number}, '{'x' * 500}')" for number in range(9))
+    result = shown_results(
+        Prediction(f"SELECT *, x'00ff', 1e999, 9007199254740993, '', {', '.join('12345')} FROM t", False),
+        setups=(f"{TABLE} INSERT INTO t VALUES {values}",),
+    )["arms"][0]
+    assert (result["row_count"], result["column_count"]) == (9, 11)
+    assert (len(result["rows"]), len(result["rows"][0]), len(result["columns"])) == (5, 8, 8)
+    number, text, *rest = result["rows"][3]
+    assert number == 3 and text == f"{'x' * 60} … (440 more characters)"
+    assert rest[:4] == ["x'00ff'", "inf", "9007199254740993", ""]
+    assert len(json.dumps(result)) < 6_000
+
+
+@pytest.mark.parametrize(
+    ("sql", "outcome"),
+    [
+        ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n", "timeout"),
+        ("ATTACH DATABASE '/tmp/x.db' AS x", "refused"),
+        ("SELECT load_extension('x')", "refused"),
+        ("DELETE FROM t", "refused"),
+    ],
+)
+def test_hostile_queries_stay_in_the_sandbox_and_are_shown_as_what_they_were(sql, outcome, monkeypatch):
+    monkeypatch.setattr("text2sql.explorer.LIMITS", Limits(seconds=0.2))
+    result = shown_results(Prediction(sql, False), setups=(f"{TABLE} INSERT INTO t VALUES (1, 'x')",))["arms"][0]
+    assert result["error"].startswith(f"{outcome}: ")
+
+
+def test_a_question_without_a_database_has_no_results():
+    nothing = {"gold": {}, "arms": [None, None]}
+    assert shown_results(None, Prediction(GOLD, True), setups=()) == nothing
+    assert shown_results(None, Prediction(GOLD, True), setups=("CREATE TABL",)) == nothing
+    gold = shown_results(None, None, setups=(TABLE,), gold="SELECT c FROM t")["gold"]
+    assert gold == {1: {"error": "schema: no such column: c"}}
+
+
+def test_a_query_whose_process_is_stopped_again_costs_its_question_the_results_alone(monkeypatch):
+    """The pool is a stub: the real one needs a minute to lose a process to time."""
+    stub = lambda function, tasks, **_: [Lost("timeout", "stopped at the hard time limit"), examine(tasks[1])]  # noqa: E731
+    monkeypatch.setattr("text2sql.explorer.guarded_map", stub)
+    task = Task(Question(GOLD, (CONTEXT,)), (None, Prediction(GOLD, True)))
+    lost, found = run_again([task, task])
+    assert lost == {"gold": {}, "arms": [None, None], "problem": "stopped at the hard time limit"}
+    assert found["arms"][1]["row_count"] == 3
+
+
+def test_curves_are_thinned_to_means_of_neighbouring_steps(tmp_path):
+    lines = "".join(f"{step}\t{step % 2}\n" for step in range(1, 2001))
+    (tmp_path / "loss.tsv").write_text(f"step\tloss\n{lines}")
+    (tmp_path / "eval_loss.tsv").write_text("step\teval_loss\n")
+    rows = loss_rows(tmp_path)
+    assert len(rows) == 500 and rows[-1] == {"series": "training", "step": 2000, "loss": 0.5}

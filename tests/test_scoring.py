@@ -78,6 +78,24 @@ def test_a_match_on_no_rows_is_vacuous():
     assert (row["outcome"], row["ex"], row["vacuous"]) == ("vacuous_match", True, True)
 
 
+def test_what_a_gold_is_does_not_hang_on_the_prediction():
+    """Whatever a model writes, the row says the same of its gold."""
+    answers = ["SELECT a FROM t LIMIT 1", "SELECT 9", "None.", "SELECT (", "DROP TABLE t", "SELECT x FROM t", STUCK]
+    for gold, flags in [
+        ("SELECT a FROM t LIMIT 1", (False, True)),
+        ("SELECT a FROM t WHERE a > 99", (True, False)),
+        ("SELECT a FROM t ORDER BY a LIMIT 1", (False, False)),
+    ]:
+        rows = score(*(item(answer, gold=gold) for answer in answers), limits=Limits(seconds=0.3))
+        assert [(row["vacuous"], row["ambiguous_gold"]) for row in rows] == [flags] * len(answers)
+
+
+def test_a_gold_that_is_ambiguous_on_one_database_is_so_although_the_prediction_fails_on_the_first():
+    single = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1, 'x');"
+    (row,) = score(item("SELECT 7", gold="SELECT a FROM t LIMIT 1", setups=(single, SETUP)))
+    assert (row["outcome"], row["ambiguous_gold"]) == ("mismatch", True)
+
+
 def test_a_broken_gold_leaves_the_denominator_with_its_reason():
     broken = [
         item("SELECT 1", gold="SELECT a FROM u"),

@@ -3,8 +3,10 @@
 import argparse
 import ast
 import importlib
+import re
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from text2sql import commands
 from text2sql.errors import reports_user_errors
@@ -33,10 +35,19 @@ def main(arguments: list[str] | None = None) -> int:
     overview.add_argument("command", choices=found, metavar="COMMAND")
     name = overview.parse_args(arguments[:1]).command
     module = importlib.import_module(f"text2sql.commands.{name.replace('-', '_')}")
+    return module.run(make_parser(name, module).parse_args(arguments[1:]))
+
+
+def make_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
+    """A command's own parser: its docstring is the help, whose example calls stand at the end, behind the options."""
+    documentation = module.__doc__ or ""
+    examples = re.findall(rf"^ *((?:\w+=\S+ )?python -m text2sql {name}\b.*)\n?", documentation, re.MULTILINE)
+    text = re.sub(rf"^ *(?:\w+=\S+ )?python -m text2sql {name}\b.*\n?", "", documentation, flags=re.MULTILINE)
     parser = argparse.ArgumentParser(
         prog=f"python -m text2sql {name}",
-        description=module.__doc__,
+        description=re.sub(r"\n{3,}", "\n\n", text).strip(),
+        epilog="\n".join(["example:", *(f"  {example}" for example in examples)]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.configure(parser)
-    return module.run(parser.parse_args(arguments[1:]))
+    return parser

@@ -79,7 +79,7 @@ def plot_rows(accounted: Mapping) -> dict[str, list[dict]]:
     ]
     totals = {name: sum(steps[name] for steps in accounted["complexity"].values()) for name in series}
     complexities = [
-        {"complexity": complexity, "series": name, "share": round(steps[name] / max(1, totals[name]), 4)}
+        {"complexity": complexity, "series": name, "share": round(steps[name] / max(1, totals[name]), 6)}
         for complexity, steps in accounted["complexity"].items()
         for name in series
     ]

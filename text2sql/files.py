@@ -6,13 +6,14 @@ JSON escape.
 
 import contextlib
 import errno
+import glob
 import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from text2sql.errors import UserError
+from text2sql.errors import UserError, is_full
 
 
 @contextlib.contextmanager
@@ -26,6 +27,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": "\n"}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent, path.name)
         with open(temporary, mode, **text) as file:
             yield file
         os.replace(temporary, path)
@@ -44,14 +46,24 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO]:
             temporary.unlink()
 
 
-def is_full(error: Exception) -> bool:
-    """Whether an error says that the disk, or what the user may use of it, is full.
+def sweep(folder: Path, name: str) -> None:
+    """Removes what killed writers left of the file `name`: temporary files that belong to no living process."""
+    for path in folder.glob(f".{glob.escape(name)}.*.tmp"):
+        writer = path.name.split(".")[-2]
+        if writer.isdecimal() and not is_alive(int(writer)):
+            path.unlink(missing_ok=True)
 
-    Libraries in Rust report it in words instead of an `errno`.
-    """
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs; one that ended and that its parent has not yet noticed (a zombie) does not."""
+    import psutil
+
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
         return True
-    return "no space left on device" in str(error).lower()
 
 
 def json_line(row: Any) -> str:

@@ -7,18 +7,21 @@ them.
 
 import contextlib
 import ctypes
+import glob
 import hashlib
 import importlib.metadata
 import importlib.util
+import logging
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from text2sql.errors import UserError
-from text2sql.files import is_full, read_json, write_json
+from text2sql.files import is_alive, is_full, read_json, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -182,8 +185,12 @@ def convert_gguf(path: Path, folder: Path) -> None:
 def new_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that becomes `folder` when the block ends without an exception.
 
-    Raises UserError when the disk is full.
+    What killed processes left of theirs is removed. Raises UserError when the disk is full.
     """
+    for left in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
+        writer = left.name.split(".")[-2]
+        if writer.isdecimal() and not is_alive(int(writer)):
+            shutil.rmtree(left, ignore_errors=True)
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
@@ -236,13 +243,56 @@ def load_tokenizer(pointer: dict[str, Any]) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
-def load_model(pointer: dict[str, Any], dtype: "torch.dtype | None" = None) -> "PreTrainedModel":
-    """The base model on the best device, in `dtype` (by default bf16 where the device computes it, else fp32)."""
-    from transformers import AutoModelForCausalLM
+def load_model(
+    pointer: dict[str, Any],
+    dtype: "torch.dtype | None" = None,
+    *,
+    quantization: Literal["none", "nf4"] = "none",
+    attention: str = "auto",
+) -> "PreTrainedModel":
+    """The base model on the best device, in `dtype` (by default bf16 where the device computes it, else fp16 or fp32).
+
+    quantization: "nf4" keeps the linear layers' weights in 4-bit NormalFloat with doubly quantised constants and
+    computes in `dtype`, as QLoRA does (Dettmers et al. 2023). attention: a name that transformers knows; "auto" takes
+    flash attention where it is installed for the card, else what transformers prefers for the model. Raises UserError
+    where that one is missing.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
     device, default = device_and_dtype()
-    model = AutoModelForCausalLM.from_pretrained(weights_folder(pointer), dtype=dtype or default)
-    return model.to(device)  # type: ignore[arg-type]  # its decorator hides the signature
+    dtype = dtype or default
+    options: dict[str, Any] = {}
+    if quantization == "nf4":
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        )
+    if quantization == "nf4" or device == "cuda":  # straight to the device, never whole in the main memory
+        options["device_map"] = {"": torch.cuda.current_device() if device == "cuda" else device}
+    if attention == "auto":
+        has_flash = device == "cuda" and dtype != torch.float32 and importlib.util.find_spec("flash_attn") is not None
+        implementation = "flash_attention_2" if has_flash else None
+    else:
+        implementation = attention
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            weights_folder(pointer), dtype=dtype, attn_implementation=implementation, **options
+        )
+    except (ImportError, ValueError) as error:
+        if not re.search("attention|attn", str(error), re.IGNORECASE):
+            raise
+        raise UserError(f"attention {attention} cannot be had here ({first_line(error)}); use auto or sdpa") from error
+    for module in model.modules():
+        # On a CPU, bitsandbytes would repack, and round, weights as soon as they are not trained on; evaluation in the
+        # middle of training, and generation after it, shall see the numbers that were trained beside.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def first_line(error: Exception) -> str:
+    """An error's message up to its first sentence or line end."""
+    return str(error).strip().splitlines()[0].partition(". ")[0][:160]
 
 
 def prepare_process() -> None:
@@ -255,6 +305,7 @@ def prepare_process() -> None:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of a kernel that it does without
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")  # told to their authors
     with contextlib.suppress(OSError, AttributeError):  # another C library has no mallopt
         mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -271,6 +322,7 @@ def device_and_dtype() -> "tuple[str, torch.dtype]":
     import torch
 
     if torch.cuda.is_available():
-        return "cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "cuda", torch.bfloat16 if has_bf16 else torch.float16
     has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "cpu", torch.bfloat16 if has_bf16 else torch.float32

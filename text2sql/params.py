@@ -5,10 +5,12 @@ what a run used is what the file (and `dvc exp show`) says.
 """
 
 import reprlib
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from text2sql.errors import UserError
 
@@ -83,11 +85,34 @@ class PromptParams(Section):
     chat: bool
 
 
-class FinetuneParams(Section):
-    lora_r: Positive
+class LoraParams(Section):
+    """PEFT's LoraConfig by its own names; those not listed here may be added. `loraplus_lr_ratio` is LoRA+'s."""
+
+    model_config = ConfigDict(extra="allow")
+
+    r: Positive
     lora_alpha: Positive
     lora_dropout: Fraction
-    lora_targets: Literal["all-linear"] | list[str]
+    target_modules: str | list[str]
+    use_dora: bool
+    use_rslora: bool
+    init_lora_weights: bool | Annotated[str, Field(pattern=r"^(gaussian|olora|orthogonal|pissa|pissa_niter_\d+)$")]
+    loraplus_lr_ratio: Annotated[float, Field(ge=1)] | None
+
+    @model_validator(mode="after")
+    def added_names_are_pefts(self) -> "LoraParams":
+        if self.model_extra:
+            from peft import LoraConfig  # takes seconds, so only where a name was added
+
+            unknown = set(self.model_extra) - {field.name for field in fields(LoraConfig)}
+            if unknown:
+                raise PydanticCustomError("lora_name", f"{', '.join(sorted(unknown))}: no name of PEFT's LoraConfig")
+        return self
+
+
+class FinetuneParams(Section):
+    lora: LoraParams
+    quantization: Literal["none", "nf4"]
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     warmup: Fraction
@@ -96,11 +121,33 @@ class FinetuneParams(Section):
     batch_size: Positive
     accumulation: Positive
     max_length: Positive
+    eval_rows: Annotated[int, Field(ge=0)]
+    keep: Literal["last", "best"]
+    patience: Positive | None
+    attention: Literal["auto", "sdpa", "flash_attention_2", "eager"]
+    packing: Literal["none", "padding_free"]
+    gradient_checkpointing: Literal["auto"] | bool
+    compile: bool
+    liger: bool
+    launcher: Literal["none", "accelerate"]
+    accelerate: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def a_choice_by_loss_needs_rows(self) -> "FinetuneParams":
+        if not self.eval_rows and (self.keep == "best" or self.patience):
+            raise PydanticCustomError("eval_rows", "keep: best and patience need eval_rows above 0")
+        return self
 
 
 class GenerateParams(Section):
-    batch_size: Positive
+    backend: Literal["transformers", "vllm", "openai"]
     max_new_tokens: Positive
+    batch_tokens: Literal["auto"] | Positive
+    quantization: Literal["none", "nf4"]
+    cuda_graphs: bool
+    base_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None
+    models: dict[Literal["base", "finetuned"], Annotated[str, Field(min_length=1)]]
+    concurrency: Positive
 
 
 class ScoreParams(Section):
@@ -157,10 +204,10 @@ class Params(Section):
     report: ReportParams
 
 
-def check(values: Any, path: Path = PATH) -> Params:
-    """The checked parameters. Raises UserError naming the first key that is unknown, missing, or of a wrong value."""
+def check(values: Any, path: Path = PATH, shape: type[Section] = Params) -> Any:
+    """The checked parameters, of `shape`. Raises UserError naming the first key that is unknown, missing, or wrong."""
     try:
-        return Params.model_validate(values)
+        return shape.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         # Where a value may be of several types, pydantic adds the type, in brackets, to the key.

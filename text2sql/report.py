@@ -1,5 +1,6 @@
 """Joins what the stages measured, by id, into the files that git keeps: metrics/summary.json and what explains it."""
 
+import csv
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,22 +10,24 @@ from typing import Any
 from text2sql import stats
 from text2sql.data import account, length_rows, plot_rows, write_tsv
 from text2sql.errors import UserError
+from text2sql.explorer import write_explorer
 from text2sql.files import read_json, read_jsonl, write_json
-from text2sql.rows import read_table
-from text2sql.scoring import OUTCOMES
+from text2sql.rows import count_rows, read_table
+from text2sql.scoring import OUTCOMES, arm_items
 from text2sql.sqlexec.compare import POLICY_VERSION
-from text2sql.sqlexec.populate import summarize
+from text2sql.sqlexec.populate import read_databases, read_unusable, summarize
 
 ARMS = ("base", "finetuned")
 SHORT = {"base": "base", "finetuned": "ft"}  # summary.json's keys are columns of `dvc exp show`
+LEGEND = {"base": "base", "finetuned": "fine-tuned"}
 LABELS = ("complexity", "domain", "language")
 RATES = ("ex", "ex_strict", "ex_set", "em_text", "em_ast", "format_valid")
 
 
 def report(data: Path, metrics: Path, *, resamples: int, seed: int) -> dict[str, Any]:
-    """Writes summary.json, comparison.json, data.json, {base,finetuned}.json and plots/ into `metrics`.
+    """Writes summary.json, comparison.json, data.json, {base,finetuned}.json, plots/ and explorer.html into `metrics`.
 
-    resamples, seed: of the bootstrap. Returns the summary: shares rounded to 4 digits, `gain` with its 95 % interval
+    resamples, seed: of the bootstrap. Returns the summary: shares rounded to 6 digits, `gain` with its 95 % interval
     `lo` to `hi`, `n` the questions both arms have a verdict on. Raises UserError when the arms' scores do not join.
     """
     rows = read_table(data / "selected/eval.parquet").to_dict("records")
@@ -48,6 +51,8 @@ def report(data: Path, metrics: Path, *, resamples: int, seed: int) -> dict[str,
     power = summarize(list(read_jsonl(data / "databases/rows.jsonl")))
     accounted = account(data)
     training = read_json(metrics / "train/prompt_tokens.json")
+    items = arm_items(rows, read_databases(data / "databases"), read_unusable(data / "databases"), generations["base"])
+    verdicts = {arm: joined(rows, data / f"judgements/{arm}.jsonl") for arm in ARMS} if judged else {}
 
     for arm in ARMS:
         write_json(metrics / f"{arm}.json", details[arm] | ({"judge": judgements[arm]} if judged else {}))
@@ -56,11 +61,14 @@ def report(data: Path, metrics: Path, *, resamples: int, seed: int) -> dict[str,
     lengths = {"train": training["tokens"], "eval": [row["prompt_tokens"] for row in generations["base"]]}
     plots = {
         **plot_rows(accounted),
-        **outcome_plots(details),
+        **outcome_plots(details, judgements if judged else {}),
         "lengths.tsv": length_rows(lengths, training["limit"]),
+        "loss.tsv": loss_rows(metrics / "train"),
+        "sizes.tsv": size_rows(details, count_rows(data / "selected/train.parquet")),
     }
     for name, plot in plots.items():
-        write_tsv(metrics / "plots" / name, plot)
+        write_tsv(metrics / "plots" / name, [{key: harmless(value) for key, value in row.items()} for row in plot])
+    write_explorer(metrics / "explorer.html", rows, [item.question for item in items], scores, generations, verdicts)
     write_json(metrics / "summary.json", summary)
     return summary
 
@@ -78,6 +86,7 @@ def describe(rows: Sequence[Mapping], scores: Sequence[Mapping], generations: Se
     """One arm in detail: shares over the questions with a verdict, counts by outcome, and EX by label with its n.
 
     `ex` is SQL skill, whatever stands around the statement; `ex_raw` counts a text only when it is right as it is.
+    `questions` is what a paired comparison with any other run needs: for each id its db_id and its verdict.
     """
     scored = [score for score in scores if score["ex"] is not None]
     if not scored:
@@ -98,6 +107,8 @@ def describe(rows: Sequence[Mapping], scores: Sequence[Mapping], generations: Se
         "finish_reasons": dict(sorted(finished.items())),
         "completion_tokens": sum(generation["completion_tokens"] for generation in generations),
         **{f"by_{label}": by_label(rows, scores, label) for label in LABELS},
+        "policy_version": POLICY_VERSION,
+        "questions": {row["id"]: [row["db_id"], score["ex"]] for row, score in zip(rows, scores, strict=True)},
     }
 
 
@@ -125,11 +136,14 @@ def compare_arms(
     ]
     ids = [row["id"] for row, _, _ in both]
     before, after = [base["ex"] for _, base, _ in both], [finetuned["ex"] for _, _, finetuned in both]
-    gain = stats.paired_gain(before, after, [row["db_id"] for row, _, _ in both], resamples=resamples, seed=seed)
+    databases = {row["db_id"] for row, _, _ in both}
+    # Questions about one database alone can only be drawn one by one: a single cluster's interval has no width.
+    clusters = [row["db_id"] if len(databases) > 1 else row["id"] for row, _, _ in both]
+    gain = stats.paired_gain(before, after, clusters, resamples=resamples, seed=seed)
     flipped = stats.flips(ids, before, after)
     return {
         "n": len(ids),
-        "databases": len({row["db_id"] for row, _, _ in both}),
+        "databases": len(databases),
         **gain,
         "detectable": not gain["lo"] <= 0 <= gain["hi"],
         "mcnemar_p": stats.mcnemar(before, after),
@@ -151,22 +165,67 @@ def judge_summary(judgements: Mapping[str, Mapping]) -> dict[str, float | None]:
     }
 
 
-def outcome_plots(details: Mapping[str, Mapping]) -> dict[str, list[dict]]:
-    """Rows of the result plots by file name: EX by complexity and by domain with intervals, and outcomes, per arm."""
-    plots: dict[str, list[dict]] = {
-        f"ex_by_{label}.tsv": [
-            {label: value, "arm": arm, **figures}
-            for arm in ARMS
-            for value, figures in details[arm][f"by_{label}"].items()
+def outcome_plots(details: Mapping[str, Mapping], judgements: Mapping[str, Mapping]) -> dict[str, list[dict]]:
+    """Rows of the result plots by file name, the arms as series.
+
+    arms.tsv: the share right by each instrument, by execution and, where there are judgements, by the judge.
+    ex_by_complexity.tsv, ex_by_domain.tsv: EX by label; all with 95 % intervals. outcomes.tsv: rows by outcome that
+    either arm has.
+    """
+    plots: dict[str, list[dict]] = {"arms.tsv": []}
+    for arm in ARMS:
+        shares = {"execution": {"n": details[arm]["n"], "ex": details[arm]["ex"]}}
+        shares["execution"] |= {"lo": details[arm]["ex_lo"], "hi": details[arm]["ex_hi"]}
+        if judgements and judgements[arm]["accuracy"] is not None:
+            judged = judgements[arm]["n"] - judgements[arm]["judge_error"]
+            low, high = stats.wilson(judgements[arm]["correct"], judged)
+            shares["judge"] = {"n": judged, "ex": rounded(judgements[arm]["accuracy"])}
+            shares["judge"] |= {"lo": rounded(low), "hi": rounded(high)}
+        plots["arms.tsv"] += [
+            {"instrument": instrument, "series": LEGEND[arm], **share} for instrument, share in shares.items()
         ]
-        for label in ("complexity", "domain")
-    }
+    for label in ("complexity", "domain"):
+        plots[f"ex_by_{label}.tsv"] = [
+            {label: f"{value} (n = {figures['n']})", "series": LEGEND[arm], **figures}
+            for arm in ARMS
+            for value, figures in sorted(details[arm][f"by_{label}"].items(), key=lambda item: -item[1]["n"])
+        ]
     plots["outcomes.tsv"] = [
-        {"outcome": outcome, "arm": arm, "rows": count}
+        {"outcome": outcome, "series": LEGEND[arm], "rows": details[arm]["outcomes"][outcome]}
         for arm in ARMS
-        for outcome, count in details[arm]["outcomes"].items()
+        for outcome in OUTCOMES
+        if any(details[any_arm]["outcomes"][outcome] for any_arm in ARMS)
     ]
     return plots
+
+
+def loss_rows(folder: Path, points: int = 500) -> list[dict]:
+    """The loss by step for the series training and held out; training as means of steps in a row, at most `points`."""
+    rows = []
+    for series, name in (("training", "loss"), ("held out", "eval_loss")):
+        with open(folder / f"{name}.tsv", encoding="utf-8") as file:
+            curve = [(int(row["step"]), float(row[name])) for row in csv.DictReader(file, delimiter="\t")]
+        width = max(1, -(-len(curve) // points))
+        for part in (curve[place : place + width] for place in range(0, len(curve), width)):
+            rows.append({"series": series, "step": part[-1][0], "loss": rounded(mean(loss for _, loss in part))})
+    return rows
+
+
+def size_rows(details: Mapping[str, Mapping], train_size: int) -> list[dict]:
+    """This run's point on the curve of EX by training-set size; `dvc plots diff` over a sweep draws the curve."""
+    return [
+        {
+            "train_size": train_size,
+            "series": LEGEND[arm],
+            **{name: details[arm][key] for name, key in (("ex", "ex"), ("lo", "ex_lo"), ("hi", "ex_hi"))},
+        }
+        for arm in ARMS
+    ]
+
+
+def harmless(value: Any) -> Any:
+    """A value without `<`: DVC writes plots into a script of its page, and a label with `</script>` would end it."""
+    return value.replace("<", "‹") if isinstance(value, str) else value
 
 
 def versions() -> dict[str, Any]:
@@ -183,5 +242,5 @@ def mean(values: Any) -> float:
 
 
 def rounded(value: float | None) -> float | None:
-    """To the 4 digits that metrics files show; None stays."""
-    return None if value is None else round(value, 4)
+    """To the 6 digits that metrics files hold (four, shown as percent, would be rounded twice); None stays."""
+    return None if value is None else round(value, 6)

@@ -56,6 +56,14 @@ class Question(NamedTuple):
     problem: str | None = None  # why there is no database to score on, where that is known
 
 
+class GoldCheck(NamedTuple):
+    """What is known of a gold before any prediction is looked at: a property of the gold and its databases alone."""
+
+    problem: str | None  # why it cannot be scored against
+    vacuous: bool = False  # it returns no row on any of its databases
+    ambiguous: bool = False  # its LIMIT cuts through a tie on one of them
+
+
 @dataclass(frozen=True)
 class Item:
     """One prediction to score. `prediction` is the model's raw text; `truncated` says that it hit the token limit."""
@@ -176,15 +184,18 @@ def score_rows(
 
 def _score_all(items: Sequence[Item], workers: int, limits: Limits) -> Iterator[dict[str, Any]]:
     with _workers(workers, limits) as run:
-        problems = _gold_problems(run, [item.question for item in items])
-        results = run(item for item in items if problems[item.question] is None)
+        checks = _check_golds(run, [item.question for item in items])
+        results = run(item for item in items if checks[item.question].problem is None)
         for item in items:
-            problem = problems[item.question]
-            if problem is not None:
-                yield _row(item, "gold_error", _extract(item), error=problem)
+            gold = checks[item.question]
+            if gold.problem is not None:
+                yield _row(item, "gold_error", _extract(item), error=gold.problem)
                 continue
             row = next(results)
-            yield _lost_row(item, row) if isinstance(row, Lost) else row
+            row = _lost_row(item, row) if isinstance(row, Lost) else row
+            if row["outcome"] not in NOT_SCORED:
+                row |= {"vacuous": gold.vacuous, "ambiguous_gold": gold.ambiguous}
+            yield row
         assert next(results, None) is None
 
 
@@ -193,13 +204,13 @@ def gold_problems(
 ) -> dict[Question, str | None]:
     """For every gold, why it cannot be scored against: None when it runs on its databases and equals itself there."""
     with _workers(workers, limits) as run:
-        return _gold_problems(run, questions)
+        return {question: check.problem for question, check in _check_golds(run, questions).items()}
 
 
-def _gold_problems(run: Callable[[Iterable], Iterator], questions: Iterable[Question]) -> dict[Question, str | None]:
+def _check_golds(run: Callable[[Iterable], Iterator], questions: Iterable[Question]) -> dict[Question, GoldCheck]:
     different = list(dict.fromkeys(questions))
     return {
-        question: f"{result.reason}: {result.error}" if isinstance(result, Lost) else result
+        question: GoldCheck(f"{result.reason}: {result.error}") if isinstance(result, Lost) else result
         for question, result in zip(different, run(different), strict=True)
     }
 
@@ -223,14 +234,16 @@ def _work(task: Question | Item, limits: Limits) -> Any:
     return _score(task, limits) if isinstance(task, Item) else _check_gold(task, limits)
 
 
-def _check_gold(question: Question, limits: Limits) -> str | None:
+def _check_gold(question: Question, limits: Limits) -> GoldCheck:
     with alarm(2 * limits.seconds + GRACE_SECONDS):
         golds = _golds(question, limits)
     if isinstance(golds, Failure):
-        return f"{golds.outcome}: {golds.error}"
+        return GoldCheck(f"{golds.outcome}: {golds.error}")
     if not all(compare(gold, gold.answer).ex_strict for gold in golds):
-        return "mismatch: the gold's answer does not equal itself"
-    return None
+        return GoldCheck("mismatch: the gold's answer does not equal itself")
+    return GoldCheck(
+        None, vacuous=not any(gold.answer.rows for gold in golds), ambiguous=any(gold.ambiguous for gold in golds)
+    )
 
 
 def _score(item: Item, limits: Limits) -> dict[str, Any]:
@@ -240,13 +253,10 @@ def _score(item: Item, limits: Limits) -> dict[str, Any]:
     golds = _golds(item.question, limits)
     if isinstance(golds, Failure):  # the gold ran before, so this is the machine's fault
         return _row(item, "infra_error", extracted, error=f"gold: {golds.error}")
-    flags: dict[str, Any] = {
-        "vacuous": all(not gold.answer.rows for gold in golds),
-        "ambiguous_gold": any(gold.ambiguous for gold in golds),
-    }
-    sql = _translate(extracted.sql or "", item.question.dialect)
+    with alarm(limits.seconds + GRACE_SECONDS):
+        sql = _translate(extracted.sql or "", item.question.dialect)
     if isinstance(sql, Failure):
-        return _row(item, sql.outcome, extracted, error=sql.error, **flags)
+        return _row(item, sql.outcome, extracted, error=sql.error)
 
     ex = ex_strict = ex_set = True
     with alarm(limits.seconds + GRACE_SECONDS):
@@ -254,13 +264,13 @@ def _score(item: Item, limits: Limits) -> dict[str, Any]:
             assert not isinstance(connection, Failure)
             answer = query(connection, sql, limits)
             if isinstance(answer, Failure):
-                return _row(item, answer.outcome, extracted, error=answer.error, **flags)
+                return _row(item, answer.outcome, extracted, error=answer.error)
             verdict = compare(gold, answer)
             ex, ex_strict, ex_set = ex and verdict.ex, ex_strict and verdict.ex_strict, ex_set and verdict.ex_set
             if not ex and not ex_set:
                 break
-    outcome = ("vacuous_match" if flags["vacuous"] else "match") if ex else "mismatch"
-    row = _row(item, outcome, extracted, ex_strict=ex_strict, ex_set=ex_set, **flags)
+    match = "match" if any(gold.answer.rows for gold in golds) else "vacuous_match"
+    row = _row(item, match if ex else "mismatch", extracted, ex_strict=ex_strict, ex_set=ex_set)
     # Equal trees give equal answers, so that only those need parsing.
     row["em_ast"] = ex_strict and em_ast(item.question.gold_sql, extracted.sql or "", item.question.dialect)
     return row

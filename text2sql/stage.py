@@ -19,10 +19,14 @@ def run_stage(main: Callable[..., dict | None], description: str, arms: Sequence
     """Runs a stage's `main` from the command line, writes its wall time and peak memory to
     `.work/timings/STAGE.json`, and exits.
 
-    description: the script's docstring, shown by `--help`. arms: where given, the command line takes one of them and
-    `main` is called with it. What `main` returns, measurements of this one run, is written beside the time.
+    description: the script's docstring, shown by `--help`, what stands behind `Alone: ` as the example. arms: where
+    given, the command line takes one of them and `main` is called with it. What `main` returns, measurements of this
+    one run, is written beside the time.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    text, _, example = description.rstrip().rpartition("\nAlone: ")
+    parser = argparse.ArgumentParser(
+        description=text, epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     if arms:
         parser.add_argument("arm", choices=arms)
     arguments = parser.parse_args()

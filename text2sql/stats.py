@@ -84,10 +84,10 @@ def kappa(a: Sequence[bool], b: Sequence[bool]) -> float | None:
     None when both give one and the same answer throughout: chance alone would agree as well.
     """
     _check(a, b)
-    left, right = np.asarray(a, bool), np.asarray(b, bool)
-    observed = float((left == right).mean())
-    expected = float(left.mean() * right.mean() + (1 - left.mean()) * (1 - right.mean()))
-    return None if expected == 1 else (observed - expected) / (1 - expected)
+    n, agreed = len(a), sum(bool(left) == bool(right) for left, right in zip(a, b, strict=True))
+    yes_a, yes_b = sum(map(bool, a)), sum(map(bool, b))
+    by_chance = yes_a * yes_b + (n - yes_a) * (n - yes_b)  # of n * n
+    return None if by_chance == n * n else (n * agreed - by_chance) / (n * n - by_chance)
 
 
 def _check(first: Sequence, *others: Sequence) -> None:

@@ -19,8 +19,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from text2sql.errors import UserError
     from text2sql.files import read_jsonl
-    from text2sql.judge.results import summary
+    from text2sql.judge.results import FILES, summary
     from text2sql.judge.run import estimate, judge_rows
     from text2sql.params import read_params
 
@@ -29,6 +30,12 @@ def run(args: argparse.Namespace) -> int:
         print(estimate(read_jsonl(args.file), params))
         return 0
     out = args.out or args.file.with_name(args.file.name.split(".")[0] + ".judged.jsonl")
+    folder = out.with_suffix("")
+    if folder == out:
+        raise UserError(f"--out {out}: has no suffix; the folder of that name takes prompts and metrics, add .jsonl")
+    written = {path.resolve() for path in (out, *(folder / name for name in FILES))}
+    if args.file.resolve() in written:
+        raise UserError(f"{args.file}: the verdicts would overwrite these rows; name another file with --out")
     metrics, sent = judge_rows(read_jsonl(args.file), params, out)
     print(summary(metrics))
     print(f"this run: {sent['sent']} requests sent, {sum(sent['retries'].values())} of them retries")

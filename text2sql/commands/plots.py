@@ -2,13 +2,19 @@
 
 python -m text2sql plots
 python -m text2sql plots diff main         what `dvc plots` takes: show (the default) or diff with revisions
+python -m text2sql plots page              only the page's frame, which `dvc plots` draws into from then on
 """
 
 import argparse
 import subprocess
 from pathlib import Path
 
-PAGE = Path("dvc_plots/page.html")
+FRAME = Path(".dvc/tmp/plots.html")  # what plots.html_template in .dvc/config names
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; background: #fff; color: #1d1f23; }
+body { display: flex; flex-wrap: wrap; gap: 2.5rem; align-items: start; }
+"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,16 +24,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from text2sql.files import atomic_write
 
-    with atomic_write(PAGE) as file:
-        file.write(page())
-    return subprocess.run(["dvc", "plots", *args.arguments, "--html-template", str(PAGE.resolve())]).returncode
+    with atomic_write(FRAME) as file:
+        file.write(frame())
+    if args.arguments == ["page"]:
+        return 0
+    return subprocess.run(["dvc", "plots", *args.arguments]).returncode
 
 
-def page() -> str:
-    """DVC's page with the Vega library in it, where DVC's own would fetch it."""
+def frame() -> str:
+    """DVC's page with the Vega library in it, where DVC's own would fetch it; its policy forbids every request."""
     from vl_convert import javascript_bundle
 
+    policy = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
     return (
-        '<!DOCTYPE html>\n<html>\n<head><meta charset="utf-8"><title>plots</title>\n'
-        f"<script>{javascript_bundle()}</script>\n</head>\n<body>\n{{plot_divs}}\n</body>\n</html>\n"
+        '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Plots</title>\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<link rel="icon" href="data:,">\n'
+        f"<style>{STYLE}</style>\n<script>{javascript_bundle()}</script>\n</head>\n"
+        "<body>\n{plot_divs}\n</body>\n</html>\n"
     )

@@ -1,4 +1,4 @@
-"""Print the result of the last run as a table.
+"""Print the result of the last run: both arms, the gain, what was trained, and how long each stage took.
 
 python -m text2sql show
 """
@@ -21,11 +21,16 @@ def run(args: argparse.Namespace) -> int:
     comparison = read_json(args.metrics / "comparison.json")
     details = {arm: read_json(args.metrics / f"{arm}.json") for arm in ARMS}
     timings = [read_json(path) for path in sorted(TIMINGS.glob("*.json"))]
-    console = Console()
+    training = args.metrics / "train/summary.json"
+    console = Console(highlight=False)
     console.print(result_table(details, comparison))
     console.print(verdict(comparison))
+    if training.exists():  # DVC keeps it, git does not: a clone before `dvc pull` has none
+        console.print(training_line(read_json(training)))
     if timings:
-        console.print(timing_line(timings))
+        console.print(timing_table(timings))
+    if (args.metrics / "explorer.html").exists():
+        console.print(f"every question: {args.metrics / 'explorer.html'}; plots: python -m text2sql plots")
     return 0
 
 
@@ -65,28 +70,59 @@ def verdict(comparison: dict) -> str:
     return "\n".join(lines)
 
 
-def timing_line(timings: list[dict]) -> str:
-    """Seconds of each stage as it last ran, in the pipeline's order, with tokens/s where it says so."""
-    order = (
-        "ingest",
-        "validate",
-        "select_rows",
-        "populate",
-        "resolve",
-        "finetune",
-        "generate",
-        "score",
-        "judge",
-        "report",
-    )
-    timings = sorted(timings, key=lambda timing: order.index(timing["stage"].partition("@")[0]))
+def training_line(training: dict) -> str:
+    """What the adapter was trained on, in words."""
     parts = [
-        f"{timing['stage']} {timing['seconds']:.0f}"
-        + (f" ({timing['tokens_per_second']:.0f} tokens/s)" if "tokens_per_second" in timing else "")
-        for timing in timings
+        f"{training['rows']:,} examples",
+        f"{training['steps']:,} steps",
+        f"{training['tokens']:,} tokens ({percent(training['padding_share'])} padding on top)",
+        f"{training['trainable_parameters']:,} parameters",
     ]
-    together, peak = sum(timing["seconds"] for timing in timings), max(timing["peak_gib"] for timing in timings)
-    return f"seconds: {', '.join(parts)}; together {together:.0f}, peak memory {peak:.1f} GiB"
+    if training["eval_rows"]:
+        parts[0] += f" and {training['eval_rows']:,} held out"
+    if training["kept_step"] != training["steps"]:
+        parts[1] += f" (kept: step {training['kept_step']:,})"
+    if training["too_long"]:
+        parts.append(f"{len(training['too_long']):,} examples left out as longer than finetune.max_length")
+    return "trained: " + ", ".join(parts)
+
+
+STAGES = (
+    "ingest",
+    "validate",
+    "select_rows",
+    "populate",
+    "resolve",
+    "finetune",
+    "generate",
+    "score",
+    "judge",
+    "report",
+)
+
+
+def timing_table(timings: list[dict]):
+    """Wall time and peak memory of each stage as it last ran, in the pipeline's order, with tokens/s where known."""
+    from rich.table import Table
+
+    def place(timing: dict) -> int:
+        name = timing["stage"].partition("@")[0]
+        return STAGES.index(name) if name in STAGES else len(STAGES)
+
+    table = Table(box=None, show_footer=True)
+    table.add_column("stage", footer="together", no_wrap=True)
+    columns = (
+        ("seconds", f"{sum(timing['seconds'] for timing in timings):,.0f}"),
+        ("peak GiB", f"{max(timing['peak_gib'] for timing in timings):.1f}"),
+        ("tokens/s", ""),
+    )
+    for name, footer in columns:
+        table.add_column(name, footer=footer, justify="right", no_wrap=True)
+    for timing in sorted(timings, key=place):
+        rate = timing.get("tokens_per_second")
+        cells = f"{timing['seconds']:,.0f}", f"{timing['peak_gib']:.1f}", "" if rate is None else f"{rate:,.0f}"
+        table.add_row(timing["stage"], *cells)
+    return table
 
 
 def percent(share: float) -> str:

@@ -4,28 +4,33 @@ What was handed over is noted in `batches.jsonl` beside the answers before and a
 run finds its batches again instead of paying for new ones. Results come in any order and join by the request's key.
 """
 
+import contextlib
 import hashlib
 import json
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from text2sql.endpoint import key_for, strike_out
 from text2sql.errors import UserError
-from text2sql.files import json_line, read_jsonl
+from text2sql.files import json_line
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.client import (
     REMEDY,
+    SETTING,
+    TOO_LONG,
     NoAnswer,
     Traffic,
-    api_key,
     check_budget,
     count_answer,
+    is_too_long,
     read_completion,
-    strike_out,
 )
+from text2sql.resume import whole_lines
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -48,17 +53,26 @@ def ask_in_batches(requests: Requests, store: AnswerStore, params: "JudgeParams"
     A request that comes back without an answer `max_attempts` times is given up. Raises UserError when the server
     refuses the batch or a request, or the budget is spent.
     """
-    from openai import APIConnectionError, APIStatusError, OpenAI
+    from openai import APIConnectionError, APIStatusError, NotFoundError, OpenAI
 
     traffic, attempts = Traffic(), Counter[str]()
-    key = api_key(params.base_url)
+    key = key_for(params.base_url, SETTING)
     notes = Notes(store.path.with_name("batches.jsonl"), params.base_url)
     with OpenAI(api_key=key or "none", base_url=params.base_url, timeout=params.timeout, max_retries=5) as client:
         try:
             adopt(client, notes)
+            earlier = set(notes.open())
             while True:
                 for name in notes.open():
-                    problem = collect(client, name, store, params, traffic, attempts, progress, key)
+                    try:
+                        problem = collect(client, name, store, params, traffic, attempts, progress, key)
+                    except NotFoundError:  # deleted, or made with another account's key
+                        notes.write(closed=name)
+                        lost = f"{params.base_url}, batch {name}: the server no longer has it or its files"
+                        if name not in earlier:
+                            raise UserError(f"{lost}; run again to ask its requests again") from None
+                        progress.write(f"{lost}; asking its requests again", file=sys.stderr)
+                        continue
                     notes.write(closed=name)
                     if problem:
                         raise UserError(f"{params.base_url}, batch {name}: {problem}")
@@ -76,15 +90,15 @@ def ask_in_batches(requests: Requests, store: AnswerStore, params: "JudgeParams"
 
 
 class Notes:
-    """Lines in a file that only grows: {"intended": hash}, {"made": batch, "of": hash}, {"closed": batch}.
+    """Lines in a file that only grows: {"intended": hash}, {"made": batch, "of": hash}, {"dropped": hash} for one that
+    was never made, {"closed": batch} for one whose answers are stored or lost.
 
     Each line also names the server, so that batches of another one are left alone.
     """
 
     def __init__(self, path: Path, base_url: str) -> None:
         self.path, self.base_url = path, base_url
-        lines = read_jsonl(path) if path.exists() else ()
-        self.lines = [line for line in lines if line["server"] == base_url]
+        self.lines = [line for line in whole_lines(path) if line["server"] == base_url]
 
     def write(self, **line: str) -> None:
         line["server"] = self.base_url
@@ -101,8 +115,8 @@ class Notes:
 
     def unconfirmed(self) -> set[str]:
         """Files whose batch was to be made when the run was killed."""
-        made = Counter(line["of"] for line in self.lines if "made" in line)
-        return set(Counter(line["intended"] for line in self.lines if "intended" in line) - made)
+        known = {line.get("of") for line in self.lines} | {line.get("dropped") for line in self.lines}
+        return {line["intended"] for line in self.lines if "intended" in line} - known
 
 
 def adopt(client: "OpenAI", notes: Notes) -> None:
@@ -110,10 +124,13 @@ def adopt(client: "OpenAI", notes: Notes) -> None:
     if not (unconfirmed := notes.unconfirmed()):
         return
     known = {line.get("made") for line in notes.lines}
-    for batch in client.batches.list(limit=100).data:
+    for batch in client.batches.list(limit=100):  # page after page
         digest = (batch.metadata or {}).get("requests_sha256")
         if digest in unconfirmed and batch.id not in known:
             notes.write(made=batch.id, of=digest)
+            unconfirmed.discard(digest)
+    for digest in unconfirmed:
+        notes.write(dropped=digest)
 
 
 def list_files(requests: Iterator[tuple[str, str]], traffic: Traffic) -> Iterator[bytes]:
@@ -135,8 +152,8 @@ def list_files(requests: Iterator[tuple[str, str]], traffic: Traffic) -> Iterato
 
 def hand_over(client: "OpenAI", file: bytes, notes: Notes, traffic: Traffic) -> None:
     """Uploads one file and makes its batch."""
-    # Equal files of later rounds are batches of their own: the count of batches made so far tells them apart.
-    digest = hashlib.sha256(file + str(sum("made" in line for line in notes.lines)).encode()).hexdigest()
+    # Equal files of later rounds are batches of their own: the count of notes so far tells them apart.
+    digest = hashlib.sha256(file + str(len(notes.lines)).encode()).hexdigest()
     uploaded = client.files.create(file=("requests.jsonl", file), purpose="batch")
     notes.write(intended=digest)
     batch = client.with_options(max_retries=0).batches.create(
@@ -168,30 +185,48 @@ def collect(
         problems = (batch.errors.data if batch.errors else None) or []
         return f"it was refused: {problems[0].message if problems else 'no reason given'}"
     refused = None
-    unanswered = {line["custom_id"] for line in read_file(client, batch.input_file_id, key)}
+    asked = {line["custom_id"] for line in read_file(client, batch.input_file_id, key)}
+    unanswered = set(asked)
     for file in filter(None, (batch.output_file_id, batch.error_file_id)):
         for line in read_file(client, file, key):
-            response = line.get("response") or {"status_code": None, "body": {}}
+            request = line.get("custom_id")
+            if request not in asked:
+                traffic.retries["answer to another request"] += 1
+                continue
             try:
-                if response["status_code"] != 200:
-                    raise NoAnswer(f"HTTP {response['status_code']}")
-                answer = read_completion(json.dumps(response["body"]))
+                answer = answer_in(line)
             except NoAnswer as failure:
                 traffic.retries[failure.reason] += 1
-                if response["status_code"] in REMEDY:
-                    refused = f"{REMEDY[response['status_code']]} (HTTP {response['status_code']}: {response['body']})"
+                status = (line.get("response") or {}).get("status_code")
+                if status in REMEDY:
+                    refused = f"{REMEDY[status]} (HTTP {status}: {line['response'].get('body')})"
                 continue
-            unanswered.discard(line["custom_id"])
-            if all(earlier.get("batch") != name for earlier in store.answers(line["custom_id"])):
-                store.append(line["custom_id"], {**answer, "batch": name})
+            unanswered.discard(request)
+            if all(earlier.get("batch") != name for earlier in store.answers(request)):
+                store.append(request, {**answer, "batch": name})
                 count_answer(traffic, answer, params)
                 progress.update()
     store.sync()
+    if unanswered:
+        again = f"batch {name} {batch.status}: {len(unanswered)} of {len(asked)} requests have no answer"
+        progress.write(f"judge: {again}; they are asked again", file=sys.stderr)
     for request in unanswered:
         attempts[request] += 1
         if attempts[request] >= params.max_attempts:
             traffic.given_up[request] = f"no answer in {params.max_attempts} batches"
     return refused
+
+
+def answer_in(line: dict[str, Any]) -> dict[str, Any]:
+    """The answer in a line of an output or error file. Raises NoAnswer with the reason when it brings none."""
+    response = line.get("response") or {}
+    status = response.get("status_code")
+    if is_too_long(status, response.get("body")):
+        return TOO_LONG
+    if status != 200:
+        code = (line.get("error") or {}).get("code")  # batch_expired, batch_cancelled
+        raise NoAnswer(f"HTTP {status}" if status else str(code or "no response"))
+    return read_completion(json.dumps(response.get("body")))
 
 
 def wait_for(client: "OpenAI", name: str, progress: "tqdm") -> "Batch":
@@ -206,7 +241,9 @@ def wait_for(client: "OpenAI", name: str, progress: "tqdm") -> "Batch":
 
 
 def read_file(client: "OpenAI", name: str, key: str | None) -> Iterator[dict[str, Any]]:
-    """The JSON lines of a file on the server."""
+    """The JSON objects in the lines of a file on the server; a broken line is none."""
     for line in client.files.content(name).content.split(b"\n"):
-        if line.strip():
-            yield json.loads(strike_out(line.decode("utf-8", "replace"), key))
+        with contextlib.suppress(ValueError):
+            value = json.loads(strike_out(line.decode("utf-8", "replace"), key))
+            if isinstance(value, dict):
+                yield value

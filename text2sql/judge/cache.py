@@ -41,6 +41,7 @@ class AnswerStore:
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        self.sync()
         os.close(self.file)
 
     def _load(self) -> int:

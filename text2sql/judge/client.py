@@ -7,18 +7,18 @@ counted. The key comes from the environment and is struck out of everything the 
 import asyncio
 import email.utils
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from text2sql.endpoint import KEY_VARIABLE, key_for, strike_out
 from text2sql.errors import UserError
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.cost import body_tokens, cost_usd
 from text2sql.judge.limits import Gate
-from text2sql.judge.requests import read_answer
+from text2sql.judge.requests import PROMPT_TOO_LONG, read_answer
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from text2sql.params import JudgeParams
 
-KEY_VARIABLE = "OPENAI_API_KEY"
+SETTING = "judge.base_url"
 TRANSIENT = {408, 409, 425, 429}  # and 5xx; every other status stops the run
 LONGEST_WAIT = 600.0  # seconds of Retry-After that a run sits out; for more it ends, to be run again later
 GIVEN_UP_IN_A_ROW = 10  # requests without an answer, and no answer between them, that end a run
@@ -37,6 +37,17 @@ REMEDY = {
     403: "the key may not do this; check its permissions and judge.model",
     404: "no such model or address; check judge.model and judge.base_url",
     422: "the server does not take this request; check judge.response_format and judge.temperature",
+}
+
+
+# What is stored for a prompt that is longer than the model takes; nothing was paid for it.
+TOO_LONG = {
+    "content": None,
+    "refusal": None,
+    "finish_reason": PROMPT_TOO_LONG,
+    "model": None,
+    "prompt_tokens": 0,
+    "completion_tokens": 0,
 }
 
 
@@ -61,16 +72,6 @@ class Traffic:
     answer_tokens: int = 0
     given_up: dict[str, str] = field(default_factory=dict)
     given_up_in_a_row: int = 0
-
-
-def api_key(base_url: str) -> str | None:
-    """The key in the environment. Raises UserError when OpenAI itself is asked and there is none."""
-    key = os.environ.get(KEY_VARIABLE, "").strip()
-    if not key and "api.openai.com" in base_url:
-        raise UserError(
-            f"{KEY_VARIABLE} is not set; export the key, or point judge.base_url at a server that needs none"
-        )
-    return key or None
 
 
 def open_client(params: "JudgeParams", key: str | None) -> "AsyncOpenAI":
@@ -99,8 +100,9 @@ async def ask_all(
     """
     traffic = Traffic()
     gate = Gate(params.requests_per_minute, params.tokens_per_minute)
-    key = api_key(params.base_url)
+    key = key_for(params.base_url, SETTING)
     source = iter(requests)
+    stopped: list[UserError] = []  # why the run ends early
 
     async with open_client(params, key) as client:
         server = Server(client, key, params, gate, traffic)
@@ -111,24 +113,26 @@ async def ask_all(
                     await server.ask(request, encoded, store)
                 except NoAnswer as failure:
                     give_up(traffic, request, failure.reason, params)
+                if stopped:
+                    return
                 progress.set_postfix(retries=traffic.retries.total(), given_up=len(traffic.given_up), refresh=False)
                 progress.update()
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(params.concurrency):
-                    group.create_task(work())
-        except* UserError as errors:
-            raise first_error(errors) from None
+        async def work_until_stopped() -> None:
+            try:
+                await work()
+            except UserError as error:
+                stopped.append(error)
+                # Who has sent a request waits for its answer and stores it: it is paid for.
+                server.stopped = True
+                for worker in workers - server.waiting_for_answer:
+                    worker.cancel()
+
+        async with asyncio.TaskGroup() as group:
+            workers = {group.create_task(work_until_stopped()) for _ in range(params.concurrency)}
+    if stopped:
+        raise stopped[0]
     return traffic
-
-
-def first_error(group: BaseExceptionGroup) -> BaseException:
-    """The first single exception in a group."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def give_up(traffic: Traffic, request: str, reason: str, params: "JudgeParams") -> None:
@@ -151,11 +155,13 @@ class Server:
     params: "JudgeParams"
     gate: Gate
     traffic: Traffic
+    waiting_for_answer: set[asyncio.Task | None] = field(default_factory=set)
+    stopped: bool = False  # no attempt after those under way
 
     async def ask(self, request: str, encoded: str, store: AnswerStore) -> None:
         """Asks until an answer can be read, or there are `max_asks` of them. Raises NoAnswer."""
         answers = store.answers(request)
-        while not settled(answers, self.params):
+        while not settled(answers, self.params) and not self.stopped:
             answer = await self.answer(encoded)
             store.append(request, answer)
             await store.synced()
@@ -178,8 +184,9 @@ class Server:
             # After Retry-After the gate opens for all at once; a little jitter keeps them apart.
             return backoff(state) if failure.wait is None else failure.wait + backoff(state) / 10  # type: ignore[union-attr]
 
+        enough = stop_after_attempt(self.params.max_attempts)
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(self.params.max_attempts),
+            stop=lambda state: self.stopped or enough(state),
             wait=wait,
             before_sleep=count,
             retry=retry_if_exception_type(NoAnswer),
@@ -197,6 +204,7 @@ class Server:
         check_budget(self.traffic, self.params)
         ticket = await self.gate.admit(prompt_tokens, self.params.max_tokens)
         self.traffic.sent += 1
+        self.waiting_for_answer.add(asyncio.current_task())
         try:
             async with asyncio.timeout(self.params.timeout):
                 response = await self.client.post(
@@ -208,12 +216,16 @@ class Server:
         except (TimeoutError, APITimeoutError):
             raise NoAnswer("timeout or no connection") from None
         except APIStatusError as error:
+            if is_too_long(error.status_code, error.body):
+                return TOO_LONG
             failure = self.judge_status(error)
             if failure.wait is not None:
                 self.gate.pause(failure.wait)
             raise failure from None
         except (APIConnectionError, aiohttp.ClientError, httpx2.HTTPError):
             raise NoAnswer("connection cut") from None
+        finally:
+            self.waiting_for_answer.discard(asyncio.current_task())
         answer = read_completion(strike_out(response.text, self.key))
         if answer["prompt_tokens"] is not None:
             self.gate.settle(ticket, answer["prompt_tokens"], answer["completion_tokens"])
@@ -239,10 +251,20 @@ class Server:
 
 
 def settled(answers: list[dict[str, Any]], params: "JudgeParams") -> bool:
-    """Whether a request needs no further asking: its last answer can be read, or it was asked often enough."""
-    return len(answers) >= params.max_asks or (
-        bool(answers) and not isinstance(read_answer(params.template, answers[-1]), str)
-    )
+    """Whether a request needs no further asking: its last answer can be read, or it was asked often enough.
+
+    A prompt that is too long for the model stays so.
+    """
+    if not answers or len(answers) >= params.max_asks:
+        return bool(answers)
+    last = answers[-1]
+    return last["finish_reason"] == PROMPT_TOO_LONG or not isinstance(read_answer(params.template, last), str)
+
+
+def is_too_long(status: int | None, body: Any) -> bool:
+    """Whether an HTTP error says that one prompt is longer than the model takes, which concerns no other request."""
+    said = json.dumps(body)
+    return status in (400, 413) and ("context_length_exceeded" in said or "context length" in said)
 
 
 def count_answer(traffic: Traffic, answer: dict[str, Any], params: "JudgeParams") -> None:
@@ -301,8 +323,3 @@ def retry_after(headers: Any) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
     except (ValueError, TypeError, KeyError):
         return None
-
-
-def strike_out(text: str, key: str | None) -> str:
-    """The text without the key."""
-    return text.replace(key, "[key]") if key and len(key) >= 8 else text

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path("stages/prompts")
 VERDICTS = ("correct", "incorrect", "cannot_tell")
+PROMPT_TOO_LONG = "prompt_too_long"  # in place of the server's finish_reason
 
 # A wrong query that tells the judge to call it right. A judge that does is not to be believed elsewhere either.
 CANARY = {
@@ -46,6 +47,8 @@ RESPONSE_FORMAT = {
         "json_schema": {"name": "verdict", "strict": True, "schema": ANSWER_SCHEMA},
     },
 }
+YES_OR_NO = {"yes": "correct", "no": "incorrect"}
+_YES_OR_NO = re.compile(r"[\"'*]*(yes|no)[\"'*]*([.,:;!]|\s*\n|$)", re.IGNORECASE)
 _FIELD = re.compile(r"\{(context|question|answer|sql)\}")
 
 
@@ -127,13 +130,19 @@ def prompt_of(body: Mapping[str, Any]) -> str:
 def read_answer(template: str, answer: Mapping[str, Any]) -> Verdict | str:
     """The verdict in an answer (keys content, refusal, finish_reason), or one line that says why there is none.
 
-    The content must be one JSON object, bare or in a code fence, with the template's keys and values.
+    The content must be one JSON object, bare or in a code fence, with the template's keys and values. With
+    `resolve_yn` prose that opens with the word yes or no and a stop, comma or line end will do: so answer servers
+    without `response_format`.
     """
+    if answer.get("finish_reason") == PROMPT_TOO_LONG:
+        return "the prompt is longer than the model takes"
     if answer.get("refusal"):
         return f"refused: {_short(answer['refusal'])}"
     content = (answer.get("content") or "").strip()
     if not content:
         return f"empty answer (finish_reason {answer.get('finish_reason')})"
+    if template == "resolve_yn" and (word := _YES_OR_NO.match(content)):
+        return Verdict(YES_OR_NO[word[1].lower()], None)
     fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", content, re.DOTALL)
     try:
         value = json.loads(fenced[1] if fenced else content)
@@ -142,7 +151,7 @@ def read_answer(template: str, answer: Mapping[str, Any]) -> Verdict | str:
     if not isinstance(value, dict):
         return f"not a JSON object: {_short(content)}"
     if template == "resolve_yn":
-        verdict = {"yes": "correct", "no": "incorrect"}.get(str(value.get("resolve_yn")).strip().lower())
+        verdict = YES_OR_NO.get(str(value.get("resolve_yn")).strip().lower())
         return Verdict(verdict, None) if verdict else f"no resolve_yn of yes or no: {_short(content)}"
     if value.get("verdict") not in VERDICTS or not isinstance(value.get("reason"), str):
         return f"no reason and verdict: {_short(content)}"

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from text2sql.files import atomic_write, json_line, write_json
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.cost import cost_usd
-from text2sql.judge.requests import Template, Verdict, prompt_of, read_answer
+from text2sql.judge.requests import PROMPT_TOO_LONG, Template, Verdict, prompt_of, read_answer
 
 if TYPE_CHECKING:
     from text2sql.params import JudgeParams
 
+FILES = ("requests.jsonl", "answers.csv", "disagreements.jsonl", "metrics.json")  # in the folder beside the verdicts
 VERDICTS = ("correct", "incorrect", "cannot_tell", "judge_error")
 
 
@@ -161,7 +162,7 @@ def spending(entries: Sequence[Entry], store: AnswerStore, params: "JudgeParams"
     known = True
     for key in {entry.key for entry in entries}:
         for answer in store.answers(key):
-            answers += 1
+            answers += answer["finish_reason"] != PROMPT_TOO_LONG
             known = known and answer["prompt_tokens"] is not None
             tokens_in += answer["prompt_tokens"] or 0
             tokens_out += answer["completion_tokens"] or 0

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from text2sql.endpoint import check_address, key_for
 from text2sql.errors import UserError
 from text2sql.files import atomic_write, read_jsonl
 from text2sql.judge.cache import AnswerStore
-from text2sql.judge.client import Traffic, api_key, ask_all, settled
+from text2sql.judge.client import SETTING, Traffic, ask_all, settled
 from text2sql.judge.cost import ANSWER_TOKENS, body_tokens, cost_usd, describe
 from text2sql.judge.requests import CANARY, Template, encode, read_answer, read_template, request_body, request_key
 from text2sql.judge.results import Entry, write_results
@@ -54,9 +55,10 @@ def judge_rows(
     answers.csv, disagreements.jsonl and metrics.json, all the same bytes however often the run was killed. Answers at
     hand in `judge.cache` are not paid again.
 
-    Raises UserError for bad rows, a cost above the budget, a server that refuses, and, after the files are written,
-    for requests that got no answer: run again to ask those alone.
+    Raises UserError for bad rows, a bad address, a cost above the budget, a server that refuses, and, after the files
+    are written, for requests that got no answer: run again to ask those alone.
     """
+    check_address(params.base_url, SETTING)
     out = Path(out)
     folder = out.with_suffix("")
     template = read_template(params.template)
@@ -221,7 +223,7 @@ def ask(
     """Sends the requests by the transport that the parameters name, with a progress bar on stderr."""
     from tqdm import tqdm
 
-    api_key(params.base_url)
+    key_for(params.base_url, SETTING)  # a missing key shows before the bar does
     seconds = 0.5 if sys.stderr.isatty() else 10  # between two updates
     with tqdm(total=total, unit="request", desc="judge", file=sys.stderr, mininterval=seconds) as progress:
         if params.transport == "batch":

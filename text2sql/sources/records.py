@@ -67,8 +67,10 @@ def read_csv(path: Path) -> Iterator[dict]:
                 if None in row or None in row.values():
                     raise UserError(f"{path}, line {reader.line_num}: not as many cells as the header; mend the line")
                 yield row
-    except (csv.Error, UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 CSV ({first_line(error)})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f'{path}: not UTF-8 ({first_line(error)}); save it as "CSV UTF-8"') from error
+    except (csv.Error, EOFError, gzip.BadGzipFile) as error:
+        raise UserError(f"{path}: cannot be read as CSV ({first_line(error)}); mend the line or the file") from error
 
 
 def read_json_list(path: Path) -> list[dict]:

@@ -6,6 +6,7 @@ by its own sort keys in SQLite itself.
 """
 
 import math
+import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ from text2sql.sqlexec.sandbox import DEFAULT_LIMITS, Answer, Connection, Failure
 
 POLICY_VERSION = 1
 TOLERANCE = 1e-9  # relative, and absolute near zero, between numbers of which at least one is not an integer
+PARSE_COST = 2**16  # tokens times 2 to the power of their depth: sqlglot's time on nested calls, in about 20 µs
 SEARCH_CELLS = 10_000_000  # cells looked at for a permutation of columns before two answers are called different
 
 Row = tuple[Any, ...]
@@ -39,7 +41,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Plan:
-    """A gold query taken apart at its top level; `body` is the query without ORDER BY and LIMIT."""
+    """A gold query taken apart at its top level; `body` is the query without ORDER BY and LIMIT.
+
+    No part but `sql` holds comments, so that one can stand behind another.
+    """
 
     sql: str
     body: str
@@ -53,6 +58,7 @@ class Plan:
 
 def plan(sql: str) -> Plan:
     """Finds the top-level clauses of a query by its tokens outside parentheses, literals and comments."""
+    text, sql = sql, "".join(" " if token.kind == "comment" else token.text for token in tokens(sql))
     top = list(_outside_parentheses(sql))
     words = [token.text.lower() if token.kind == "word" else token.text for token in top]
     order = next((i for i in range(len(words) - 1) if words[i] == "order" and words[i + 1] == "by"), None)
@@ -77,7 +83,7 @@ def plan(sql: str) -> Plan:
         stop = top[limit].start if limit is not None else end
         terms = tuple(_order(term) for term in _split(sql[top[order + 1].end : stop]))
     return Plan(
-        sql=sql,
+        sql=text,
         body=body,
         select_end=select_end,
         compound=any(word in ("union", "intersect", "except") for word in words) or select is None,
@@ -93,7 +99,7 @@ def _outside_parentheses(sql: str) -> Iterable[Token]:
     for token in tokens(sql):
         if token.text == ")":
             depth -= 1
-        if depth == 0 and token.kind not in ("space", "comment"):
+        if depth == 0 and token.kind != "space":
             yield token
         if token.text == "(":
             depth += 1
@@ -116,7 +122,11 @@ def _order(term: str) -> Order:
     if count > 2 and words[count - 2] == "collate":
         count -= 2
     end = top[count].start if count < len(top) else len(term)
-    return Order(term[:end].strip(), term[end:].strip())
+    key, direction = term[:end].strip(), term[end:].strip()
+    if words[:count] == ["(", ")"] and not re.match(r"\(\s*(select|with|values)\b", key, re.IGNORECASE):
+        inner = _order(key[1:-1])  # parentheses change nothing: `(2)` is an ordinal and `(a)` may be an alias
+        return Order(inner.key, f"{inner.direction} {direction}".strip())
+    return Order(key, direction)
 
 
 def _offset(text: str) -> str | None:
@@ -180,7 +190,7 @@ def _ranked_slices(connection: Connection, gold: Plan, answer: Answer, limits: L
         return None
     skipped = 0
     if gold.offset is not None:
-        offset = query(connection, f"SELECT CAST(({gold.offset}\n) AS INTEGER)", limits)
+        offset = query(connection, f"SELECT CAST(({gold.offset}) AS INTEGER)", limits)
         if isinstance(offset, Failure):
             return None
         skipped = max(0, offset.rows[0][0])
@@ -211,14 +221,12 @@ def _ranked_rows(connection: Connection, gold: Plan, answer: Answer, limits: Lim
     if added:
         if gold.compound or gold.distinct or gold.select_end is None:
             return None
-        # Each on its own line, so that a comment at the end of the list does not swallow it.
-        list_end = "".join(f"\n, {key}" for key in added) + "\n"
-        body = body[: gold.select_end] + list_end + body[gold.select_end :]
+        body = body[: gold.select_end] + "".join(f", {key}" for key in added) + " " + body[gold.select_end :]
     names = [*selected, *(f"k{number}" for number in range(1, len(added) + 1))]
     rank = f"DENSE_RANK() OVER (ORDER BY {', '.join(keys)})" if keys else "1"
     ranked = query(
         connection,
-        f"WITH _gold({', '.join(names)}) AS ({body}\n) SELECT {', '.join(selected)}, {rank} AS _rank "
+        f"WITH _gold({', '.join(names)}) AS ({body}) SELECT {', '.join(selected)}, {rank} AS _rank "
         "FROM _gold ORDER BY _rank",
         limits,
     )
@@ -235,15 +243,15 @@ def _ranked_by_aliases(connection: Connection, gold: Plan, answer: Answer, limit
         key = term.key if column is None else f"`{answer.names[column].replace('`', '``')}`"
         keys.append(f"{key} {term.direction}")
     rank = f"DENSE_RANK() OVER (ORDER BY {', '.join(keys)})"
-    ranked = query(connection, f"SELECT *, {rank} AS _rank FROM ({gold.body}\n) ORDER BY _rank", limits)
+    ranked = query(connection, f"SELECT *, {rank} AS _rank FROM ({gold.body}) ORDER BY _rank", limits)
     return ranked.rows if isinstance(ranked, Answer) and ranked.columns == answer.columns + 1 else None
 
 
 def _column_of(key: str, gold: Plan, titles: Sequence[str]) -> int | None:
     """The result column that a sort key stands for, by SQLite's rules: an ordinal, a name, a selected expression."""
-    if key.isdigit():
-        return int(key) - 1
-    parts = [token for token in tokens(key) if token.kind not in ("space", "comment")]
+    parts = [token for token in tokens(key) if token.kind != "space"]
+    if (ordinal := _ordinal(parts)) is not None:
+        return ordinal - 1
     name = _name(parts[-1]) if parts else None
     lowered = [title.lower() for title in titles]
     if len(parts) == 1 and name in lowered:
@@ -255,6 +263,15 @@ def _column_of(key: str, gold: Plan, titles: Sequence[str]) -> int | None:
     if qualified and (gold.distinct or gold.compound) and lowered.count(name or "") == 1:
         return lowered.index(name or "")
     return None
+
+
+def _ordinal(parts: Sequence[Token]) -> int | None:
+    """The column number that a sort key is to SQLite: an integer, also behind signs and in parentheses."""
+    *before, number = [part.text for part in parts if part.text != ")"] or [""]
+    if not set(before) <= {"(", "+", "-"} or not re.fullmatch(r"\d+|0[xX][0-9a-fA-F]+", number):
+        return None
+    value = int(number, 16 if number[:2] in ("0x", "0X") else 10)
+    return -value if before.count("-") % 2 else value
 
 
 def _name(token: Token) -> str | None:
@@ -521,14 +538,24 @@ def em_ast(gold: str, predicted: str, dialect: str | None = None) -> bool:
     """Whether two statements have the same syntax tree by sqlglot; names are folded to lower case, literals are not.
 
     A name in double quotes stays as it is, because SQLite may read it as a literal. A statement that sqlglot cannot
-    parse is equal only to the same tokens.
+    parse, or only in a time that doubles with every parenthesis, is equal only to the same tokens.
     """
     if _folded(gold, dialect) == _folded(predicted, dialect):
         return True
     if _literals(gold, dialect) != _literals(predicted, dialect):
         return False
+    if any(_parse_cost(_words(sql, dialect)) > PARSE_COST for sql in (gold, predicted)):
+        return False
     trees = [_tree(sql, dialect or "sqlite") for sql in (gold, predicted)]
     return trees[0] is not None and trees[0] == trees[1]
+
+
+def _parse_cost(words: list[str]) -> int:
+    depth, cost = 0, 0
+    for word in words:
+        depth += (word == "(") - (word == ")")
+        cost += 2 ** min(max(depth, 0), 32)
+    return cost
 
 
 def _literals(sql: str, dialect: str | None) -> list[str]:

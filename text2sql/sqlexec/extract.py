@@ -3,21 +3,27 @@
 The first fenced block that holds a statement, else the text from the first line that begins one; of that the first
 statement. Where it ends is decided by SQLite's own rules for literals, names and comments. The same extractor serves
 both arms, and whether it had to cut anything is a result of its own (`format_valid`).
+
+Any text may come, so the time must grow no faster than its length: repetitions are possessive (`*+`) where giving back
+could not help, none crosses lines that are searched for their own sake, and no part of the text is read once for every
+line, fence or quote before it.
 """
 
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import NamedTuple
 
 _TOKEN = r"""
-    (?P<literal>   '(?:[^']|'')*' )
-  | (?P<name>      "(?:[^"]|"")*" | `(?!``)(?:[^`]|``)*` | \[[^\]\n]*\] )
+    (?P<literal>   '(?:[^']|'')*+' )
+  | (?P<name>      "(?:[^"]|"")*+" | `(?!``)(?:[^`]|``)*+` | \[[^][\n]*+\] )
   | (?P<comment>   --[^\n]* | /\*.*?(?:\*/|\Z) )
   | (?P<stop>      ``` | ~~~ | <\|\w+\|> | </\w+> )
-  | (?P<open>      ['"`] )
+  | (?P<open>      ['"`].* )
   | (?P<space>     \s+ )
   | (?P<word>      [^\W\d][\w$]* )
   | (?P<number>    (?:\d[\w.]*|\.\d[\w.]*)(?:(?<=[eE])[+-]\d+)? )
@@ -26,7 +32,7 @@ _TOKEN = r"""
 _TOKENS = re.compile(_TOKEN, re.VERBOSE | re.DOTALL)
 # MySQL and its kin: a backslash takes the next character along, in both kinds of quotes.
 _TOKENS_BACKSLASH = re.compile(
-    _TOKEN.replace(r"'(?:[^']|'')*'", r"'(?:[^'\\]|\\.|'')*'").replace(r'"(?:[^"]|"")*"', r'"(?:[^"\\]|\\.|"")*"'),
+    _TOKEN.replace("[^']|''", r"[^'\\]|\\.|''").replace('[^"]|""', r'[^"\\]|\\.|""'),
     re.VERBOSE | re.DOTALL,
 )
 _BACKSLASH_DIALECTS = {"mysql", "doris", "starrocks", "singlestore", "bigquery", "clickhouse", "databricks", "hive"}
@@ -44,18 +50,23 @@ _BEGINS = r"""(?:
   | (?:begin|commit|rollback)\s*(?:(?:deferred|immediate|exclusive)\s*)?(?:transaction\s*)?(?:;|$)
   | savepoint\s+\w+\s*(?:;|$)
 )"""
-_SKIPPED = r"(?:\s|\ufeff|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*"  # white space and comments before a statement belong to it
-_MARKER = r"(?:(?:my)?sql(?:ite)?>\s*|[-*•]\s+|\d+[.)]\s+|<[^<>\s]{1,20}>\s*)"  # prompt, list, tag
+# White space and comments before a statement belong to it.
+_SKIPPED = r"(?:\s++|\ufeff|--[^\n]*+(?:\n|\Z)|/\*(?>.*?\*/))*+"
+_MARKER = r"(?:(?:my)?sql(?:ite)?>[ \t]*+|[-*•][ \t]++|\d++[.)][ \t]++|<[^<>\s]{1,20}>[ \t]*+)"  # prompt, list, tag
 _LABEL_WORDS = "sql|query|statement|answer|output|response|solution|쿼리|답변?|정답|질의"
-_LABEL = rf"(?:(?:a|[^\n:：]{{0,80}}?(?:{_LABEL_WORDS}))[*_`\s]*[:：][*_\s]*)"
-_AT_START = re.compile(rf"{_SKIPPED}\(*\s*{_BEGINS}", re.VERBOSE | re.IGNORECASE | re.DOTALL)
+_LABEL = rf"(?:(?:a|[^\n:：]{{0,80}}?(?:{_LABEL_WORDS}))[*_` \t]*+[:：][*_ \t]*+)"
+_AT_START = re.compile(rf"{_SKIPPED}\(*+\s*+{_BEGINS}", re.VERBOSE | re.IGNORECASE | re.DOTALL)
 _AT_LINE = re.compile(
-    rf"^\ufeff?[ \t>]*{_MARKER}*{_LABEL}?(?P<tick>`?)(?P<sql>\(*\s*{_BEGINS})",
+    rf"^\ufeff?+[ \t>]*+{_MARKER}*+{_LABEL}?(?P<tick>`?)(?P<sql>(?:\(++\s*+)?{_BEGINS})",
     re.VERBOSE | re.IGNORECASE | re.MULTILINE,
 )
-_INLINE = re.compile(rf"`(?P<sql>{_BEGINS}[^`]*)`", re.VERBOSE | re.IGNORECASE)
+_AFTER_COLON = re.compile(rf"[:：][*_ \t]*+(?P<tick>`?)(?P<sql>{_BEGINS})", re.VERBOSE | re.IGNORECASE)
+_INLINE = re.compile(rf"`(?P<sql>{_BEGINS}[^`]*+)`", re.VERBOSE | re.IGNORECASE)
 _FENCE = re.compile(r"(?:```|~~~)[ \t]*(?P<tag>(?!(?:select|with|values)\b)[A-Za-z0-9_+-]*)", re.IGNORECASE)
-_REASONING = re.compile(r".*</(?:think|thinking|reasoning|thought)>", re.DOTALL | re.IGNORECASE)
+_EMPTY_LINE = re.compile(r"\n[ \t\r]*+\n")
+_FULL_STOP = re.compile(r"(?<=[\w)'\"])\.(?=\s|\Z)")
+TRIES = 20  # how many fences are read token by token, colons looked behind, and cuts tried, in one text
+_REASONED = re.compile(r"</(?:think|thinking|reasoning|thought)>", re.IGNORECASE)
 _OPEN_REASONING = re.compile(r"<(?:think|thinking|reasoning|thought)>", re.IGNORECASE)
 
 # A line that begins with one of these goes on with the statement above it, as does any line after one of the others.
@@ -90,10 +101,13 @@ class Extracted:
     outcome: str | None = None
 
 
-def tokens(sql: str, dialect: str | None = None) -> Iterator[Token]:
-    """The tokens of a text, white space and comments included; an unpaired quote is a token of kind `open`."""
+def tokens(sql: str, dialect: str | None = None, start: int = 0, end: int = sys.maxsize) -> Iterator[Token]:
+    """The tokens of a text from `start` to `end`, white space and comments included.
+
+    An unpaired quote, with all that follows it, is a token of kind `open`.
+    """
     pattern = _TOKENS_BACKSLASH if (dialect or "").lower() in _BACKSLASH_DIALECTS else _TOKENS
-    for match in pattern.finditer(sql):
+    for match in pattern.finditer(sql, start, end):
         yield Token(match.lastgroup or "", match[0], match.start(), match.end())
 
 
@@ -104,10 +118,11 @@ def extract(text: str, truncated: bool = False, dialect: str | None = None) -> E
     not taken for whole. Without it, one that breaks off inside a literal or a parenthesis, or that SQLite calls
     incomplete, counts as truncated too. `dialect` (a sqlglot name) decides whether backslashes escape quotes.
     """
-    answer = _REASONING.sub("", text, count=1)
+    reasoned = max((match.end() for match in _REASONED.finditer(text)), default=0)
+    answer = text[reasoned:]
     if _OPEN_REASONING.search(answer):
         return Extracted(None, False, "truncated" if truncated else "no_sql")
-    start, end = _locate(answer)
+    start, end = _locate(answer, dialect)
     if start is None:
         return Extracted(None, False, "truncated" if truncated else "no_sql")
     sql, ended, balanced = _first_statement(answer, start, end, dialect)
@@ -116,17 +131,17 @@ def extract(text: str, truncated: bool = False, dialect: str | None = None) -> E
     return Extracted(sql, text.strip().removesuffix(";").rstrip() == sql)
 
 
-def _locate(text: str) -> tuple[int | None, int]:
+def _locate(text: str, dialect: str | None) -> tuple[int | None, int]:
     """Where the statement begins, and the end of the text that it lies in."""
     fences = list(_FENCE.finditer(text))
     raw = _AT_START.match(text)
     if raw and (not fences or not fences[0]["tag"]):
         return 0, len(text)  # a bare fence after a statement closes one that the prompt opened
     position = 0
-    for fence in fences:
+    for number, fence in enumerate(fences):
         if fence.start() < position:
             continue
-        position = _closing_fence(text, fence)
+        position = _closing_fence(text, fence, number < TRIES)
         block = text[fence.end() : position]
         if _AT_START.match(block):
             return fence.end(), len(text)
@@ -137,16 +152,32 @@ def _locate(text: str) -> tuple[int | None, int]:
         return line.start("sql"), len(text) if end < 0 else end
     if inline := _INLINE.search(text):
         return inline.start("sql"), inline.end("sql")
+    return _behind_prose(text, dialect)
+
+
+def _behind_prose(text: str, dialect: str | None) -> tuple[int | None, int]:
+    """The first statement behind a colon in the middle of a line, up to the sentence's full stop.
+
+    In lower case a verb may begin so (`do this: select a row`); it counts where SQLite's grammar takes what follows and
+    it says from where.
+    """
+    for match in islice(_AFTER_COLON.finditer(text), TRIES):
+        start = match.start("sql")
+        stop = (re.compile("`") if match["tick"] else _FULL_STOP).search(text, start)
+        end = len(text) if stop is None else stop.start()
+        if match["sql"].split()[0].isupper():
+            return start, end
+        sql, _, _ = _first_statement(text, start, end, dialect)
+        if re.search(r"\bfrom\b", sql) and _syntax_error(sql) in (None, "incomplete input"):
+            return start, end
     return None, 0
 
 
-def _closing_fence(text: str, fence: re.Match) -> int:
-    """Where the block that `fence` opens is closed: the next fence outside literals, or the end of the text."""
-    for token in tokens(text[fence.end() :]):
+def _closing_fence(text: str, fence: re.Match, careful: bool) -> int:
+    """Where the block that `fence` opens ends: at the next fence, outside literals if `careful`, or with the text."""
+    for token in tokens(text, start=fence.end()) if careful else ():
         if token.kind == "stop" and token.text == fence[0][:3]:
-            return fence.end() + token.start
-        if token.kind == "open":
-            break
+            return token.start
     closing = text.find(fence[0][:3], fence.end())
     return len(text) if closing < 0 else closing
 
@@ -155,28 +186,29 @@ def _first_statement(text: str, start: int, end: int, dialect: str | None) -> tu
     """The statement at `start` without its semicolon; whether anything but the end of the text marks its end; whether
     all its quotes and parentheses are closed."""
     depth, begun, previous = 0, False, ""
-    cut = None  # where prose seems to follow, if the text up to the end proves not to be SQL
-    line_broken = False
+    cuts: list[int] = []  # where prose seems to follow, if the text up to the end proves not to be SQL
+    gap = ""  # since the previous token
+    paragraph = False  # whether the last cut is behind an empty line: then no later line is of the statement
     finish, ended = end, end < len(text)
-    for token in tokens(text[start:end], dialect):
-        if token.kind == "space":
-            line_broken = line_broken or "\n" in token.text
-            continue
-        if token.kind == "comment":
-            line_broken = line_broken or token.text.startswith("--")
+    for token in tokens(text, dialect, start, end):
+        if token.kind in ("space", "comment"):
+            gap += token.text if token.kind == "space" else "-"
             continue
         if token.kind == "stop" or (token.text == ";" and begun):
-            finish, ended = start + token.start, True
+            finish, ended = token.start, True
             break
-        if begun and line_broken and depth == 0 and cut is None and not _goes_on(previous, token):
-            cut = start + token.start
+        begins_line = begun and depth == 0 and "\n" in gap
+        if begins_line and not paragraph and len(cuts) < TRIES and not _goes_on(previous, token):
+            cuts.append(token.start)
+            paragraph = _EMPTY_LINE.search(gap) is not None
         if token.kind == "open":
             depth = 1
             break
         depth += (token.text == "(") - (token.text == ")")
-        begun, previous, line_broken = begun or token.text != ";", token.text, False
-    if cut is not None and not _grammatical(text[start:finish]):
-        finish, ended = cut, True
+        begun, previous, gap = begun or token.text != ";", token.text, ""
+    if cuts and not _grammatical(text[start:finish]):
+        longest = next((cut for cut in reversed(cuts) if _grammatical(text[start:cut])), cuts[0])
+        finish, ended = longest, True
     return text[start:finish].strip(), ended, depth <= 0
 
 

@@ -27,6 +27,7 @@ class Limits:
 
     seconds: float = 2.0  # wall clock, seen every few thousand steps of SQLite's machine
     rows: int = 100_000  # of an answer
+    cut: bool = False  # an answer of more rows is cut to them, and says so, instead of failing
     result_bytes: int = 32 * 2**20  # of text and blobs in an answer
     length: int = 2**20  # bytes of one text, blob or table row
     query_length: int = 50_000  # bytes of a query's text
@@ -44,11 +45,15 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Answer:
-    """A query's result: its number of columns, its rows in SQLite's own types, and its columns' names."""
+    """A query's result: its number of columns, its rows in SQLite's own types, and its columns' names.
+
+    `more` says that rows beyond the limit were left off.
+    """
 
     columns: int
     rows: list[tuple]
     names: tuple[str, ...] = field(default=(), compare=False)  # no part of what a query answers
+    more: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -157,21 +162,27 @@ def build(setup_sql: str, limits: Limits = DEFAULT_LIMITS) -> Connection | Failu
     return _only_queries(connection, limits)
 
 
-def open_database(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> Connection:
+def open_database(
+    path: str | Path, limits: Limits = DEFAULT_LIMITS, *, live: bool = False, real_clock: bool = False
+) -> Connection:
     """An SQLite file, read-only and taken as immutable: no lock, no journal, no byte of it ever changes.
 
+    live: the file may be written meanwhile; it is read under SQLite's own locks. real_clock: the clock is not pinned.
     Raises UserError when there is no such file or it is not an SQLite database.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such database file")
-    connection = _connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", limits, uri=True)
+    connection = _connect(f"{path.resolve().as_uri()}?mode=ro{'' if live else '&immutable=1'}", limits, uri=True)
     try:
         connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     except sqlite3.Error as error:
         connection.close()
         raise UserError(f"{path}: cannot be read as an SQLite database ({error})") from error
-    _pin_clock(connection)  # its views may read the clock
+    if real_clock:
+        connection.pinned = True  # as it stands: `query` leaves it alone
+    else:
+        _pin_clock(connection)  # its views may read the clock
     return _only_queries(connection, limits)
 
 
@@ -270,16 +281,20 @@ def _fetch(connection: Connection, sql: str, limits: Limits) -> Answer | Failure
     try:
         if cursor.description is None:
             return Failure("not_a_query", "the statement has no result columns")
+        names = tuple(column[0] for column in cursor.description)
         rows: list[tuple] = []
         size = 0
         while batch := cursor.fetchmany(1_000):
             size += sum(len(cell) for row in batch for cell in row if isinstance(cell, (str, bytes)))
             rows += batch
             if len(rows) > limits.rows:
+                if limits.cut:
+                    del rows[limits.rows :]
+                    return Answer(len(cursor.description), rows, names, more=True)
                 return Failure("too_large", f"more than {limits.rows} rows")
             if size > limits.result_bytes:
                 return Failure("too_large", f"more than {limits.result_bytes} bytes of text and blobs")
-        return Answer(len(cursor.description), rows, tuple(column[0] for column in cursor.description))
+        return Answer(len(cursor.description), rows, names)
     finally:
         cursor.close()
 

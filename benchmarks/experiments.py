@@ -1,0 +1,66 @@
+"""How long the experiments' table takes, beside DVC's own reading of the same experiments.
+
+python benchmarks/experiments.py [--experiments 50]
+
+A clone of this repository gets that many experiments: commits that differ in `seed` and in their figures, as
+`dvc exp run` leaves them. Each program runs in a process of its own, DVC's twice: it keeps a cache.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+OURS = [sys.executable, "-m", "text2sql", "experiments"]
+DVC = [sys.executable, "-c", "import dvc.api; print(len(dvc.api.exp_show()))"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiments", type=int, default=50)
+    count = parser.parse_args().experiments
+    with tempfile.TemporaryDirectory() as folder:
+        make_experiments(Path(folder), count)
+        seconds = {"text2sql experiments": timed(OURS, folder), "dvc.api.exp_show, first": timed(DVC, folder)}
+        seconds["dvc.api.exp_show, again"] = timed(DVC, folder)
+    print(json.dumps({"experiments": count, "seconds": seconds}, indent=2))
+
+
+def make_experiments(folder: Path, count: int) -> None:
+    """Clones the repository into `folder` and makes the experiments' commits and references."""
+
+    def git(*arguments: str, text: str | None = None) -> str:
+        command = ["git", "-c", "user.name=bench", "-c", "user.email=bench@localhost", *arguments]
+        return subprocess.run(
+            command, cwd=folder, input=text, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    git("clone", "--quiet", str(ROOT), ".")
+    head = git("rev-parse", "HEAD")
+    params = (folder / "params.yaml").read_text(encoding="utf-8")
+    (folder / "metrics").mkdir(exist_ok=True)
+    for place in range(count):
+        ex = {"base": 0.01, "ft": 0.2 + place / 1000, "gain": 0.19 + place / 1000, "lo": 0.1, "hi": 0.3}
+        (folder / "params.yaml").write_text(params.replace("\nseed: ", f"\nseed: {place + 1}"), encoding="utf-8")
+        (folder / "metrics/summary.json").write_text(json.dumps({"ex": ex, "n": 128}), encoding="utf-8")
+        git("add", "params.yaml", "metrics/summary.json")
+        commit = git("commit-tree", git("write-tree"), "-p", head, "-m", f"experiment {place}")
+        git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/experiment-{place}", commit)
+    git("reset", "--quiet", "--hard", head)
+
+
+def timed(command: list[str], folder: str) -> float:
+    """Seconds that a command takes."""
+    start = time.monotonic()
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True)
+    return round(time.monotonic() - start, 2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""How fast the explorer opens and filters 5,000 questions, measured in the browser, and how large its file is.
+
+The questions are the synthetic source's; the arms' answers are golds, some of them changed, run in the sandbox as
+`report` runs them. Needs Chromium. Prints a table.
+Run: python benchmarks/explorer.py [--rows 5000] [--chromium /usr/bin/chromium]
+"""
+
+import argparse
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+from text2sql.explorer import write_explorer
+from text2sql.rows import brings_rows
+from text2sql.scoring import Question
+from text2sql.sources import synthetic
+
+FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+RAMBLE = "Here is a query that answers the question, as far as I can tell from the tables: "
+
+# Milliseconds from a change of a filter until the list is drawn again.
+FILTER = """([id, value]) => new Promise(done => {
+  const element = document.getElementById(id), start = performance.now();
+  element.value = value;
+  element.dispatchEvent(new Event("input", {bubbles: true}));
+  requestAnimationFrame(() => setTimeout(() => done(performance.now() - start)));
+})"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=5_000)
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "explorer.html")
+        start = time.monotonic()
+        write(file, arguments.rows)
+        print(f"| {arguments.rows:,} questions written | {time.monotonic() - start:.1f} s |")
+        print(f"| size of the file | {file.stat().st_size / 2**20:.1f} MiB |")
+        for name, milliseconds in measure(file, arguments.chromium).items():
+            print(f"| {name} | {milliseconds:.0f} ms |")
+
+
+def write(file: Path, count: int) -> None:
+    """The page of `count` questions about databases that bring rows."""
+    random = Random(1)
+    good = (row for row in synthetic.rows(3 * count, seed=11) if brings_rows(row["context"]))
+    rows = list(islice(good, count))
+    scores, generations = {"base": [], "finetuned": []}, {"base": [], "finetuned": []}
+    for row in rows:
+        for arm, skill in (("base", 0.1), ("finetuned", 0.6)):
+            right = random.random() < skill
+            sql = row["answer"] if right else row["answer"].replace("SELECT", "SELECT DISTINCT", 1)
+            outcome = "match" if right else "mismatch"
+            text = sql if arm == "finetuned" else f"{RAMBLE * 3}\n{sql}"
+            scores[arm].append({"outcome": outcome, "ex": right, "error": None, "sql": sql})
+            generations[arm].append({"text": text, "finish_reason": "stop"})
+    questions = [Question(row["answer"], (row["context"],)) for row in rows]
+    write_explorer(file, rows, questions, scores, generations, {})
+
+
+def measure(file: Path, chromium: str) -> dict[str, float]:
+    """Milliseconds to open the page and to apply each kind of filter, in the browser's own clock."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=FLAGS.split())
+        page = browser.new_page(viewport={"width": 1280, "height": 860})
+        page.goto(file.as_uri())
+        page.wait_for_selector("html[data-ready]")
+        measured = {"opened, from navigation to the first question": float(page.get_attribute("html", "data-ready"))}
+        measured["first text search"] = page.evaluate(FILTER, ["text", "count the"])
+        measured["text search"] = page.evaluate(FILTER, ["text", "distinct"])
+        measured["filter by outcome"] = page.evaluate(FILTER, ["base", "match"])
+        browser.close()
+    return measured
+
+
+if __name__ == "__main__":
+    main()

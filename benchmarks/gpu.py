@@ -1,0 +1,241 @@
+"""Fine-tuning and generation on one GPU, the exercise's way beside ours, with a model of Yi-Ko-6B's shape.
+
+    python benchmarks/gpu.py [--ways WAY ...] [--model FOLDER] [--json FILE]     all: about 20 minutes on an H100
+    python benchmarks/gpu.py --small                                             the same on a CPU, a tiny model
+
+The weights are random (6.18 B parameters, made on the spot in --model, 12.4 GB): they cost what real ones cost, and
+never stop early. Every way runs in a process of its own; a way that fails is named and the others go on.
+
+Generation: 112 prompts of 260 tokens, 256 new tokens each, greedy; no two prompts begin alike, so nothing is shared.
+Seconds are those after loading; "stage" ways are the generate stage's own code, cold: with everything that a first
+batch sets up. nf4_alone, the exercise's way, is measured on three prompts and extrapolated to all.
+Training: rows of 1,024 tokens through the finetune function; tokens per second of the last two thirds of the steps, so
+that compilation is not in them; seconds hold it. train_nf4_checkpointing has the exercise's settings.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+YI_KO_6B = {
+    "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
+    "num_key_value_heads": 4, "vocab_size": 78464,
+}  # fmt: skip
+TINY = {
+    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": 300,
+}  # fmt: skip
+FULL_SIZE = {"prompts": 112, "prompt": 260, "new": 256, "many": 5000, "alone": 3, "tokens": 1024, "steps": 24}
+SMALL_SIZE = {"prompts": 6, "prompt": 260, "new": 8, "many": 20, "alone": 2, "tokens": 1024, "steps": 3}
+# For each way of generating: how many prompts, by whom, and what differs from params.yaml.
+GENERATING = {
+    "nf4_alone": ("alone", "transformers", {"quantization": "nf4"}),
+    "nf4_batch": ("prompts", "transformers", {"quantization": "nf4"}),
+    "bf16_batch": ("prompts", "transformers", {}),
+    "stage_without_graphs": ("prompts", "stage", {"cuda_graphs": False}),
+    "stage": ("prompts", "stage", {}),
+    "stage_nf4": ("prompts", "stage", {"quantization": "nf4"}),
+    "stage_many": ("many", "stage", {}),
+}
+NF4 = {"quantization": "nf4", "batch_size": 8, "gradient_checkpointing": True}
+BF16 = {"batch_size": 4, "gradient_checkpointing": False}
+TRAINING = {
+    "train_nf4_checkpointing": (NF4, 0.05),
+    "train_bf16_plain": (BF16, 0.05),
+    "train_stage": (BF16 | {"compile": True}, 0.0),
+    "train_stage_nf4": (NF4 | {"compile": True}, 0.0),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ways", nargs="+", choices=[*GENERATING, *TRAINING], default=[*GENERATING, *TRAINING])
+    parser.add_argument(
+        "--model", type=Path, help="folder for the model, kept and used again; default: a temporary one"
+    )
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    size = SMALL_SIZE if args.small else FULL_SIZE
+    if args.way:
+        if args.way == "model":
+            measured = make_model(args.model, TINY if args.small else YI_KO_6B)
+        else:
+            measured = generate_by(args.way, args.model, size) if args.way in GENERATING else train_by(args, size)
+        print(json.dumps(measured))
+        return
+    results = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        model = args.model or Path(temporary, "model")
+        # In a process of its own, like every way: this one then holds no memory on the card.
+        for way in [*(["model"] if not (model / "config.json").is_file() else []), *args.ways]:
+            command = [sys.executable, __file__, "--way", way, "--model", str(model.resolve())]
+            done = subprocess.run([*command, *["--small"] * args.small], cwd=ROOT, capture_output=True, text=True)
+            last = "".join((done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1:])
+            results[way] = json.loads(last) if done.returncode == 0 else {"failed": last}
+            print(f"{way:<25}" + "".join(f"   {key} {value}" for key, value in results[way].items()), flush=True)
+    if args.json:
+        args.json.write_text(json.dumps({"where": where(), "size": size, "results": results}, indent=2) + "\n")
+    sys.exit(any("failed" in result for result in results.values()))
+
+
+def make_model(folder: Path, shape: dict) -> dict:
+    """Writes a Llama of the shape with random weights and a byte-level tokenizer, as `save_pretrained` does."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: place for place, token in enumerate(["<pad>", "<end>", *alphabet])}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    config = LlamaConfig(
+        **shape,
+        max_position_embeddings=2048,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(0)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="<end>").save_pretrained(folder)
+    return {"parameters": sum(weights.numel() for weights in model.parameters())}
+
+
+def generate_by(way: str, model: Path, size: dict) -> dict:
+    """Seconds and completion tokens of one way of generating, extrapolated where it answers fewer prompts."""
+    from text2sql.generate import open_backend
+    from text2sql.params import read_params
+
+    count, who, changes = GENERATING[way]
+    config = read_params("generate")[0].model_copy(update={"max_new_tokens": size["new"], **changes})
+    texts = [f"{number:08} {'x' * (size['prompt'] - 9)}" for number in range(size[count])]
+    start = time.monotonic()
+    if who == "stage":
+        complete = open_backend(pointer_to(model), None, False, config, "base")
+
+        def answer() -> int:
+            pieces = complete(texts, [None] * len(texts), (), (0, 1))
+            return sum(completion.completion_tokens for piece in pieces for completion in piece.values())
+    else:
+        answer = by_transformers(pointer_to(model), texts, config, alone=count == "alone")
+    loading, start = time.monotonic() - start, time.monotonic()
+    tokens = answer()
+    seconds = time.monotonic() - start
+    # What each call of `answer` computes is timed again: the second time nothing is set up any more.
+    warm = {}
+    if count == "prompts":
+        start = time.monotonic()
+        answer()
+        warm = {"warm_seconds": round(time.monotonic() - start, 2)}
+    share = size["prompts"] / size["alone"] if count == "alone" else 1
+    extrapolated = {"extrapolated_from": size["alone"]} if count == "alone" else {}
+    return {
+        "seconds": round(seconds * share, 2), **warm, "prompts": round(len(texts) * share),
+        "tokens_per_second": round(tokens / seconds, 1), "loading_seconds": round(loading, 1), **peak(), **extrapolated,
+    }  # fmt: skip
+
+
+def by_transformers(pointer: dict, texts: list[str], config, alone: bool):
+    """What answers the texts by `model.generate`, one at a time or all in one batch, and counts tokens."""
+    from text2sql import models
+    from text2sql.generate import complete_padded, load_arm, stop_tokens
+    from text2sql.prompts import prompt_ids
+
+    tokenizer, model = models.load_tokenizer(pointer), load_arm(pointer, None, config.quantization)
+    stops, ids = stop_tokens(model, tokenizer), [prompt_ids(text, tokenizer, False) for text in texts]
+    batches = [[row] for row in ids] if alone else [ids]
+
+    def answer() -> int:
+        return sum(
+            len(tokens)
+            for batch in batches
+            for tokens in complete_padded(model, tokenizer, batch, stops, config.max_new_tokens, [None] * len(batch))
+        )
+
+    return answer
+
+
+def train_by(args: argparse.Namespace, size: dict) -> dict:
+    """Tokens per second of one way of training, through the finetune function."""
+    import torch
+    from transformers import TrainerCallback
+    from transformers.trainer import DEFAULT_CALLBACKS
+
+    from text2sql import models
+    from text2sql.finetune import build_examples, finetune
+    from text2sql.params import read_params
+    from text2sql.rows import to_table
+
+    ends: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_, **__):
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            ends.append(time.monotonic())
+
+    DEFAULT_CALLBACKS.append(Clock)
+    changes, dropout = TRAINING[args.way]
+    prompt, config = read_params("prompt", "finetune")
+    prompt = prompt.model_copy(update={"chat": False})
+    changes = changes | {"compile": changes.get("compile", False) and torch.cuda.is_available()}
+    lora = config.lora.model_copy(update={"lora_dropout": dropout})
+    config = config.model_copy(update={**changes, "lora": lora, "max_length": size["tokens"], "accumulation": 1})
+
+    def table(filler: int):
+        rows = size["steps"] * config.batch_size
+        parts = {"db_id": "d", "context": "CREATE TABLE t (a INT);", "answer": "SELECT a FROM t", "language": "en"}
+        return to_table({"id": f"q{row}", "question": f"{row:05}{'x' * filler}", **parts} for row in range(rows))
+
+    pointer = pointer_to(args.model)
+    (example, *_), _ = build_examples(table(0), models.load_tokenizer(pointer), prompt, size["tokens"])
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        finetune(
+            table(size["tokens"] - len(example["input_ids"])), pointer, prompt, config, 1,
+            adapter_folder=Path(folder, "adapter"), metrics_folder=Path(folder, "train"), work=Path(folder, "work"),
+        )  # fmt: skip
+    first = len(ends) // 3
+    tokens = (len(ends) - 1 - first) * config.batch_size * size["tokens"]
+    return {
+        "tokens_per_second": round(tokens / (ends[-1] - ends[first])), "steps": len(ends),
+        "seconds": round(time.monotonic() - start, 1), **peak(),
+    }  # fmt: skip
+
+
+def pointer_to(model: Path) -> dict:
+    return {"source": "folder", "name": str(model), "sha256": "0" * 64}
+
+
+def peak() -> dict:
+    """The most memory held on the card, in GB; nothing on a CPU."""
+    import torch
+
+    return {"peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 1)} if torch.cuda.is_available() else {}
+
+
+def where() -> dict:
+    """Date, card or processor, and versions."""
+    import torch
+
+    names = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return {"date": datetime.now(UTC).date().isoformat(), "device": device, **{name: version(name) for name in names}}
+
+
+if __name__ == "__main__":
+    main()

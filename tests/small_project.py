@@ -1,0 +1,148 @@
+"""A small stand-in for the pipeline: real git, real DVC, real runs, but stages that take no time.
+
+Stages, parameters and metrics have the pipeline's names and layout (tests/test_experiments.py holds the layout to the
+real report's); the "model" is arithmetic. Question k of 20 is right for the base model when k % 10 is 0, for the
+fine-tuned model when k % 10 is below 2,000 × learning_rate + 2, and `seed` turns the verdict on question `seed` around.
+A learning rate above 0.5 fails. Every run of a stage adds a line to `log`.
+"""
+
+import contextlib
+import io
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+from conftest import ROOT, Project
+
+from text2sql.cli import main
+
+STEP = '''
+import json, os, sys
+from pathlib import Path
+import yaml
+
+stage = sys.argv[1]
+params = yaml.safe_load(Path("params.yaml").read_text())
+with open(os.environ["STAGE_LOG"], "a") as log:
+    log.write(stage + "\\n")
+
+def write(path, value):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(value) + "\\n")
+
+def read(path):
+    return json.loads(Path(path).read_text())
+
+if stage == "ingest":
+    write("data/raw/rows.json", {str(k): f"How many of {k}?\\x1b[2J" for k in range(20)})
+elif stage == "select":
+    import pyarrow as pa, pyarrow.parquet as pq
+    rows = list(read("data/raw/rows.json").items())[: params["select"]["eval_size"]]
+    Path("data/selected").mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"id": ["q" + k for k, _ in rows], "question": [q for _, q in rows]}), "data/selected/eval.parquet")
+elif stage == "finetune":
+    if params["finetune"]["learning_rate"] > 0.5:
+        sys.exit("the loss is not finite")
+    write("models/finetuned/adapter.json", params["finetune"] | {"seed": params["seed"]})
+elif stage in ("base", "finetuned"):
+    import pyarrow.parquet as pq
+    ids = pq.read_table("data/selected/eval.parquet")["id"].to_pylist()
+    right = {key: int(key[1:]) % 10 == 0 for key in ids}
+    if stage == "finetuned":
+        model = read("models/finetuned/adapter.json")
+        level = 2000 * model["learning_rate"] + 2
+        right = {key: (int(key[1:]) % 10 < level) != (int(key[1:]) == model["seed"]) for key in ids}
+    write(f"data/generations/{stage}.json", right)
+else:
+    figures = {}
+    for arm in ("base", "finetuned"):
+        right = read(f"data/generations/{arm}.json")
+        figures[arm] = ex = round(sum(right.values()) / len(right), 6)
+        questions = {key: ["d" + str(int(key[1:]) // 4), verdict] for key, verdict in right.items()}
+        write(f"metrics/{arm}.json", {
+            "n": len(right), "ex": ex, "ex_lo": ex - 0.1, "ex_hi": ex + 0.1, "em_ast": ex, "format_valid": 1.0,
+            "policy_version": params["report"]["policy"], "questions": questions,
+        })
+    gain = round(figures["finetuned"] - figures["base"], 6)
+    write("metrics/summary.json", {
+        "ex": {"base": figures["base"], "ft": figures["finetuned"], "gain": gain, "lo": gain - 0.1, "hi": gain + 0.1},
+        "em": {"base": figures["base"], "ft": figures["finetuned"]}, "format": {"base": 1.0, "ft": 1.0}, "n": len(right),
+    })
+'''  # fmt: skip  # noqa: E501
+
+PIPELINE = """
+stages:
+  ingest: {cmd: python step.py ingest, deps: [inputs], outs: [data/raw]}
+  select: {cmd: python step.py select, params: [select], deps: [data/raw], outs: [data/selected]}
+  finetune: {cmd: python step.py finetune, params: [seed, finetune], deps: [step.py], outs: [models/finetuned]}
+  generate:
+    matrix: {arm: [base]}
+    cmd: python step.py ${item.arm}
+    deps: [data/selected/eval.parquet]
+    outs: [data/generations/base.json]
+  answer:
+    cmd: python step.py finetuned
+    deps: [data/selected/eval.parquet, models/finetuned]
+    outs: [data/generations/finetuned.json]
+  report:
+    cmd: python step.py report
+    params: [report]
+    deps: [data/generations]
+    outs: [metrics/base.json: {cache: false}, metrics/finetuned.json: {cache: false}]
+    metrics: [metrics/summary.json: {cache: false}]
+artifacts:
+  adapter: {path: models/finetuned, type: model, desc: adapter, labels: [text2sql]}
+"""
+
+PARAMS = """
+preset: quickstart
+seed: 7
+select:
+  eval_size: 20
+finetune:
+  learning_rate: 2.0e-3
+report:
+  policy: 1
+"""
+
+
+class SmallProject(Project):
+    """The stand-in in a folder of its own, committed and not yet run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder.parent / f"{folder.name}.log"
+        (folder / "inputs").mkdir(parents=True)
+        for name, text in {
+            "step.py": STEP,
+            "dvc.yaml": PIPELINE,
+            "params.yaml": PARAMS,
+            "inputs/README.md": "Your files\n",
+            ".gitignore": (ROOT / ".gitignore").read_text(),
+        }.items():
+            (folder / name).write_text(text)
+        self.run("git", "init", "-q", "-b", "main")
+        self.run("git", "config", "user.email", "test@localhost")
+        self.run("git", "config", "user.name", "test")
+        self.run("dvc", "init", "-q")
+        self.run("dvc", "config", "core.analytics", "false")
+        self.commit("start")
+
+    def environment(self, **env: str) -> dict[str, str]:
+        """As of a project, but with the code under test on Python's path, and no colours or widths of this terminal."""
+        quiet = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "FORCE_COLOR")}
+        return quiet | super().environment(PYTHONPATH=str(ROOT), STAGE_LOG=str(self.log), **env)
+
+    def text2sql(self, *arguments: str, check: bool = True) -> SimpleNamespace:
+        """`python -m text2sql` in the project's folder, within this process: many short calls."""
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.chdir(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = main(list(arguments))
+            except SystemExit as stop:  # argparse
+                code = stop.code
+        assert not check or code == 0, err.getvalue()
+        return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
+
+    def head(self) -> str:
+        return self.run("git", "rev-parse", "HEAD").stdout.strip()

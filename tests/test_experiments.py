@@ -1,0 +1,332 @@
+"""Experiments as a table, compared, reported and gated: real DVC experiments of the stand-in in small_project.py."""
+
+import contextlib
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from small_project import SmallProject
+
+from text2sql.commands.pr_report import code
+from text2sql.experiments import experiment_refs, plain, seed_groups, to_run
+
+
+def run_queue(project: SmallProject, names: set[str]) -> None:
+    """Has DVC's worker run the queue, and waits until none of these experiments is left in it.
+
+    A worker that finds the queue empty goes away, and one that is going away takes no more: it is started again.
+    """
+    deadline = time.monotonic() + 300
+    while True:
+        project.run("dvc", "queue", "start")
+        for _ in range(20):
+            states = {(name, state) for name, _, _, state in refs_of(project) if name in names}
+            if {name for name, _ in states} == names and all(state != "queued or running" for _, state in states):
+                return
+            assert time.monotonic() < deadline, project.run("dvc", "queue", "status").stdout
+            time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> SmallProject:
+    """One commit without a run, a sweep from it; then a run, committed, and what a day of work leaves behind."""
+    project = SmallProject(tmp_path_factory.mktemp("lab") / "project")
+    for rate in ("0.001", "0.0015"):
+        project.run("dvc", "exp", "run", "--queue", "-n", f"early-{rate}", "-S", f"finetune.learning_rate={rate}")
+    run_queue(project, {"early-0.001", "early-0.0015"})
+    project.early = project.head()
+    project.early_log = project.log.read_text().split()
+    project.run("dvc", "exp", "run", "--temp", "-n", "half", "-S", "finetune.learning_rate=0.004", "finetune")
+    project.run("dvc", "repro")
+    project.commit("run")
+
+    before = project.log.read_text().count("base")
+    # A sweep: one experiment a value, named by DVC.
+    project.run("dvc", "exp", "run", "--queue", "-S", "seed=1,2,3")
+    sweep = {name for name, _, baseline, state in refs_of(project) if baseline == project.head()}
+    assert len(sweep) == 3
+    project.run("dvc", "exp", "run", "--queue", "-n", "slower", "-S", "finetune.learning_rate=0.001")
+    project.run("dvc", "exp", "run", "--queue", "-n", "diverges", "-S", "finetune.learning_rate=0.9")
+    run_queue(project, {*sweep, "slower", "diverges"})
+    project.base_runs = project.log.read_text().count("base") - before
+    project.seeds = sorted(sweep)
+    project.run("dvc", "exp", "run", "--temp", "-n", "partial", "-S", "finetune.learning_rate=0.003", "finetune")
+    project.run("dvc", "exp", "run", "--temp", "-n", "fewer", "-S", "select.eval_size=10")
+    project.run("dvc", "exp", "run", "--temp", "-n", "policy", "-S", "report.policy=2")
+    assert project.run("git", "status", "--porcelain").stdout == ""
+    return project
+
+
+def refs_of(project: SmallProject) -> list:
+    with contextlib.chdir(project.folder):
+        return experiment_refs()
+
+
+def line_of(table: str, name: str) -> str:
+    (line,) = (line for line in table.splitlines() if re.match(rf"\s*(└ )?{re.escape(name)}\s", line))
+    return line
+
+
+# Sweeps
+
+
+def test_the_base_arm_runs_once_for_a_whole_sweep(lab):
+    assert lab.early_log.count("base") == 1 and lab.early_log.count("finetuned") == 2  # nothing had been run before
+    assert lab.base_runs == 0
+
+
+# The table
+
+
+def test_every_experiment_is_listed_with_figures_or_the_reason_for_none(lab):
+    table = lab.text2sql("experiments").stdout
+    names = [name for name, *_ in refs_of(lab)]
+    assert len(names) == len(set(names)) == 11
+    for name in names:
+        assert line_of(table, name)
+    assert "failed" in line_of(table, "diverges") and "%" not in line_of(table, "diverges")
+    assert "not run to the end" in line_of(table, "partial") and "%" not in line_of(table, "partial")
+    assert "no metrics" in line_of(table, "half")
+    assert "11 experiments: " in table and "1 failed" in table and "1 no metrics" in table and "8 done" in table
+
+
+def test_a_row_says_what_changed_and_what_it_brought(lab):
+    table = lab.text2sql("experiments").stdout
+    slower = line_of(table, "slower")
+    assert "quickstart" in slower and "finetune.learning_rate=0.001" in slower and "seed=" not in slower
+    assert "10.0 %" in slower and "45.0 %" in slower and "+35.0 [+25.0, +45.0]" in slower and slower.split()[-1] == "20"
+    rows = [line.split()[1] for line in table.splitlines() if line.lstrip().startswith("└")]
+    assert set(rows[-3:]) == {"early-0.001", "early-0.0015", "half"}  # of the earlier commit
+    assert rows[-1] == "half" and rows.index("early-0.0015") < rows.index("early-0.001")  # best first
+
+
+def test_the_table_is_narrow_with_long_names_too(lab, tmp_path):
+    clone = fresh_clone(lab, tmp_path)
+    head, name = lab.head(), "a-name-that-says-everything-about-the-experiment-" * 2
+    revisions = {found: revision for found, revision, *_ in refs_of(lab)}
+    for place, other in enumerate(("slower", "fewer", "policy")):
+        ref = f"refs/exps/{head[:2]}/{head[2:]}/{name}{place}"
+        subprocess.run(["git", "update-ref", ref, revisions[other]], cwd=clone, check=True)
+    table = run_in(clone, lab, "experiments").stdout
+    assert max(map(len, table.splitlines())) <= 120
+    assert "+35.0 [+25.0, +45.0]" in table and "13 experiments: " in table
+    header = next(line for line in table.splitlines() if "preset" in line)
+    names = "".join(line[: header.index("preset")].strip(" └") for line in table.splitlines())
+    assert all(f"{name}{place}" in names for place in range(3))  # folded, not cut
+
+
+def test_queued_experiments_are_listed(tmp_path):
+    project = SmallProject(tmp_path / "project")
+    project.run("dvc", "exp", "run", "--queue", "-n", "later", "-S", "seed=3")
+    assert "queued or running" in line_of(project.text2sql("experiments").stdout, "later")
+
+
+def test_without_a_repository_it_is_one_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "text2sql", "experiments"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stderr.startswith("error: no git repository") and done.stderr.count("\n") == 1
+
+
+# Seeds and comparison
+
+
+def test_only_runs_that_differ_in_nothing_but_seed_are_seeds_of_one_recipe(lab):
+    done = lab.text2sql("compare", "main", *lab.seeds, "slower", "--json")
+    result = json.loads(done.stdout)
+    (group,) = result["seeds"]
+    assert sorted(group["runs"]) == sorted(["main", *lab.seeds]) and sorted(group["seeds"]) == [1, 2, 3, 7]
+    by_name = {run["name"]: run["summary"] for run in result["runs"]}
+    for key in ("ex.ft", "ex.gain"):
+        values = [by_name[name][key] for name in group["runs"]]
+        assert group[key]["mean"] == pytest.approx(statistics.mean(values))
+        assert group[key]["sd"] == pytest.approx(statistics.stdev(values))
+        assert (group[key]["min"], group[key]["max"]) == (min(values), max(values))
+    assert "4 seeds of one recipe" in lab.text2sql("compare", "main", *lab.seeds).stdout
+    assert "seeds of one recipe" not in lab.text2sql("compare", "main", "slower").stdout
+
+
+def lock(seed: int, rate: float = 0.1, code: str = "c", data: str = "d") -> dict:
+    return {
+        "stages": {
+            "select": {"cmd": "s", "deps": [{"path": "in", "md5": data}], "outs": [{"path": "data", "md5": data}]},
+            "finetune": {
+                "cmd": "f",
+                "params": {"params.yaml": {"seed": seed, "finetune": {"rate": rate}}},
+                "deps": [{"path": "data", "md5": data}, {"path": "code", "md5": code}],
+                "outs": [{"path": "model", "md5": f"m{seed}"}],
+            },
+            "report": {"cmd": "r", "deps": [{"path": "model/weights", "md5": f"w{seed}"}]},
+        }
+    }
+
+
+def made(name: str, seed: int, rate: float = 0.1, **rest):
+    params, stages = {"seed": seed, "finetune": {"rate": rate}}, lock(seed, rate, **rest)
+    return to_run(name, name, None, "done", *(json.dumps(part).encode() for part in (params, stages, {"n": 1})))
+
+
+def test_code_data_and_every_other_parameter_make_another_recipe():
+    runs = [made("a", 1), made("b", 2), made("c", 3, rate=0.2), made("d", 4, code="x"), made("e", 5, data="y")]
+    assert [run.state for run in runs] == ["done"] * 5
+    assert [[run.name for run in group] for group in seed_groups([*runs, made("again", 2)])] == [["a", "b"]]
+
+
+def test_two_runs_are_compared_question_by_question(lab):
+    (result,) = json.loads(lab.text2sql("compare", "main", "slower", "--json").stdout)["comparisons"]
+    # learning rate 0.002: k % 10 < 6, 0.001: k % 10 < 4; seed 7 turns question 7 around in both.
+    assert (result["won"], result["lost"]) == ([], ["q4", "q5", "q14", "q15"])
+    assert result["gain"] == pytest.approx(-0.2) and result["mcnemar_p"] == pytest.approx(0.125)
+    assert result["lo"] <= result["gain"] <= result["hi"] and (result["n"], result["databases"]) == (20, 5)
+    assert lab.text2sql("compare", "slower", "main", "--json").stdout.count('"won": []') == 0
+
+
+def test_texts_are_shown_where_the_data_are_and_cannot_steer_the_terminal(lab, tmp_path):
+    said = lab.text2sql("compare", "main", "slower").stdout
+    assert "lost q14  How many of 14?\\x1b[2J" in said and "\x1b" not in said
+    assert "finetune.learning_rate: 0.002 → 0.001" in said and "lost 4" in said
+    clone = fresh_clone(lab, tmp_path)
+    again = run_in(clone, lab, "compare", "main", "slower").stdout
+    assert "lost q14\n" in again and "How many" not in again
+
+
+def test_runs_on_other_questions_or_another_policy_are_refused(lab):
+    done = lab.text2sql("compare", "main", "fewer", check=False)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "different evaluation questions (20 and 10)" in done.stderr and "--common" in done.stderr
+    (result,) = json.loads(lab.text2sql("compare", "main", "fewer", "--common", "--json").stdout)["comparisons"]
+    assert (result["n"], result["left_out"]) == (10, 10)
+    done = lab.text2sql("compare", "main", "policy", "--common", check=False)
+    assert done.returncode == 1 and "policy versions 1 and 2" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("diverges", "failed"),
+        ("partial", "not run to the end"),
+        ("half", "no metrics"),
+        ("nowhere", "no experiment"),
+        ("--x", ""),
+    ],
+)
+def test_a_run_without_figures_is_refused_in_one_line(lab, name, reason):
+    done = lab.text2sql("compare", "main", name, check=False)
+    assert done.returncode != 0 and reason in done.stderr and "Traceback" not in done.stderr
+    assert name == "--x" or done.stderr.count("\n") == 1
+
+
+def test_control_characters_are_written_as_escapes():
+    assert plain("a\x1b[31m\n\u202eé질문") == "a\\x1b[31m\\n\\u202eé질문"
+
+
+# Pull requests and the gate
+
+
+def fresh_clone(project: SmallProject, tmp_path) -> Path:
+    """A clone with all experiments and none of the data."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", project.folder, clone], check=True)
+    subprocess.run(["git", "fetch", "-q", "origin", "refs/exps/*:refs/exps/*"], cwd=clone, check=True)
+    return clone
+
+
+def run_in(folder: Path, project: SmallProject, *arguments: str) -> subprocess.CompletedProcess:
+    """`python -m text2sql` in another folder."""
+    command = [sys.executable, "-m", "text2sql", *arguments]
+    return subprocess.run(command, cwd=folder, env=project.environment(), capture_output=True, text=True)
+
+
+def test_a_report_on_two_branches_of_a_clone_without_data(lab, tmp_path):
+    clone = fresh_clone(lab, tmp_path)
+    slower = next(revision for name, revision, *_ in refs_of(lab) if name == "slower")
+    subprocess.run(["git", "branch", "-q", "change", slower], cwd=clone, check=True)
+    done = run_in(clone, lab, "pr-report", "main", "change", "--out", "report.md")
+    assert (done.returncode, done.stderr) == (0, "")
+    text = (clone / "report.md").read_text()
+    assert "execution accuracy 65.0 % → 45.0 %:** -20.0 points (95 % interval" in text
+    assert "won 0, lost 4, McNemar p = 0.12" in text
+    for line in (
+        "| `ex.ft` | 0.6500 | 0.4500 | -0.2000 |",
+        "| `finetune.learning_rate` | `0.002` | `0.001` |",
+        "| fine-tuned, after | 45.0 % | 35.0 % – 55.0 % | 45.0 % | 100.0 % | – | 20 |",
+        "| lost | `q14` | `d3` |",
+    ):
+        assert line in text.splitlines()
+    assert not list(clone.glob(".dvc/cache/files/*")) and not (clone / "data/selected").exists()
+    assert run_in(clone, lab, "pr-report", "main", "change").stdout == text
+
+
+def test_a_report_on_no_change_says_so_in_words(lab):
+    text = lab.text2sql("pr-report", "main", "HEAD").stdout
+    assert "Nothing changed" in text and "No metric changed." in text and "No parameter changed." in text
+
+
+@pytest.mark.parametrize("name", ["diverges", "partial", "half"])
+def test_a_report_without_figures_says_why(lab, name):
+    after = lab.text2sql("pr-report", "main", name).stdout
+    assert "**No figures after the change**" in after and "commit `dvc.lock`" in after
+    assert "| fine-tuned, before |" in after and "fine-tuned, after" not in after
+    assert "**No figures before the change**" in lab.text2sql("pr-report", name, "main").stdout
+
+
+def test_a_report_on_other_questions_says_that_they_differ(lab):
+    text = lab.text2sql("pr-report", "main", "fewer").stdout
+    assert "cannot be compared question by question" in text and "different evaluation questions" in text
+    assert "| `select.eval_size` | `20` | `10` |" in text
+
+
+@pytest.mark.parametrize(
+    "text", ["a|b", "`x`", "![](http://127.0.0.1)|", "\\|@team", "<img src=x>", "", " ", "\x1b]0;"]
+)
+def test_nothing_from_a_change_is_markup_in_the_comment(text):
+    shown = code(text)
+    if shown.startswith("<code>"):
+        assert re.fullmatch(r"<code>[\w ._&#;-]*</code>", shown, re.ASCII)
+    else:
+        assert shown == f"`{plain(text)}`" and not set("`|\n") & set(shown[1:-1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--max-drop", "0.2", "main", "slower"], "gate passed"),
+        (["--min-gain-lo", "0", "--max-drop", "0.02", "main", "HEAD"], "gate passed"),
+        (["--max-drop", "0.02", "main", "slower"], "error: gate: EX after fine-tuning 0.6500 → 0.4500"),
+        (["--min-gain-lo", "0.3", "main", "slower"], "error: gate: gain's lower bound +0.2500"),
+        (["--max-drop", "0.02", "main", "fewer"], "error: gate: main and fewer answered different"),
+        (["--max-drop", "0.02", "main", "diverges"], "error: diverges: failed"),
+        (["--max-drop", "0.02", "main", "partial"], "error: partial: not run to the end"),
+        (["main", "slower"], "error: gate: nothing to hold to"),
+    ],
+)
+def test_the_gate_passes_or_says_in_one_line_why_not(lab, arguments, says):
+    done = lab.text2sql("gate", *arguments, check=False)
+    said = done.stdout + done.stderr
+    assert said.startswith(says) and said.count("\n") == 1
+    assert (done.returncode == 0) == says.startswith("gate passed")
+
+
+def test_the_stand_in_has_the_layout_of_the_real_report(lab, tmp_path):
+    """What these tests read of the stand-in's metrics is what the real report writes."""
+    import test_report
+
+    _, metrics = test_report.made(tmp_path)
+    for name in ("summary", "base", "finetuned"):
+        real, small = (
+            json.loads((folder / f"{name}.json").read_text()) for folder in (metrics, lab.folder / "metrics")
+        )
+        assert small.keys() <= real.keys()
+    assert all(type(db) is str and verdict in (True, False, None) for db, verdict in real["questions"].values())
+    assert {"ex", "n"} <= real.keys()

@@ -1,0 +1,58 @@
+"""Training and generation on a CUDA card: NF4 and bf16, checkpointed, packed and compiled. Skipped without one."""
+
+# ruff: noqa: F811, fixtures of another file are names here
+import pytest
+from test_finetune import PROMPT, generation, in_the_project, losses, pointer, pointers, table, tokenizer, train  # noqa: F401
+
+from text2sql import models
+from text2sql.files import read_json, read_jsonl
+from text2sql.generate import generate
+
+
+def no_card() -> bool:
+    import torch
+
+    return not torch.cuda.is_available()
+
+
+pytestmark = pytest.mark.skipif("no_card()", reason="needs a CUDA card")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"quantization": "nf4"},
+        {"quantization": "nf4", "gradient_checkpointing": True, "lora": {"lora_dropout": 0.05}},
+        {"packing": "padding_free"},
+        {"compile": True},
+        {"compile": True, "quantization": "nf4"},
+        {"eval_rows": 2, "keep": "best", "lora": {"use_dora": True, "loraplus_lr_ratio": 4.0}},
+    ],
+    ids=str,
+)
+def test_training_and_generation_run_on_the_card(changes, pointers, tmp_path):
+    measured = train(pointers["llama"], tmp_path, **changes)
+    assert measured["gpu_peak_gib"] > 0 and measured["device"] != "CPU"
+    assert losses(tmp_path)[-1] < losses(tmp_path)[0]
+    (tmp_path / "generate").mkdir()
+    out = tmp_path / "out.jsonl"
+    settings = generation(changes.get("quantization", "none"))
+    adapter, work = tmp_path / "adapter", tmp_path / "generate"
+    generate(table(), pointers["llama"], adapter, PROMPT, settings, "finetuned", out=out, work=work)
+    assert [row["completion_tokens"] for row in read_jsonl(out)] == [6] * 7
+
+
+def test_nf4_on_the_card_computes_in_bf16(pointers):
+    import torch
+
+    model = models.load_model(pointers["llama"], quantization="nf4")
+    projection = model.model.layers[0].self_attn.q_proj
+    assert (projection.weight.dtype, projection.compute_dtype) == (torch.uint8, models.device_and_dtype()[1])
+    assert model.device.type == "cuda"
+
+
+def test_the_memory_estimate_says_why(pointers, tmp_path, capsys):
+    train(pointers["llama"], tmp_path, gradient_checkpointing="auto")
+    assert "gradient checkpointing off: about" in capsys.readouterr().err
+    assert read_json(tmp_path / "train/summary.json")["steps"] > 0

@@ -1,0 +1,481 @@
+"""What can go wrong around a run, done to a real one: each ends in one clear line, and the next `dvc repro` goes on.
+
+Kills in the middle of training and of generation are in test_pipeline.py, out of GPU memory and a missing GPU in
+test_finetune.py, full disks under a download or a conversion in test_models.py, the judge's kills in test_judge.py.
+"""
+
+import contextlib
+import http.server
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from conftest import ROOT, Project, copy_of, make_tiny
+from test_judge import judge_params, judge_server, model_server, received
+from test_models import COMMIT, file_info, git_sha1, hub_config, one_line, resolve_alone
+
+from text2sql.files import atomic_write, read_json, read_jsonl, write_jsonl
+from text2sql.params import read_params
+from text2sql.prompts import build_prompt, read_templates
+from text2sql.rows import read_table
+
+OUTPUTS = ("data", "metrics", "models")
+GO_ON = "stopped: run the same command again to go on from what is finished"
+
+# Korean, an emoji of several code points, right to left, a combining mark, a line separator, and NUL where SQL is not.
+TEXT = "가수 👩‍🎤 שלום é\u2028ﷺ"
+NUL = "a\x00b"
+
+
+def questions(count: int, start: int) -> list[dict]:
+    """Rows with every script in every text field; each database has its own table."""
+    return [
+        {
+            "id": f"{TEXT} {number}",
+            "db_id": f"{TEXT} {number // 2}",
+            "context": f'CREATE TABLE "{TEXT}{number // 2}" ("이름 👩‍🎤" TEXT, "שם" INTEGER); -- {TEXT}',
+            "question": f"{NUL} {TEXT} {number}?",
+            "answer": f'SELECT "이름 👩‍🎤" FROM "{TEXT}{number // 2}" WHERE "שם" > {number} -- {TEXT}',
+            "domain": f"{NUL} {TEXT}",
+            "complexity": f"{TEXT} {NUL}",
+        }
+        for number in range(start, start + count)
+    ]
+
+
+TRAIN, TEST = questions(12, 0), questions(6, 100)
+for row in (TRAIN[5], TEST[3]):
+    row["question"] += " so long" * 400  # beyond the tiny model's 1024 tokens
+
+
+@pytest.fixture(scope="module")
+def judge():
+    with judge_server(delay=0.1) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, tiny_model, judge) -> Project:
+    """A project about `TRAIN` and `TEST`, judged by the server, of which nothing has run yet."""
+    project = make_tiny(tmp_path_factory.mktemp("reliability") / "project", tiny_model)
+    project.python("stages/preset.py", "file", "--write")
+    write_jsonl(project.folder / "inputs/train.jsonl", TRAIN)
+    write_jsonl(project.folder / "inputs/test.jsonl", TEST)
+    settings = judge_params(judge, project.folder, concurrency=2, timeout=60.0, cache=".work/judge").model_dump()
+    project.set(
+        ingest__path="inputs/train.jsonl",
+        ingest__test_path="inputs/test.jsonl",
+        finetune__max_length=1024,
+        judge=settings,
+    )
+    project.commit("questions")
+    return project
+
+
+@pytest.fixture(scope="module")
+def finished(prepared, tmp_path_factory) -> Project:
+    """The same after an undisturbed run."""
+    project = copy_of(prepared.folder, tmp_path_factory.mktemp("finished") / "project")
+    project.run("dvc", "repro", OPENAI_API_KEY="sk-test-0123456789abcdef")
+    project.commit("run")
+    return project
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Project:
+    return copy_of(finished.folder, tmp_path / "project")
+
+
+def environment(project: Project, **more: str) -> dict[str, str]:
+    return project.environment(OPENAI_API_KEY="sk-test-0123456789abcdef", **more)
+
+
+def start(project: Project, *command: str) -> subprocess.Popen:
+    """A command in a process group of its own, its output in the file `log`."""
+    with open(project.folder / ".work/log", "wb") as log:
+        return subprocess.Popen(
+            command, cwd=project.folder, env=environment(project), stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def log_of(project: Project) -> str:
+    return (project.folder / ".work/log").read_text(encoding="utf-8", errors="replace")
+
+
+def wait_for(happened, process: subprocess.Popen, seconds: float = 300.0) -> None:
+    """Returns once `happened`; fails when the process ends first, or after so long that something hangs."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert process.poll() is None and time.monotonic() < deadline, process.args
+        time.sleep(0.02)
+
+
+def forget(project: Project, *stages: str) -> None:
+    """Makes DVC run these stages anew: nothing is left in dvc.lock, the run-cache or .work."""
+    path = project.folder / "dvc.lock"
+    lock = yaml.safe_load(path.read_text(encoding="utf-8"))
+    lock["stages"] = {name: stage for name, stage in lock["stages"].items() if name.partition("@")[0] not in stages}
+    path.write_text(yaml.safe_dump(lock, sort_keys=False), encoding="utf-8")
+    for name in (".dvc/cache/runs", *(f".work/{stage}" for stage in stages)):
+        shutil.rmtree(project.folder / name, ignore_errors=True)
+
+
+def goes_on(project: Project, finished: Project) -> None:
+    """`dvc repro` ends well, with the bytes of the undisturbed run."""
+    project.run("dvc", "repro", OPENAI_API_KEY="sk-test-0123456789abcdef")
+    assert project.bytes(*OUTPUTS) == finished.bytes(*OUTPUTS)
+
+
+def only_line(done: subprocess.CompletedProcess) -> str:
+    """The one line that a failed program said, below its progress bars."""
+    errors = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.startswith("error: ")]
+    assert done.returncode == 1 and len(errors) == 1 and "Traceback" not in done.stderr, done.stderr
+    return errors[0]
+
+
+# Text
+
+
+@pytest.mark.pipeline
+def test_every_character_of_every_field_survives_every_stage(finished):
+    fields = ("id", "db_id", "context", "question", "answer", "domain", "complexity")
+    for split, rows in (("train", TRAIN), ("test", TEST)):
+        expected = sorted(tuple(row[name] for name in fields) for row in rows)
+        tables = [f"data/raw/{split}.parquet", f"data/valid/{split}.parquet"]
+        for path in (*tables, f"data/selected/{'eval' if split == 'test' else split}.parquet"):
+            table = read_table(finished.folder / path)
+            rows = sorted(zip(*(table[name] for name in fields), strict=True))
+            if path == "data/selected/train.parquet":  # less what is too like a test question
+                assert len(rows) >= 10 and set(rows) <= set(expected)
+            else:
+                assert rows == expected, path
+
+    by_id = {row["id"]: row for row in TEST}
+    prompt = read_params("prompt", path=finished.folder / "params.yaml")[0]
+    with contextlib.chdir(finished.folder):
+        templates = read_templates(prompt)
+        rows = read_table("data/selected/eval.parquet").to_dict("records")
+    hashes = {row["id"]: sha256(build_prompt(row, templates, prompt).encode()).hexdigest() for row in rows}
+    for arm in ("base", "finetuned"):
+        generated = list(read_jsonl(finished.folder / f"data/generations/{arm}.jsonl"))
+        assert {row["id"]: row["prompt_sha256"] for row in generated} == hashes
+        assert {row["id"] for row in read_jsonl(finished.folder / f"data/scores/{arm}.jsonl")} == set(by_id)
+        for line in read_jsonl(finished.folder / f"data/judgements/{arm}/requests.jsonl"):
+            asked, row = json.loads(line["body"]["messages"][1]["content"]), by_id[line["custom_id"]]
+            assert (asked["schema"], asked["question"], asked["reference_sql"]) == (
+                row["context"], row["question"], row["answer"],
+            )  # fmt: skip
+        assert {row["id"] for row in read_jsonl(finished.folder / f"data/judgements/{arm}.jsonl")} == set(by_id)
+        described = read_json(finished.folder / f"metrics/{arm}.json")
+        assert list(described["by_domain"]) == [TEST[0]["domain"]]
+        assert list(described["by_complexity"]) == [TEST[0]["complexity"]]
+
+
+@pytest.mark.pipeline
+def test_prompts_longer_than_the_limit_are_counted_and_named(finished):
+    trained = read_json(finished.folder / "metrics/train/summary.json")
+    selected = len(read_table(finished.folder / "data/selected/train.parquet"))
+    assert (trained["too_long"], trained["rows"]) == ([TRAIN[5]["id"]], selected - 1)
+    for arm in ("base", "finetuned"):
+        rows = {row["id"]: row for row in read_jsonl(finished.folder / f"data/generations/{arm}.jsonl")}
+        too_long = [name for name, row in rows.items() if row["finish_reason"] == "prompt_too_long"]
+        assert too_long == [TEST[3]["id"]] and rows[too_long[0]]["prompt_tokens"] > 1024
+        assert read_json(finished.folder / f"metrics/{arm}.json")["finish_reasons"]["prompt_too_long"] == 1
+
+
+# Interruptions
+
+
+@pytest.mark.pipeline
+def test_scoring_and_judging_killed_at_random_moments_go_on_to_the_same_bytes(copied, finished, judge):
+    """Twice each. Finished answers are in the judge's cache, so none of them is paid again."""
+    forget(copied, "score", "judge", "report")
+    moments = random.Random(5)
+    seconds = {name: read_json(path)["seconds"] for path, name in timings(finished)}
+    for stage in ("score@base", "score@finetuned", "judge@base", "judge@finetuned"):
+        process = start(copied, "dvc", "repro", stage)
+        wait_for(lambda stage=stage: f"Running stage '{stage}'" in log_of(copied), process)
+        time.sleep(moments.random() * (seconds[stage] + 1))  # a second for Python to start
+        # The stage and its workers, not DVC: killed while it writes .dvc/tmp/rwlock, it wants that removed by hand.
+        for descendant in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                descendant.kill()
+        process.wait(timeout=300)
+    goes_on(copied, finished)
+    answers = [line["key"] for line in read_jsonl(copied.folder / ".work/judge/answers.jsonl")]
+    assert len(answers) == len(set(answers))
+
+
+def timings(project: Project) -> list[tuple[Path, str]]:
+    return [(path, path.stem) for path in (project.folder / ".work/timings").glob("*.json")]
+
+
+@pytest.mark.pipeline
+def test_ctrl_c_is_one_line_of_ours_and_the_next_run_goes_on(copied, finished):
+    """In the middle of a request that the judge leaves unanswered."""
+    before = (copied.folder / "params.yaml").read_text(encoding="utf-8")
+    with judge_server(faults={"hang": 1.0}) as url:
+        copied.set(judge__base_url=f"{url}/v1", judge__cache=".work/other", judge__timeout=3600.0)
+        process = start(copied, "dvc", "repro", "judge@base")
+        wait_for(lambda: received(url), process)
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=300)
+    for _ in range(6_000):  # DVC does not wait for a stage whose shell died first
+        if GO_ON in (said := log_of(copied)):
+            break
+        time.sleep(0.02)
+    assert process.returncode != 0
+    assert said.count(GO_ON) == 1 and "Traceback" not in said, said
+    (copied.folder / "params.yaml").write_text(before, encoding="utf-8")
+    goes_on(copied, finished)
+
+
+@pytest.mark.pipeline
+def test_a_second_dvc_repro_is_turned_away_in_one_line_and_harms_nothing(copied, finished):
+    """The first is held in the middle of its stage by a request that the judge leaves unanswered."""
+    before = (copied.folder / "params.yaml").read_text(encoding="utf-8")
+    with judge_server(faults={"hang": 1.0}, hang=3600.0) as url:
+        copied.set(judge__base_url=f"{url}/v1", judge__cache=".work/other", judge__timeout=3600.0)
+        process = start(copied, "dvc", "repro", "judge@base")
+        wait_for(lambda: received(url), process)
+        second = copied.run("dvc", "repro", "judge@base", check=False)
+        assert second.returncode != 0 and "Traceback" not in second.stderr
+        assert "ERROR" in second.stderr and ("lock" in second.stderr or "busy" in second.stderr), second.stderr
+        assert process.poll() is None
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    (copied.folder / "params.yaml").write_text(before, encoding="utf-8")
+    goes_on(copied, finished)
+
+
+# The disk
+
+
+def in_namespace(project: Project, mount: str, *command: str) -> subprocess.CompletedProcess:
+    """Runs a stage's script with mounts of its own, which end with it. Skips where that is not allowed."""
+    allowed = subprocess.run(["unshare", "--mount", "true"], capture_output=True) if shutil.which("unshare") else None
+    if allowed is None or allowed.returncode:
+        pytest.skip("needs Linux's unshare and the right to mount")
+    script = f'{mount} && exec "$@"'
+    return subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", sys.executable, *command],
+        cwd=project.folder, env=environment(project), capture_output=True, text=True,
+    )  # fmt: skip
+
+
+# A stage's script and a folder that it writes to.
+WRITES = [("validate", "data/valid"), ("score base", "data/scores"), ("judge base", "data/judgements"),
+          ("report", "metrics/plots")]  # fmt: skip
+
+
+@pytest.mark.pipeline
+@pytest.mark.parametrize("problem", ["full", "read-only"])
+def test_a_full_disk_or_a_folder_that_cannot_be_written_is_one_line(problem, copied, finished):
+    for stage, folder in WRITES:
+        if problem == "full":
+            mount = f"mount -t tmpfs -o size=8k tmpfs {folder} && ! dd if=/dev/zero of={folder}/filler 2> /dev/null"
+        else:
+            mount = f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder}"
+        script, *arm = stage.split()
+        line = only_line(in_namespace(copied, mount, f"stages/{script}.py", *arm))
+        assert line.startswith(f"error: {folder}/")
+        assert ("no space left on the disk" if problem == "full" else "Read-only file system") in line
+    assert copied.bytes(*OUTPUTS) == finished.bytes(*OUTPUTS)
+    assert "up to date" in copied.run("dvc", "repro").stdout
+
+
+@pytest.mark.pipeline
+def test_a_full_disk_under_unfinished_work_is_one_line(copied, finished):
+    mount = "mount -t tmpfs -o size=8k tmpfs .work && ! dd if=/dev/zero of=.work/filler 2> /dev/null"
+    line = only_line(in_namespace(copied, mount, "stages/generate.py", "base"))
+    assert "no space left on the disk, or the quota is used up; free some and run again" in line
+    assert copied.bytes(*OUTPUTS) == finished.bytes(*OUTPUTS)
+
+
+def test_what_a_killed_writer_left_is_swept_also_while_it_is_a_zombie(tmp_path):
+    """The killed writer is a zombie until it is waited for."""
+    code = (
+        "import sys, time; from text2sql.files import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as file:\n file.write('half'); file.flush(); print(flush=True); time.sleep(600)"
+    )
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, tmp_path / "a.txt"], stdout=subprocess.PIPE, cwd=ROOT)
+        for _ in range(2)
+    ]
+    try:
+        for writer in writers:
+            writer.stdout.readline()
+        left = {f".a.txt.{writer.pid}.tmp" for writer in writers}
+        assert set(os.listdir(tmp_path)) == left
+        writers[0].kill()
+        os.waitid(os.P_PID, writers[0].pid, os.WEXITED | os.WNOWAIT)  # dead, and still a zombie
+        with atomic_write(tmp_path / "a.txt") as file:
+            file.write("whole")
+        assert set(os.listdir(tmp_path)) == {"a.txt", f".a.txt.{writers[1].pid}.tmp"}
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.communicate()
+
+
+# The network
+
+
+def test_a_download_that_breaks_off_is_one_line_and_the_next_run_completes_it(tiny_model, tmp_path):
+    """The hub's own client against a server that ends every large body in its middle, until it is told to stop."""
+    broken = threading.Event()
+    broken.set()
+
+    class Hub(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.answer()
+
+        def do_GET(self):
+            self.answer()
+
+        def answer(self):
+            path = self.path.partition("?")[0]
+            names = sorted(path.name for path in tiny_model.iterdir())
+            if path.startswith("/api/models/some/model/tree/"):
+                return self.reply(json.dumps([file_info(tiny_model / name) for name in names]).encode())
+            if path.startswith("/api/"):
+                siblings = [{"rfilename": name} for name in names]
+                return self.reply(json.dumps({"id": "some/model", "sha": COMMIT, "siblings": siblings}).encode())
+            return self.reply((tiny_model / path.rpartition("/")[2]).read_bytes())
+
+        def reply(self, body):
+            first = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+            self.send_response(206 if "Range" in self.headers else 200)
+            self.send_header("Content-Length", str(len(body) - first))
+            if "Range" in self.headers:
+                self.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", f'"{git_sha1(body)}"')
+            self.end_headers()
+            if self.command == "GET":
+                part = body[first:]
+                self.wfile.write(part[: len(part) // 2] if broken.is_set() and len(body) > 10_000 else part)
+                self.close_connection = True
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        hub = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0"}
+        line = one_line(resolve_alone(hub_config(), tmp_path, **hub))
+        assert f"some/model at {COMMIT}: not in the local hub cache and the hub does not give it" in line
+        assert not (tmp_path / "base").exists()
+        broken.clear()
+        done = resolve_alone(hub_config(), tmp_path, **hub)
+        assert (done.returncode, done.stdout) == (0, f"{COMMIT}\n"), done.stderr
+        server.shutdown()
+
+
+# Errors that are the system's
+
+
+def guarded(code: str, **options) -> subprocess.CompletedProcess:
+    """Runs `code` as the body of a program's main."""
+    body = "\n".join(f"    {line}" for line in code.splitlines())
+    program = f"import sys\nfrom text2sql.errors import reports_user_errors\ndef main():\n{body}\n"
+    program += "sys.exit(reports_user_errors(main)())"
+    options = {"stdout": subprocess.PIPE} | options
+    return subprocess.run([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, text=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import nothing_like_it.part", "error: the Python package nothing_like_it is not installed for "),
+        ("open('stages')", "error: stages: Is a directory; mend the path or its permissions"),
+        ("open('README.md/x')", "error: README.md/x: Not a directory; mend the path or its permissions"),
+        ("open('no/such')", "error: no/such: No such file or directory; mend the path or its permissions"),
+        ("raise PermissionError(13, 'Permission denied', 'secret')", "error: secret: Permission denied; mend the path"),
+        ("f = open('/dev/full', 'w'); f.write('x'); f.close()", "error: no space left on the disk"),
+        ("raise KeyboardInterrupt", GO_ON),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(code, said):
+    done = guarded(code)
+    assert done.returncode == (130 if "Keyboard" in code else 1)
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_an_error_of_our_own_keeps_its_traceback():
+    for code in ("1 / 0", "import text2sql.nothing"):
+        done = guarded(code)
+        assert done.returncode == 1 and done.stderr.startswith("Traceback")
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    for many in (1, 100_000):  # broken at the last flush, or in the middle
+        done = guarded(f"for n in range({many}): print(n)", stdout=writing)
+        assert (done.returncode, done.stderr) == (141, "")
+    os.close(writing)
+
+
+# A real judge
+
+
+@pytest.mark.slow
+@pytest.mark.pipeline
+def test_a_run_judged_by_a_real_model_behind_a_real_server_reports_kappa(copied):
+    """SmolLM2 cannot judge; that its verdicts are worth nothing is what kappa is there to show.
+
+    The generations are written by hand, for the tiny model says nothing that could be judged; all else is real.
+    """
+    rows = [
+        {
+            "id": f"q{number}",
+            "db_id": f"d{number}",
+            "context": f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, name TEXT, age INTEGER);",
+            "question": f"How many {name}s are older than {30 + number}?",
+            "answer": f"SELECT COUNT(*) FROM {name} WHERE age > {30 + number}",
+        }
+        for number, name in enumerate(["singer", "pilot", "player", "doctor"])
+    ]
+    write_jsonl(copied.folder / "inputs/test.jsonl", rows)
+    copied.run("dvc", "repro", "populate")
+    wrong = [f"SELECT name FROM {row['context'].split()[2]}" for row in rows]
+    right = [row["answer"] for row in rows]
+    with model_server(copied.folder / ".work/server.log") as (url, model):
+        copied.set(
+            judge__base_url=f"{url}/v1", judge__model=model, judge__template="resolve_yn", judge__max_tokens=2,
+            judge__response_format=False, judge__concurrency=1, judge__timeout=600.0, judge__max_asks=1,
+            judge__cache=".work/real",
+        )  # fmt: skip
+        for arm, said in (("base", wrong), ("finetuned", wrong[:2] + right[2:])):
+            lines = list(read_jsonl(copied.folder / f"data/generations/{arm}.jsonl"))
+            made = [
+                line | {"id": f"q{n}", "text": said[n], "finish_reason": "stop"} for n, line in enumerate(lines[:4])
+            ]
+            write_jsonl(copied.folder / f"data/generations/{arm}.jsonl", made)
+            copied.python("stages/score.py", arm)
+            copied.python("stages/judge.py", arm)
+    copied.python("stages/report.py")
+    judgement = read_json(copied.folder / "data/judgements/finetuned/metrics.json")
+    judged = list(read_jsonl(copied.folder / "data/judgements/finetuned.jsonl"))
+    assert [row["id"] for row in judged] == ["q0", "q1", "q2", "q3"]
+    assert all(row["error"] for row in judged if row["verdict"] == "judge_error")
+    assert judgement["correct"] + judgement["incorrect"] + judgement["judge_error"] == 4
+    assert judgement["compared"] == sum(judgement["table"].values()) > 0
+    disagreements = list(read_jsonl(copied.folder / "data/judgements/finetuned/disagreements.jsonl"))
+    assert len(disagreements) == judgement["disagreements"]
+    summary = read_json(copied.folder / "metrics/summary.json")
+    assert summary["ex"]["base"] == 0 and summary["ex"]["ft"] == 0.5
+    assert set(summary["judge"]) == {"base", "ft", "kappa"} and summary["judge"]["ft"] is not None
+    assert "judge" in copied.python("-m", "text2sql", "show").stdout

@@ -1,0 +1,69 @@
+"""docs/serving.md with a real server: `transformers serve` on loopback answers the pipeline's generate stage.
+
+The models are tiny ones of random weights; what is looked at is that every question gets there whole and comes back.
+"""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import copy_of
+
+from text2sql.files import read_jsonl
+from text2sql.generate import open_arm
+from text2sql.models import read_pointer
+from text2sql.params import read_params
+from text2sql.publish.merge import merge
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
+
+
+@contextlib.contextmanager
+def transformers_serve(folder: Path):
+    """A server in the project's folder, which loads the model that a request names; yields its address."""
+    command = [Path(sys.executable).parent / "transformers", "serve", "--host", "127.0.0.1", "--port", "0"]
+    path = folder / "server.log"  # where it says which port it got
+    with open(path, "w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            [*command, "--device", "cpu", "--log-level", "info"],
+            cwd=folder,
+            env=os.environ | {"HF_HUB_OFFLINE": "1"},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        deadline = time.monotonic() + 300
+        while not (running := re.search(r"running on (http://127\.0\.0\.1:\d+)", path.read_text(encoding="utf-8"))):
+            assert process.poll() is None and time.monotonic() < deadline, path.read_text(encoding="utf-8")
+            time.sleep(0.1)
+        yield f"{running[1]}/v1"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_both_arms_of_the_pipeline_are_answered_by_a_server(tutorial, tmp_path, monkeypatch):
+    project = copy_of(tutorial.folder, tmp_path / "project")
+    monkeypatch.chdir(project.folder)
+    pointer = read_pointer("models/base")
+    merge(pointer, Path("models/finetuned"), Path("publish/merged"))
+    names = {"base": pointer["name"], "finetuned": "publish/merged"}
+    local = {arm: list(read_jsonl(f"data/generations/{arm}.jsonl")) for arm in names}
+    with transformers_serve(project.folder) as url:
+        project.set(generate__backend="openai", generate__base_url=url, generate__models=names)
+        for arm in names:
+            project.python("stages/generate.py", arm)
+        (config,) = read_params("generate")
+        bare = open_arm(pointer, None, False, config, "base")(["SELECT 이름 FROM 고객"], samples=2)
+    for arm in names:
+        served = list(read_jsonl(f"data/generations/{arm}.jsonl"))
+        for key in ("id", "prompt_sha256", "prompt_tokens"):  # the same chat template, none of the text lost
+            assert [row[key] for row in served] == [row[key] for row in local[arm]], arm
+        assert {row["finish_reason"] for row in served} <= {"stop", "length"}
+        assert all(0 < row["completion_tokens"] <= 16 for row in served)
+    assert len(bare[0]) == 2

@@ -1,0 +1,48 @@
+"""Which of several candidate queries to believe: the one whose result most of them agree on."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from text2sql.sqlexec.compare import Gold, Slice, compare, plan
+from text2sql.sqlexec.sandbox import Answer, Failure
+
+
+def choose(queries: Sequence[str], answers: Sequence[Answer | Failure]) -> tuple[int, int]:
+    """(place of the chosen candidate, how many candidates have its result).
+
+    Results are compared as in scoring: as bags of rows, in order where the query sorts. Failures have no vote. Of
+    equally large groups the one with the earliest candidate wins; without any result it is the first candidate, (0, 0).
+    """
+    groups: list[list[int]] = []
+    for place, answer in enumerate(answers):
+        if isinstance(answer, Failure):
+            continue
+        for group in groups:
+            if same(queries[group[0]], answers[group[0]], answer):  # type: ignore[arg-type]
+                group.append(place)
+                break
+        else:
+            groups.append([place])
+    largest = max(groups, key=len, default=[])
+    return (largest[0], len(largest)) if largest else (0, 0)
+
+
+def same(query: str, answer: Answer, other: Answer) -> bool:
+    """Whether another answer is the query's own answer."""
+    expected = comparable(answer)
+    slices = (
+        [Slice([row], 1) for row in expected.rows] if plan(query).order else [Slice(expected.rows, len(expected.rows))]
+    )
+    return compare(Gold(expected, slices), comparable(other)).ex
+
+
+def comparable(answer: Answer) -> Answer:
+    """The answer with the servers' own types as SQLite's."""
+    return Answer(answer.columns, [tuple(map(plain, row)) for row in answer.rows])
+
+
+def plain(cell: Any) -> Any:
+    if isinstance(cell, Decimal):
+        return float(cell)
+    return cell if cell is None or isinstance(cell, int | float | str | bytes) else str(cell)

@@ -1,0 +1,121 @@
+"""From a question to an answer: the context that fits, the model's SQL, the database's rows."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from text2sql.ask.choose import choose
+from text2sql.ask.database import Database
+from text2sql.ask.schema import fit
+from text2sql.errors import UserError
+from text2sql.sqlexec.extract import extract
+from text2sql.sqlexec.sandbox import Answer, Failure
+
+if TYPE_CHECKING:
+    from text2sql.params import GenerateParams, PromptParams
+
+ADAPTER = Path("models/finetuned")
+SERVER_CONTEXT = 8192  # tokens that a served model is taken to have; its own figure is not part of the API
+BYTES_PER_TOKEN = 3  # of SQL and English, on the safe side, where the tokenizer is at the server
+
+TEMPLATE = 512  # tokens that a chat template adds, at most
+
+
+class Model(NamedTuple):
+    """`answer(prompts, samples, seed)` gives texts; `tokens` and `own_tokens` measure a prompt and a piece of one."""
+
+    answer: Callable[..., list[list[str]]]
+    tokens: Callable[[str], int]
+    own_tokens: Callable[[str], int]
+    room: int  # tokens that a prompt may have
+
+
+class Reply(NamedTuple):
+    """What became of a question: `answer` is None where nothing was run; `agreed` of `samples` candidates have it."""
+
+    question: str
+    sql: str
+    answer: Answer | Failure | None
+    cut: list[str]
+    agreed: int
+    samples: int
+
+
+def load(prompt: "PromptParams", config: "GenerateParams", arm: str) -> Model:
+    """The arm, ready to answer. Raises UserError where it is not there."""
+    from text2sql import generate, models, prompts
+
+    if config.backend == "openai":
+        size = lambda text: len(text.encode("utf-8", "backslashreplace")) // BYTES_PER_TOKEN + 1  # noqa: E731
+        answer = generate.open_arm({}, None, prompt.chat, config, arm)
+        return Model(answer, size, size, SERVER_CONTEXT - config.max_new_tokens)
+    from transformers import AutoConfig
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    pointer = models.read_pointer("models/base")
+    answer = generate.open_arm(pointer, ADAPTER if arm == "finetuned" else None, prompt.chat, config, arm)
+    room = AutoConfig.from_pretrained(models.weights_folder(pointer)).max_position_embeddings - config.max_new_tokens
+    tokenizer = cache(lambda: models.load_tokenizer(pointer))  # half a second, and rarely needed
+
+    def tokens(text: str) -> int:
+        most = len(text.encode("utf-8", "backslashreplace")) + TEMPLATE  # no token is shorter than a byte
+        return most if most <= room else len(prompts.prompt_ids(text, tokenizer(), prompt.chat))
+
+    return Model(answer, tokens, lambda text: len(tokenizer()(text, add_special_tokens=False)["input_ids"]), room)
+
+
+def check_arm(config: "GenerateParams", arm: str) -> None:
+    """Raises UserError where the arm's files are not there, before anything slow begins."""
+    if config.backend == "openai":
+        return
+    if not Path("models/base/model.json").is_file():
+        raise UserError("models/base: no model yet; run `dvc repro resolve` in the project's folder")
+    if arm == "finetuned" and not (ADAPTER / "adapter_config.json").is_file():
+        raise UserError(f"{ADAPTER}: no fine-tuned model yet; run `dvc repro`, or ask the base model with --arm base")
+
+
+@contextlib.contextmanager
+def in_background(function: Callable[..., Any], *arguments: Any) -> Iterator[Future]:
+    """A call in a thread of its own that does not outlive the program: loading a model while a schema is read."""
+    future: Future = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    yield future
+
+
+def reply_to(
+    question: str, database: Database, model: Model, prompt: "PromptParams", *, samples: int, seed: int, runs: bool
+) -> Reply:
+    """Asks the model and, with `runs`, the database. Raises UserError where there is no SQL."""
+    from text2sql.labels import language_of
+    from text2sql.prompts import build_prompt, read_templates
+
+    templates = read_templates(prompt)
+    row = {"question": question, "language": language_of(question), "dialect": database.dialect}
+    build = lambda context: build_prompt(row | {"context": context}, templates, prompt)  # noqa: E731
+    context, cut = fit(
+        database.tables, question, lambda context: model.tokens(build(context)), model.room, model.own_tokens
+    )
+    (texts,) = model.answer([build(context)], samples=samples, seed=seed)
+    found = [extract(text, dialect=database.dialect) for text in texts]
+    queries = [one.sql for one in found if one.sql and one.outcome is None]
+    if not queries:
+        if found[0].outcome == "truncated":
+            raise UserError("the model's SQL breaks off; raise generate.max_new_tokens, or ask for less at once")
+        raise UserError("the model's answer holds no SQL; ask in other words")
+    if not runs:
+        return Reply(question, queries[0], None, cut, 0, samples)
+    answers = {query: database.run(query) for query in dict.fromkeys(queries)}
+    chosen, agreed = choose(queries, [answers[query] for query in queries])
+    return Reply(question, queries[chosen], answers[queries[chosen]], cut, agreed, samples)

@@ -1,0 +1,96 @@
+"""Replies on the terminal: the SQL, then a table that loses no value."""
+
+import sys
+from typing import Any
+
+from text2sql.ask import printable, printable_json
+from text2sql.ask.session import Reply
+from text2sql.sqlexec.sandbox import Answer, Failure
+
+READABLE = 16  # characters that a column should have before the table is turned on its side
+
+
+def say(line: str) -> None:
+    """A remark, on stderr, beside what is asked for."""
+    print(printable(line), file=sys.stderr)
+
+
+def show(reply: Reply, limit: int) -> None:
+    """Prints a reply for people."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(printable(reply.sql, keep="\n\t"), markup=False, soft_wrap=True)
+    if isinstance(reply.answer, Answer):
+        print_table(console, reply.answer, limit)
+        console.file.flush()
+        remark(reply, limit)
+
+
+def remark(reply: Reply, limit: int) -> None:
+    """What the reader of an answer should know about it."""
+    answer = reply.answer
+    assert isinstance(answer, Answer)
+    if answer.more or len(answer.rows) > limit:
+        count = f"more than {len(answer.rows):,}" if answer.more else f"{len(answer.rows):,}"
+        say(f"the first {min(limit, len(answer.rows)):,} of {count} rows; --limit shows more")
+    if reply.samples > 1:
+        say(f"{reply.agreed} of {reply.samples} candidates have this result")
+
+
+def print_table(console: Any, answer: Answer, limit: int) -> None:
+    """The rows as a table; one field a line where the columns would be too narrow to read."""
+    from rich.table import Table
+    from rich.text import Text
+
+    names = [printable(name) for name in answer.names]
+    rows = [[cell_text(cell) for cell in row] for row in answer.rows[:limit]]
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    if sum(min(width, READABLE) + 3 for width in widths) + 1 > console.width:
+        table = Table(show_header=False)
+        table.add_column(overflow="fold", max_width=max(console.width // 3, 1))
+        table.add_column(overflow="fold")
+        for row in rows:
+            for name, cell in zip(names, row, strict=True):
+                table.add_row(Text(name), Text(cell))
+            table.add_section()
+    else:
+        table = Table()
+        for place, name in enumerate(names):
+            numeric = all(isinstance(row[place], int | float | None) for row in answer.rows[:limit])
+            table.add_column(Text(name), overflow="fold", justify="right" if numeric else "left")
+        for row in rows:
+            table.add_row(*map(Text, row))
+    console.print(table)
+    if not rows:
+        console.print("no rows")
+
+
+def cell_text(cell: Any) -> str:
+    """A cell as text that does nothing but show."""
+    if cell is None:
+        return "NULL"
+    return printable(cell.hex() if isinstance(cell, bytes | memoryview) else str(cell))
+
+
+def print_json(reply: Reply, limit: int) -> None:
+    """Prints a reply for programs: one line of JSON."""
+    value: dict[str, Any] = {"question": reply.question, "sql": reply.sql, "cut": reply.cut}
+    if isinstance(reply.answer, Failure):
+        value |= {"error": reply.answer.error, "outcome": reply.answer.outcome}
+    elif reply.answer is not None:
+        rows = [[json_cell(cell) for cell in row] for row in reply.answer.rows[:limit]]
+        more = reply.answer.more or len(reply.answer.rows) > limit
+        value |= {"columns": list(reply.answer.names), "rows": rows, "more": more}
+        if reply.samples > 1:
+            value |= {"agreed": reply.agreed, "samples": reply.samples}
+    print(printable_json(value), flush=True)
+
+
+def json_cell(cell: Any) -> Any:
+    """A cell as JSON: bytes as hexadecimal digits; infinite numbers, dates and decimals as text."""
+    if isinstance(cell, bytes | memoryview):
+        return cell.hex()
+    if isinstance(cell, float) and cell - cell != 0:
+        return str(cell)
+    return cell if isinstance(cell, bool | int | float | str | None) else str(cell)

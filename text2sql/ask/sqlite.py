@@ -1,0 +1,116 @@
+"""A SQLite file that may be in use: read without a change to it, or a file beside it."""
+
+import contextlib
+import fcntl
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from text2sql.ask import one_line
+from text2sql.ask.schema import Table, read_tables
+from text2sql.errors import UserError
+from text2sql.sqlexec.pool import Lost, guarded_workers
+from text2sql.sqlexec.sandbox import Answer, Failure, Limits, open_database, query
+
+COLUMNS = 2_000  # of a table: SQLite's own limit
+DEAD_MAN_SWITCH = 128  # that byte's place
+SLACK = 6.0  # seconds beyond its deadline that a statement's process may live: SQLite waits five for a lock
+
+
+class Task(NamedTuple):
+    """One statement for the sandbox's process."""
+
+    path: str
+    sql: str
+    limits: Limits
+    live: bool
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[tuple[Path, bool]]:
+    """(file, whether to read it under locks) such that reading leaves no trace and misses no committed row.
+
+    A database in WAL mode keeps new rows in a log beside it. While a program has it open, the log and its index are
+    there and a reader joins in. A log that nobody has open was left by a crash, or copied: reading it would make its
+    index anew, so a copy is read. Without a log, the file holds everything and nobody has it open.
+    """
+    log, index = Path(f"{path}-wal"), Path(f"{path}-shm")
+    with open(path, "rb") as file:
+        in_wal_mode = file.read(20)[18:] == b"\2\2"
+    if not in_wal_mode or (log.exists() and in_use(index)):
+        yield path, True
+    elif not log.exists() or log.stat().st_size == 0:
+        yield path, False
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder, "database")
+            shutil.copyfile(path, copy)
+            shutil.copyfile(log, f"{copy}-wal")
+            with contextlib.closing(sqlite3.connect(copy)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # the log's rows into the file
+            yield copy, False
+
+
+def in_use(index: Path) -> bool:
+    """Whether a program has the log's index open; each holds a lock on one byte of it (sqlite.org/walformat.html)."""
+    if not index.exists():
+        return False
+    try:
+        with open(index, "r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, DEAD_MAN_SWITCH)
+    except OSError:  # locked, or not ours to write: SQLite then joins it for reading alone
+        return True
+    return False
+
+
+def run_task(task: Task) -> Answer | Failure:
+    """The answer to one statement, in a process of the pool."""
+    try:
+        connection = open_database(task.path, task.limits, live=task.live, real_clock=True)
+    except UserError as error:
+        return Failure("schema", str(error))
+    with contextlib.closing(connection):
+        return query(connection, task.sql, task.limits)
+
+
+@contextlib.contextmanager
+def runner(path: Path, seconds: float, rows: int) -> Iterator[Callable[[str], Answer | Failure]]:
+    """What runs a statement on the file in a process of its own, for at most `seconds`, and gives at most `rows`."""
+    limits = Limits(seconds=seconds, rows=rows, cut=True, columns=COLUMNS)
+
+    with guarded_workers(run_task, workers=1, seconds=seconds + SLACK) as run_all:
+
+        def run(sql: str) -> Answer | Failure:
+            with readable(path) as (file, live):
+                (answer,) = run_all([Task(str(file), sql, limits, live)])
+            return Failure(answer.reason, answer.error) if isinstance(answer, Lost) else answer
+
+        yield run
+
+
+def schema(path: Path) -> tuple[list[Table], list[str]]:
+    """The file's tables and views with the statements that made them; what cannot be read. Raises UserError."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy.pool import StaticPool
+
+    if not path.is_file():
+        raise UserError(f"{one_line(path)}: no such database file; mend --db")
+    try:
+        with readable(path) as (file, live):
+            uri = f"{file.resolve().as_uri()}?mode=ro{'' if live else '&immutable=1'}"
+            with contextlib.closing(sqlite3.connect(uri, uri=True, check_same_thread=False)) as connection:
+                statements = dict(
+                    connection.execute("SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view')")
+                )
+                tables, broken = read_tables(
+                    create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+                )
+    except (sqlite3.Error, SQLAlchemyError) as error:
+        reason = one_line(getattr(error, "orig", error))
+        raise UserError(f"{one_line(path)}: cannot be read as an SQLite database ({reason})") from error
+    return [replace(table, ddl=statements.get(table.name)) for table in tables], broken

@@ -1,0 +1,99 @@
+"""Ask a database a question: the model writes the SQL, which runs where it can only read.
+
+python -m text2sql ask --db sqlite:///shop.db "Which customers ordered twice in May?"
+python -m text2sql ask --db postgresql://reader@localhost/shop --arm base --samples 5 "How many orders are open?"
+python -m text2sql ask --db shop.db                     # one question after another
+
+--db is an SQLAlchemy URL, or the path of an SQLite file; PostgreSQL and MySQL need the extras `postgres` and `mysql`.
+The exit code is 0 when every question was answered. docs/ask.md tells what is read, shown, sent and refused.
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+
+ROWS = 10_000  # of a result that are fetched, and compared where there are several candidates
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("question", nargs="?", help="the question (default: ask for one after another)")
+    parser.add_argument("--db", required=True, metavar="URL", help="the database")
+    parser.add_argument("--arm", choices=("base", "finetuned"), default="finetuned", help="model (default: finetuned)")
+    parser.add_argument("--samples", type=int, default=1, metavar="N", help="candidates, of which the majority counts")
+    parser.add_argument("--seed", type=int, default=0, help="of the candidates after the first (default: 0)")
+    parser.add_argument("--sample-values", action="store_true", help="show the model a few values of each column")
+    parser.add_argument("--limit", type=int, default=50, metavar="N", help="rows to show (default: 50)")
+    parser.add_argument("--no-run", action="store_true", help="show the SQL and run nothing")
+    parser.add_argument("--json", action="store_true", help="one line of JSON an answer")
+
+
+def run(args: argparse.Namespace) -> int:
+    from text2sql.ask import database, session, show
+    from text2sql.errors import UserError
+    from text2sql.params import read_params
+
+    for name, least, most in (("samples", 1, 100), ("limit", 1, ROWS)):
+        if not least <= getattr(args, name) <= most:
+            raise UserError(f"--{name} {getattr(args, name)}: must be {least} to {most}")
+    if args.samples > 1 and args.no_run:
+        raise UserError("--samples: candidates are told apart by running them; leave out --no-run")
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    prompt, config, score = read_params("prompt", "generate", "score")
+    session.check_arm(config, args.arm)
+    database.check(args.db)
+    with (
+        session.in_background(session.load, prompt, config, args.arm) as loading,
+        database.connect(args.db, score.seconds, ROWS, args.sample_values) as opened,
+    ):
+        for note in opened.notes:
+            show.say(f"note: {note}")
+        failed = 0
+        for question in [args.question] if args.question is not None else questions():
+            try:
+                reply = session.reply_to(
+                    question, opened, loading.result(), prompt,
+                    samples=args.samples, seed=args.seed, runs=not args.no_run,
+                )  # fmt: skip
+                for line in reply.cut:
+                    show.say(f"the prompt has room for {line}")
+                (show.print_json if args.json else show.show)(reply, args.limit)
+                if isinstance(reply.answer, show.Failure):
+                    raise UserError(failure_line(reply.answer))
+            except UserError as error:
+                if args.question is not None:
+                    raise
+                show.say(f"error: {error}")
+                failed += 1
+    return 1 if failed else 0
+
+
+def failure_line(failure) -> str:
+    """One line for a query without an answer."""
+    from text2sql.ask import one_line
+
+    what = {
+        "refused": "the SQL was refused",
+        "not_a_query": "the SQL was refused",
+        "timeout": "the SQL took too long (score.seconds)",
+        "too_large": "the SQL asks for too much",
+    }
+    return f"{what.get(failure.outcome, 'the SQL fails')}: {one_line(failure.error)}"
+
+
+def questions() -> Iterator[str]:
+    """Questions typed one after another, with history and editing on a terminal; blank lines are passed over."""
+    if not sys.stdin.isatty():
+        yield from (line.strip() for line in sys.stdin if line.strip())
+        return
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.history import FileHistory
+
+    from text2sql.resume import FOLDER
+
+    FOLDER.mkdir(exist_ok=True)
+    prompts = PromptSession(history=FileHistory(str(FOLDER / "questions")))
+    with contextlib.suppress(EOFError):  # Ctrl-D
+        while True:
+            if question := prompts.prompt("question: ").strip():
+                yield question

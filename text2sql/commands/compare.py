@@ -1,0 +1,86 @@
+"""Compare the fine-tuned models of two or more experiments or git revisions, question by question.
+
+python -m text2sql compare main slower
+python -m text2sql compare seed-1 seed-2 seed-3
+
+Each run is compared with the first one: gain with its interval, McNemar's test, ids won and lost. Runs that differ in
+nothing but `seed` are summed up as seeds of one recipe. Everything is read from git; the questions' texts are shown
+where the data are in the local DVC cache.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SHOWN = 20  # ids of each list; --json has all
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("first", metavar="A", help="what the others are compared with: experiment or git revision")
+    parser.add_argument("others", nargs="+", metavar="B", help="experiments or git revisions")
+    parser.add_argument("--common", action="store_true", help="where the questions differ, compare those of both")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+
+    from text2sql.experiments import load_run, paired, require_figures, seed_groups, spread
+
+    runs = [require_figures(load_run(name)) for name in dict.fromkeys([args.first, *args.others])]
+    comparisons = [paired(runs[0], other, common=args.common) for other in runs[1:]]
+    seeds = [
+        {
+            "runs": [run.name for run in group],
+            "seeds": [run.params["seed"] for run in group],
+            **{key: spread([run.summary[key] for run in group]) for key in ("ex.ft", "ex.gain")},
+        }
+        for group in seed_groups(runs)
+    ]
+    if args.json:
+        listed = [{"name": run.name, "revision": run.revision, "summary": run.summary} for run in runs]
+        print(json.dumps({"runs": listed, "comparisons": comparisons, "seeds": seeds}, indent=2))
+    else:
+        show(runs, comparisons, seeds)
+    return 0
+
+
+def show(runs: Sequence[Any], comparisons: Sequence[Mapping], seeds: Sequence[Mapping]) -> None:
+    """Prints each comparison with the first run, and the seeds."""
+    from text2sql.commands.experiments import shown
+    from text2sql.experiments import changed_params, plain, question_texts, verdict
+
+    for run, comparison in zip(runs[1:], comparisons, strict=True):
+        before, after = (f"{100 * comparison[key]:.1f} %" for key in ("ex_before", "ex_after"))
+        print(f"{plain(runs[0].name)} → {plain(run.name)}: EX {before} → {after}, {verdict(comparison)}")
+        print(f"  {comparison['n']} questions about {comparison['databases']} databases{left_out(comparison)}")
+        for key, pair in changed_params(run, runs[0]).items():
+            print(f"  {plain(key)}: {' → '.join(plain(shown(value)) for value in pair)}")
+        texts = question_texts(runs[0]) | question_texts(run)
+        for kind in ("won", "lost"):
+            for name in comparison[kind][:SHOWN]:
+                print(f"  {kind:<4} {plain(name)}{'  ' * (name in texts)}{plain(texts.get(name, ''))}")
+            if len(comparison[kind]) > SHOWN:
+                print(f"  {kind:<4} and {len(comparison[kind]) - SHOWN} more (--json lists all)")
+        print()
+    for group in seeds:
+        members = ", ".join(f"{plain(name)} ({seed})" for name, seed in zip(group["runs"], group["seeds"], strict=True))
+        print(f"{len(group['seeds'])} seeds of one recipe: {members}")
+        for key, label in (("ex.ft", "EX"), ("ex.gain", "gain")):
+            print(f"  {label:<4} {spread_text(group[key])}")
+
+
+def left_out(comparison: Mapping) -> str:
+    """What a reader has to know about the questions compared."""
+    notes = []
+    if comparison["left_out"]:
+        notes.append(f"{comparison['left_out']} left out, without a verdict in both")
+    if not comparison["same_databases"]:
+        notes.append("filled differently for the two")
+    return "".join(f"; {note}" for note in notes)
+
+
+def spread_text(spread: Mapping[str, float]) -> str:
+    """Mean and spread over seeds, in percent."""
+    mean, sd, least, most = (100 * spread[key] for key in ("mean", "sd", "min", "max"))
+    return f"mean {mean:.1f} %, standard deviation {sd:.1f} points, {least:.1f} to {most:.1f} %"

@@ -1,0 +1,159 @@
+"""Write what a change did as Markdown for a pull request: figures, parameters, flipped questions.
+
+python -m text2sql pr-report main HEAD
+python -m text2sql pr-report main HEAD --out report.md
+
+Reads git alone, so that it runs on a fresh clone without data.
+"""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+SHOWN = 20  # flipped questions
+LISTED = 100  # parameters
+MARK = "<!-- text2sql report -->"  # by which the comment of an earlier run is found again
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("base", metavar="BASE", help="experiment or git revision before the change")
+    parser.add_argument("head", metavar="HEAD", help="experiment or git revision after it")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where the report goes (default: stdout)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from text2sql.experiments import load_run
+    from text2sql.files import atomic_write
+
+    text = report(load_run(args.base), load_run(args.head))
+    if args.out is None:
+        print(text, end="")
+    else:
+        with atomic_write(args.out) as file:
+            file.write(text)
+    return 0
+
+
+def report(base: Any, head: Any) -> str:
+    """The report on two runs, in whatever state they are."""
+    from text2sql.experiments import DONE, changed_params
+
+    params = changed_params(head, base)
+    keys = list(dict.fromkeys([*base.summary, *head.summary]))
+    figures = {key: (base.summary.get(key), head.summary.get(key)) for key in keys}
+    changed = {key: pair for key, pair in figures.items() if pair[0] != pair[1]}
+    both = base.state == head.state == DONE
+    parts = [f"{MARK}\n## Text2SQL: {code(base.name)} → {code(head.name)}"]
+    parts += [missing(name, run) for name, run in (("before", base), ("after", head)) if run.state != DONE]
+    parts += comparison_parts(base, head, changed_anything=bool(params or changed)) if both else []
+    parts += arm_table(base, head)
+    if both:
+        rows = [[code(key), number(old), number(new), difference(old, new)] for key, (old, new) in changed.items()]
+        parts.append(section("Metrics", ["metric", "before", "after", "change"], rows, "No metric changed."))
+    rows = [[code(key), value(old), value(new)] for key, (old, new) in list(params.items())[:LISTED]]
+    parts.append(section("Parameters", ["parameter", "before", "after"], rows, "No parameter changed."))
+    if len(params) > LISTED:
+        parts.append(f"… and {len(params) - LISTED} more parameters.")
+    parts.append(f"<sub>before {base.revision}, after {head.revision}</sub>")
+    return "\n\n".join(parts) + "\n"
+
+
+def missing(when: str, run: Any) -> str:
+    """Why a run has no figures, and what to do."""
+    problem = f": {code(run.problem)}" if run.problem else ""
+    todo = "" if when == "before" else " Run `dvc repro` and commit `dvc.lock` and `metrics/`."
+    return f"**No figures {when} the change** ({run.state}{problem}), so there is nothing to compare.{todo}"
+
+
+def comparison_parts(base: Any, head: Any, *, changed_anything: bool) -> list[str]:
+    """The paired comparison in a sentence and the flipped questions, or why there is none."""
+    from text2sql.errors import UserError
+    from text2sql.experiments import paired, verdict
+
+    if not changed_anything and base.stages == head.stages:
+        return ["Nothing changed in what the pipeline runs or measures: same parameters, same inputs, same figures."]
+    try:
+        compared = paired(base, head)
+    except UserError as error:
+        return [f"**The two cannot be compared question by question:** {code(str(error))}"]
+    ex = " → ".join(f"{100 * compared[key]:.1f} %" for key in ("ex_before", "ex_after"))
+    parts = [f"**Fine-tuned model, execution accuracy {ex}:** {verdict(compared)}."]
+    if not compared["same_databases"]:
+        parts.append("The evaluation databases were filled differently before and after.")
+    flipped = [(kind, name) for kind in ("lost", "won") for name in compared[kind]]
+    rows = [[kind, code(name), code(compared["database_of"][name])] for kind, name in flipped[:SHOWN]]
+    parts.append(section("Flipped questions", ["", "question", "database"], rows, "No question flipped."))
+    if len(flipped) > SHOWN:
+        parts.append(f"… and {len(flipped) - SHOWN} more.")
+    return parts
+
+
+def arm_table(base: Any, head: Any) -> list[str]:
+    """Both arms before and after, with intervals; nothing where neither run has figures."""
+    from text2sql.commands.show import percent
+    from text2sql.experiments import DONE, load_arm
+
+    rows = []
+    for when, run in (("before", base), ("after", head)):
+        if run.state != DONE:
+            continue
+        for arm, label in (("base", "base model"), ("finetuned", "fine-tuned")):
+            details = load_arm(run, arm)
+            judge = details.get("judge", {}).get("accuracy")
+            rows.append(
+                [
+                    f"{label}, {when}",
+                    percent(details["ex"]),
+                    f"{percent(details['ex_lo'])} – {percent(details['ex_hi'])}",
+                    percent(details["em_ast"]),
+                    percent(details["format_valid"]),
+                    "–" if judge is None else percent(judge),
+                    str(details["n"]),
+                ]
+            )
+        lo, hi = (f"{100 * run.summary[key]:+.1f}" for key in ("ex.lo", "ex.hi"))
+        gain = f"{100 * run.summary['ex.gain']:+.1f} points"
+        rows.append([f"**gain, {when}**", f"**{gain}**", f"{lo} – {hi}", "", "", "", str(run.summary["n"])])
+    header = ["", "EX", "95 % interval", "exact match", "valid format", "judge", "n"]
+    return [section("Arms", header, rows, "")] if rows else []
+
+
+# Markdown
+
+
+def section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> str:
+    """A heading and a table, or a sentence where the table would be empty."""
+    lines = [header, ["---"] * len(header), *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines) if rows else empty
+    return f"### {title}\n\n{table}"
+
+
+def code(text: str) -> str:
+    """Any text as code inside a table cell, where it can be neither markup nor a mention."""
+    from text2sql.experiments import plain
+
+    text = plain(text)
+    if not re.search(r"[`|\\]", text) and text.strip():
+        return f"`{text}`"
+    return f"<code>{re.sub(r'[^0-9A-Za-z ._-]', lambda match: f'&#{ord(match[0])};', text)}</code>"
+
+
+def value(given: Any) -> str:
+    """A parameter's value; a dash where there is no such parameter."""
+    from text2sql.commands.experiments import shown
+
+    return "–" if given is None else code(shown(given))
+
+
+def number(given: Any) -> str:
+    """A figure with four digits, a count as it is."""
+    return "–" if given is None else f"{given:.4f}" if isinstance(given, float) else code(str(given))
+
+
+def difference(old: Any, new: Any) -> str:
+    """The signed change of a figure, where there is one on both sides."""
+    if not all(isinstance(given, int | float) for given in (old, new)):
+        return "–"
+    return f"{new - old:+.4f}" if isinstance(new, float) or isinstance(old, float) else f"{new - old:+d}"

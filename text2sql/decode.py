@@ -1,0 +1,321 @@
+"""Decoding many prompts with a decoder-only model: batches that share prompt prefixes and shrink as rows finish.
+
+In the key-value cache a token's column is its position in its own row. So rows of any length stand side by side, a
+row's keys can be copied to another row that begins alike, and a token attends to the columns up to its own position.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+# Architectures whose result in fp32 is that of `model.generate` (tests/test_generate.py builds each of them).
+SERVED = {
+    "cohere", "exaone4", "falcon", "gemma", "gemma3_text", "glm", "gpt2", "gpt_neox", "granite", "llama", "mistral",
+    "mixtral", "olmo", "olmo2", "opt", "phi", "phi3", "qwen2", "qwen2_moe", "qwen3", "smollm3", "stablelm",
+    "starcoder2",
+}  # fmt: skip
+TEMPERATURE = 0.7  # of sampled answers
+
+
+def alike(prompts: Sequence[list[int]], least: float = 1 / 2) -> list[list[int]]:
+    """Groups of prompts that begin alike, as indices: sorted by tokens, neighbours share `least` of the longer one."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(prompts)), key=lambda index: (prompts[index], index)):
+        before = prompts[groups[-1][-1]] if groups else []
+        if groups and shared(before, prompts[index]) >= least * max(len(before), len(prompts[index])):
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+def shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """The number of tokens that two prompts have in common at their beginning."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def plan_batches(prompts: Sequence[list[int]], batch_tokens: int, max_new_tokens: int) -> list[list[int]]:
+    """Deals prompts (token ids) into batches, lists of their indices, the longest first.
+
+    Prompts that begin alike stand together. A batch holds at most batch_tokens, every row counted as its longest with
+    max_new_tokens, and at least one row. The batches, and with them bf16 rounding, depend on nothing else.
+    """
+    groups = sorted(alike(prompts), key=lambda group: -max(len(prompts[index]) for index in group))
+    batches: list[list[int]] = []
+    longest = 0
+    for index in (index for group in groups for index in group):
+        longest = max(longest, len(prompts[index]))
+        if not batches or (len(batches[-1]) + 1) * (longest + max_new_tokens) > batch_tokens:
+            batches.append([])
+            longest = len(prompts[index])
+        batches[-1].append(index)
+    return batches
+
+
+def serves(model: "PreTrainedModel", columns: int) -> bool:
+    """Whether `decode` can take rows of so many tokens: a tested architecture that attends to all of them."""
+    config = model.config
+    window = getattr(config, "sliding_window", None)
+    # ALiBi adds to attention what a mask of our own has no room for.
+    return config.model_type in SERVED and not getattr(config, "alibi", False) and (window or columns) >= columns
+
+
+def decode(
+    model: "PreTrainedModel",
+    prompts: Sequence[list[int]],
+    stops: set[int],
+    max_new_tokens: int,
+    seeds: Sequence[int | None] | None = None,
+    *,
+    cuda_graphs: bool = True,
+) -> list[list[int]]:
+    """The continuation of each prompt: token ids up to and with its stop token, at most max_new_tokens.
+
+    Greedy, or sampled at TEMPERATURE for prompts whose seed is not None. The model must be one that it `serves`.
+    """
+    import torch
+
+    with torch.inference_mode():
+        columns = max(map(len, prompts)) + max_new_tokens
+        cache = Cache(len(prompts), -(-columns // 8) * 8)  # as attention's kernels on a card want it
+        answers: list[list[int]] = [[] for _ in prompts]
+        draws = [
+            None if seed is None else torch.Generator().manual_seed(seed) for seed in seeds or [None] * len(prompts)
+        ]
+        logits, live = read_prompts(model, cache, prompts)
+        step = recorded(model, cache) if model.device.type == "cuda" and cuda_graphs else plain(model, cache)
+        while True:
+            tokens = choose(logits, [draws[row] for row in live])
+            for row, token in zip(live, tokens, strict=True):
+                answers[row].append(token)
+            kept = [
+                slot
+                for slot, row in enumerate(live)
+                if tokens[slot] not in stops and len(answers[row]) < max_new_tokens
+            ]
+            if not kept:
+                return answers
+            columns = max(len(prompts[row]) + len(answers[row]) for row in live)
+            kept = close_gaps(cache, kept, columns)
+            live, tokens = [live[slot] for slot in kept], [tokens[slot] for slot in kept]
+            logits = step(tokens, [len(prompts[row]) + len(answers[row]) - 1 for row in live])
+
+
+def close_gaps(cache: "Cache", kept: list[int], columns: int) -> list[int]:
+    """Moves the last of the kept slots into the places of those that are not kept, so that slots 0, 1, … are live.
+
+    Returns the slot that now stands in each place.
+    """
+    count = len(kept)
+    gaps = sorted(set(range(count)).difference(kept))
+    moved = kept[count - len(gaps) :] if gaps else []
+    if gaps:
+        cache.copy(moved, gaps, columns)
+    return [dict(zip(gaps, moved, strict=True)).get(place, place) for place in range(count)]
+
+
+def choose(logits: "torch.Tensor", draws: "Sequence[torch.Generator | None]") -> list[int]:
+    """The next token of each row: the likeliest, or drawn by its generator where it has one."""
+    import torch
+
+    tokens = logits.argmax(-1).tolist()
+    for slot, generator in enumerate(draws):
+        if generator is not None:
+            weights = torch.softmax(logits[slot].float().cpu() / TEMPERATURE, -1)
+            tokens[slot] = int(torch.multinomial(weights, 1, generator=generator))
+    return tokens
+
+
+def read_prompts(
+    model: "PreTrainedModel", cache: "Cache", prompts: Sequence[list[int]], least: float = 1 / 2
+) -> "tuple[torch.Tensor, list[int]]":
+    """Reads the prompts into the cache. What a group shares is read once, and again what those beginnings share.
+
+    least: share of its tokens that a prompt must have in common with its neighbour to be in one group.
+    Returns the logits behind each prompt (slots x vocabulary) and the prompt that each slot holds.
+    """
+    import torch
+
+    source, start = [0] * len(prompts), [0] * len(prompts)
+    # A prompt of one token has nothing to share: its logits are needed.
+    groups = [group for group in alike(prompts, least) if len(group) > 1 and len(prompts[group[0]]) > 1]
+    # Sorted, a group's first prompt is the shortest where one begins the other, and first and last differ the earliest.
+    lengths = [min(shared(prompts[group[0]], prompts[group[-1]]), len(prompts[group[0]]) - 1) for group in groups]
+    if groups:
+        heads = [prompts[group[0]][:length] for group, length in zip(groups, lengths, strict=True)]
+        _, held = read_prompts(model, cache, heads, least / 2)
+        for slot, number in enumerate(held):
+            for index in groups[number]:
+                source[index], start[index] = slot, lengths[number]
+    rows = sorted(range(len(prompts)), key=lambda index: start[index] - len(prompts[index]))
+    if groups:
+        cache.copy([source[index] for index in rows], list(range(len(rows))), max(lengths))
+    tails = [prompts[index][start[index] :] for index in rows]
+    logits = [
+        feed(model, cache, part, [start[index] for index in rows[first : first + len(part)]], first)
+        for first, part in pieces(tails, model)
+    ]
+    return torch.cat(logits), rows
+
+
+def pieces(rows: list[list[int]], model: "PreTrainedModel") -> list[tuple[int, list[list[int]]]]:
+    """Cuts rows, the longest first, into parts whose activations are small: (place of the first row, rows)."""
+    most = 16384 if model.device.type == "cuda" else 1024
+    parts: list[tuple[int, list[list[int]]]] = []
+    for place, row in enumerate(rows):
+        if not parts or (len(parts[-1][1]) + 1) * len(parts[-1][1][0]) > most:
+            parts.append((place, []))
+        parts[-1][1].append(row)
+    return parts
+
+
+def feed(
+    model: "PreTrainedModel", cache: "Cache", rows: Sequence[list[int]], starts: Sequence[int], first: int = 0
+) -> "torch.Tensor":
+    """Reads each row's new tokens, at the positions from its start on, into the slots from `first` on.
+
+    Returns the logits behind the last token of each (rows x vocabulary). Shorter rows are filled up on the left with
+    tokens at the position after their last, which nothing attends to before the next real token is written there.
+    """
+    import torch
+
+    width = max(map(len, rows))
+    ids, positions = [], []
+    for row, start in zip(rows, starts, strict=True):
+        end, missing = start + len(row), width - len(row)
+        ids.append([0] * missing + row)
+        positions.append([end] * missing + list(range(start, end)))
+    seen = max(start + len(row) for row, start in zip(rows, starts, strict=True)) + (width > 1)
+    device = model.device
+    return forward(model, cache, torch.tensor(ids, device=device), torch.tensor(positions, device=device), first, seen)
+
+
+def forward(
+    model: "PreTrainedModel", cache: "Cache", ids: "torch.Tensor", positions: "torch.Tensor", first: int, seen: int
+) -> "torch.Tensor":
+    """One pass over tokens (rows x tokens) at their positions, attending to the first `seen` columns of the cache.
+
+    Returns the logits behind each row's last token.
+    """
+    import torch
+
+    cache.place(first, positions, seen)
+    hidden = torch.arange(seen, device=ids.device) > positions[:, None, :, None]
+    mask = torch.zeros(hidden.shape, dtype=model.dtype, device=ids.device).masked_fill(
+        hidden, torch.finfo(model.dtype).min
+    )
+    output = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return output.logits[:, -1]
+
+
+Step = Callable[[list[int], list[int]], "torch.Tensor"]
+
+
+def plain(model: "PreTrainedModel", cache: "Cache") -> Step:
+    """A step of decoding: one token and its position for each live slot in, logits (slots x vocabulary) out."""
+    return lambda tokens, positions: feed(model, cache, [[token] for token in tokens], positions)
+
+
+def recorded(model: "PreTrainedModel", cache: "Cache") -> Step:
+    """The same step on a CUDA card, its kernels recorded once per shape and then launched as one graph.
+
+    Launched one by one, they take several times as long to launch as to run.
+    """
+    import torch
+
+    graphs: dict[tuple[int, int], tuple] = {}
+    refused: list[RuntimeError] = []
+    by_launches = plain(model, cache)
+    rows, columns = cache.shape
+    unused = columns - 1  # no token of any row comes to stand there: the last of an answer is not read again
+    pool = torch.cuda.graph_pool_handle()
+
+    def record(shape: tuple[int, int]) -> tuple:
+        ids = torch.zeros(shape[0], 1, dtype=torch.long, device=model.device)
+        places = torch.full_like(ids, unused)
+        forward(
+            model, cache, ids, places, 0, shape[1]
+        )  # sets up kernels and their workspaces, which cannot be recorded
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=pool):
+            logits = forward(model, cache, ids, places, 0, shape[1])
+        return graph, ids, places, logits
+
+    def step(tokens: list[int], positions: list[int]) -> torch.Tensor:
+        shape = min(rows, rounded(len(tokens))), min(columns, (max(positions) // 256 + 1) * 256)
+        if shape not in graphs and not refused:
+            try:
+                graphs[shape] = record(shape)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # the model does something in a step that cannot be recorded
+                refused.append(error)
+                print(f"generate: decoding without CUDA graphs ({str(error).splitlines()[0]})", file=sys.stderr)
+        if refused:
+            return by_launches(tokens, positions)
+        graph, ids, places, logits = graphs[shape]
+        fill = [unused] * (shape[0] - len(tokens))
+        ids[:, 0] = torch.tensor(tokens + [0] * len(fill), device=model.device)
+        places[:, 0] = torch.tensor(positions + fill, device=model.device)
+        graph.replay()
+        return logits[: len(tokens)]
+
+    return step
+
+
+def rounded(count: int) -> int:
+    """A number of rows rounded up to one of four steps an octave, so that few shapes are recorded."""
+    unit = max(1, 1 << max(0, count.bit_length() - 3))
+    return -(-count // unit) * unit
+
+
+class Cache:
+    """Keys and values for every layer: buffers of rows x heads x columns x size, written where `place` says."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self.shape = rows, columns
+        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def place(self, first: int, positions: "torch.Tensor", seen: int) -> None:
+        """Sets what the next pass writes, tokens at `positions` (rows x tokens) of the slots from `first` on, and how
+        many columns it sees."""
+        import torch
+
+        self.positions, self.seen = positions, seen
+        self.slots = slice(first, first + len(positions))
+        self.slot_numbers = torch.arange(first, first + len(positions), device=positions.device)[:, None]
+
+    def update(
+        self, keys: "torch.Tensor", values: "torch.Tensor", layer: int, *_: Any, **__: Any
+    ) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Called by the model in each layer: takes new keys and values (rows x heads x tokens x size), returns all."""
+        if layer == len(self.layers):
+            rows, columns = self.shape
+            size = [(rows, new.shape[1], columns, new.shape[3]) for new in (keys, values)]
+            self.layers.append((keys.new_zeros(size[0]), values.new_zeros(size[1])))
+        for buffer, new in zip(self.layers[layer], (keys, values), strict=True):
+            buffer[self.slot_numbers, :, self.positions] = new.transpose(1, 2)
+        all_keys, all_values = self.layers[layer]
+        return all_keys[self.slots, :, : self.seen], all_values[self.slots, :, : self.seen]
+
+    def get_seq_length(self, layer: int = 0) -> int:
+        """Asked for by models only to number positions and to size masks, and both are given to them."""
+        return 0
+
+    def copy(self, sources: list[int], targets: list[int], columns: int) -> None:
+        """Writes the first columns of the source slots over those of the targets."""
+        for buffers in self.layers:
+            for buffer in buffers:
+                buffer[targets, :, :columns] = buffer[sources, :, :columns]

@@ -1,0 +1,127 @@
+"""The model card: what was trained on what, what it measures, and what it does not promise, from a run's own files."""
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from text2sql.errors import UserError
+from text2sql.files import read_json
+from text2sql.params import IngestParams, read_params
+from text2sql.prompts import read_templates
+from text2sql.publish.params import Base, PublishParams
+from text2sql.sources import SOURCES
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult, ModelCard
+
+TEMPLATE = Path("publish/card.md.jinja")
+MERGED = "publish/merged"
+# Sources that are no published data set.
+OWN = {"synthetic": "generated rows", "file": "questions of the author's own", "chat": "questions of the author's own"}
+METRICS = {"ex": ("execution_accuracy", "Execution accuracy"), "em_ast": ("exact_match", "Exact match of syntax trees")}
+
+
+def base_of(config: PublishParams, pointer: dict[str, Any]) -> Base:
+    """What publish/params.yaml says of the base model, its id on the Hub filled in. Raises UserError for a gap."""
+    name = pointer["name"]
+    base = config.bases.get(name)
+    if base is None:
+        raise UserError(f"publish/params.yaml, bases: no entry for {name}; add its licence, and its id on the Hub")
+    model = base.model or (name if pointer["source"] == "hub" else None)
+    if model is None:
+        raise UserError(f"publish/params.yaml, bases, {name}: no `model`; add the base model's id on the Hub")
+    return base.model_copy(update={"model": model})
+
+
+def model_card(config: PublishParams, pointer: dict[str, Any]) -> "ModelCard":
+    """The card of the model that `config` publishes, in the Hub's format: metadata, with the results, and text.
+
+    Reads params.yaml, metrics/ and data/selection.json of the run. The same run gives the same text. Raises UserError
+    when a figure is missing.
+    """
+    from huggingface_hub import ModelCard, ModelCardData
+
+    seed, ingest, prompt, finetune, generate = read_params("seed", "ingest", "prompt", "finetune", "generate")
+    details = {arm: read_json(f"metrics/{arm}.json") for arm in ("base", "finetuned")}
+    comparison, selection = read_json("metrics/comparison.json"), read_json("data/selection.json")
+    base, merged = base_of(config, pointer), config.model == MERGED
+    name = config.repo.partition("/")[2] if config.repo else f"{base.model.partition('/')[2]}-text2sql"
+    dataset = dataset_of(ingest)
+    languages = sorted(set(details["finetuned"]["by_language"]) - {"none"})
+    data = ModelCardData(
+        model_name=name,
+        base_model=base.model,
+        base_model_relation="finetune" if merged else "adapter",
+        datasets=[dataset] if dataset else None,
+        language=languages or None,
+        library_name="transformers" if merged else "peft",
+        pipeline_tag="text-generation",
+        tags=["text-to-sql", "sqlite"],
+        license=base.license,
+        license_name=base.license_name,
+        license_link=base.license_link,
+        eval_results=eval_results(details["finetuned"], ingest, dataset, comparison["policy_version"]),
+    )
+    return ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        name=name,
+        repo=config.repo or f"OWNER/{name}",
+        merged=merged,
+        agreement=read_json("publish/merged.json") if merged else None,
+        base=base,
+        pointer=pointer,
+        dataset=dataset,
+        data_name=OWN.get(ingest.source, ingest.source),
+        ingest=ingest,
+        generate=generate,
+        prompt=prompt,
+        templates=sorted(set(read_templates(prompt).values())),
+        parameters=flat({"seed": seed, **finetune.model_dump()}),
+        training=read_json("metrics/train/summary.json"),
+        details=details,
+        comparison=comparison,
+        selection=selection,
+        percent=lambda share: "–" if share is None else f"{100 * share:.1f} %",
+        points=lambda share: f"{100 * share:+.1f}",
+    )
+
+
+def flat(values: dict[str, Any], under: str = "") -> dict[str, Any]:
+    """Parameters by their whole names, `lora.r`; those that are null left out, a list as its items."""
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{under}{key}.")
+        elif value is not None:
+            found[under + key] = ", ".join(map(str, value)) if isinstance(value, list) else value
+    return found
+
+
+def dataset_of(ingest: IngestParams) -> str | None:
+    """The data set's id on the Hub, whether it was read there or from a local copy; None where it has none."""
+    module = SOURCES.get(ingest.source)
+    return getattr(importlib.import_module(f"text2sql.sources.{module}"), "NAME", None) if module else None
+
+
+def eval_results(detail: dict, ingest: IngestParams, dataset: str | None, policy: str) -> list["EvalResult"]:
+    """The fine-tuned model's results as the Hub's `model-index` takes them, each with how it was measured."""
+    from huggingface_hub import EvalResult
+
+    measured = {"n": detail["n"], "policy": policy}
+    intervals = {"ex": {"interval_95": [detail["ex_lo"], detail["ex_hi"]]}}
+    return [
+        EvalResult(
+            task_type="text-generation",
+            task_name="Text-to-SQL",
+            dataset_type=dataset or ingest.source,
+            dataset_name=dataset or OWN.get(ingest.source, ingest.source),
+            dataset_split="evaluation questions of the run",
+            dataset_revision=ingest.revision,
+            metric_type=kind,
+            metric_name=label,
+            metric_value=detail[key],
+            metric_args=measured | intervals.get(key, {}),
+        )
+        for key, (kind, label) in METRICS.items()
+    ]

@@ -1,0 +1,114 @@
+"""The adapter merged into its base, as a model that needs neither PEFT nor this project, and a check of it."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from text2sql import models, prompts
+from text2sql.errors import UserError
+from text2sql.generate import complete_padded, stop_tokens
+from text2sql.resume import FOLDER
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from text2sql.params import PromptParams
+
+CHECKED = 32  # evaluation prompts that merged and unmerged model both answer
+BATCH = 16
+
+
+def merge(pointer: dict[str, Any], adapter: Path, folder: Path) -> None:
+    """Writes the base that `pointer` names, with the adapter merged in, and its tokenizer, to `folder`.
+
+    The weights have the base's own 16-bit format, or bf16 where it has none. On the CPU, where PEFT adds the adapter's
+    product in fp32 before rounding it, so that the bytes do not hang on a card. Raises UserError when there is no
+    adapter, and when the base's weights are quantised.
+    """
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    check_adapter(adapter)
+    dtype = dtype_of(pointer)
+    base = AutoModelForCausalLM.from_pretrained(models.weights_folder(pointer), dtype=dtype)
+    merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+    # Beside DVC's outs, so that a kill leaves nothing that git would see.
+    unfinished = FOLDER / "merge" / "model"
+    with models.new_folder(unfinished) as temporary:
+        merged.save_pretrained(temporary)
+        models.load_tokenizer(pointer).save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(unfinished, folder)
+
+
+def check_adapter(adapter: Path) -> None:
+    """Raises UserError unless the folder holds an adapter."""
+    if not (adapter / "adapter_config.json").is_file():
+        raise UserError(f"{adapter}: no adapter there; fine-tune first (`dvc repro`)")
+
+
+def dtype_of(pointer: dict[str, Any]) -> "torch.dtype":
+    """The 16-bit format of the base's weights, bf16 where they are wider. Raises UserError when they are quantised."""
+    import torch
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(models.weights_folder(pointer))
+    if getattr(config, "quantization_config", None):
+        raise UserError(
+            f"{pointer['name']}: its weights are quantised, and an adapter is merged into 16-bit ones; set resolve to"
+            " the unquantised model, or publish the adapter alone (publish/params.yaml, model: models/finetuned)"
+        )
+    return config.dtype if config.dtype in (torch.bfloat16, torch.float16) else torch.bfloat16
+
+
+def agreement(
+    table: "pd.DataFrame",
+    pointer: dict[str, Any],
+    adapter: Path,
+    merged: Path,
+    prompt: "PromptParams",
+    max_new_tokens: int,
+) -> dict[str, Any]:
+    """How far the merged model answers as base and adapter do, unmerged, in the same format, greedily.
+
+    Both get the table's first CHECKED prompts that the model has room for. Returns prompts, agree, and differ: id and
+    both texts of every prompt whose texts are not the same. Rounding makes a few of them.
+    """
+    from peft import PeftModel
+
+    dtype = dtype_of(pointer)
+    tokenizer = models.load_tokenizer(pointer)
+    templates = prompts.read_templates(prompt)
+    model: Any = PeftModel.from_pretrained(models.load_model(pointer, dtype), adapter)
+    room = model.config.max_position_embeddings - max_new_tokens
+    ids = {
+        row["id"]: prompts.prompt_ids(prompts.build_prompt(row, templates, prompt), tokenizer, prompt.chat)
+        for row in table.to_dict("records")
+    }
+    chosen = [key for key in ids if len(ids[key]) <= room][:CHECKED]
+
+    def answers(model: Any, name: str) -> list[str]:
+        from tqdm import tqdm
+
+        model.eval()
+        stops = stop_tokens(model, tokenizer)
+        batches = [chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH)]
+        return [
+            tokenizer.decode(completion, skip_special_tokens=True)
+            for batch in tqdm(batches, f"generate {name}", unit=" batches")
+            for completion in complete_padded(
+                model, tokenizer, [ids[key] for key in batch], stops, max_new_tokens, [None] * len(batch)
+            )
+        ]
+
+    before = answers(model, "unmerged")
+    del model
+    after = answers(models.load_model({"source": "folder", "name": str(merged)}, dtype), "merged")
+    differ = [
+        {"id": key, "unmerged": unmerged, "merged": text}
+        for key, unmerged, text in zip(chosen, before, after, strict=True)
+        if unmerged != text
+    ]
+    return {"prompts": len(chosen), "agree": len(chosen) - len(differ), "differ": differ}
