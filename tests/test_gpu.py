@@ -2,7 +2,7 @@
 
 # ruff: noqa: F811, fixtures of another file are names here
 import pytest
-from test_finetune import PROMPT, generation, in_the_project, losses, pointer, pointers, table, tokenizer, train  # noqa: F401
+from test_finetune import PROMPT, generation, losses, pointers, table, train  # noqa: F401
 
 from text2sql import models
 from text2sql.files import read_json, read_jsonl
@@ -15,7 +15,7 @@ def no_card() -> bool:
     return not torch.cuda.is_available()
 
 
-pytestmark = pytest.mark.skipif("no_card()", reason="needs a CUDA card")
+pytestmark = [pytest.mark.usefixtures("in_the_project"), pytest.mark.skipif("no_card()", reason="needs a CUDA card")]
 
 
 @pytest.mark.parametrize(
