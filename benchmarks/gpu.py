@@ -9,12 +9,14 @@ never stop early. Every way runs in a process of its own; a way that fails is na
 Generation: 112 prompts of 260 tokens, 256 new tokens each, greedy; no two prompts begin alike, so nothing is shared.
 Seconds are those after loading; "stage" ways are the generate stage's own code, cold: with everything that a first
 batch sets up. nf4_alone, the exercise's way, is measured on three prompts and extrapolated to all.
-Training: rows of 1,024 tokens through the finetune function; tokens per second of the last two thirds of the steps, so
-that compilation is not in them; seconds hold it. train_nf4_checkpointing has the exercise's settings.
+Training: rows of 1,024 tokens through the finetune function; tokens per second within the last two thirds of the steps,
+so that neither compilation nor the ten checkpoints of a run are in them; seconds hold both. train_nf4_checkpointing has
+the exercise's settings. Ways with "ddp" and "fsdp" take every card, and are left out where there is one.
 """
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -33,7 +35,7 @@ TINY = {
     "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "vocab_size": 300,
 }  # fmt: skip
-FULL_SIZE = {"prompts": 112, "prompt": 260, "new": 256, "many": 5000, "alone": 3, "tokens": 1024, "steps": 24}
+FULL_SIZE = {"prompts": 112, "prompt": 260, "new": 256, "many": 5000, "alone": 3, "tokens": 1024, "steps": 30}
 SMALL_SIZE = {"prompts": 6, "prompt": 260, "new": 8, "many": 20, "alone": 2, "tokens": 1024, "steps": 3}
 # For each way of generating: how many prompts, by whom, and what differs from params.yaml.
 GENERATING = {
@@ -50,9 +52,14 @@ BF16 = {"batch_size": 4, "gradient_checkpointing": False}
 TRAINING = {
     "train_nf4_checkpointing": (NF4, 0.05),
     "train_bf16_plain": (BF16, 0.05),
+    "train_liger": (BF16 | {"liger": True}, 0.0),
     "train_stage": (BF16 | {"compile": True}, 0.0),
     "train_stage_nf4": (NF4 | {"compile": True}, 0.0),
+    "train_ddp": (BF16 | {"compile": True}, 0.0),
+    "train_fsdp_nf4": (NF4, 0.0),
 }
+# Ways that run in a process a card, by accelerate's configuration.
+LAUNCHED = {"train_ddp": "configs/ddp.yaml", "train_fsdp_nf4": "configs/fsdp_qlora.yaml"}
 
 
 def main() -> None:
@@ -64,6 +71,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--way", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     size = SMALL_SIZE if args.small else FULL_SIZE
     if args.way:
@@ -71,21 +79,41 @@ def main() -> None:
             measured = make_model(args.model, TINY if args.small else YI_KO_6B)
         else:
             measured = generate_by(args.way, args.model, size) if args.way in GENERATING else train_by(args, size)
-        print(json.dumps(measured))
+        if os.environ.get("RANK", "0") == "0":
+            print(json.dumps(measured))
         return
     results = {}
     with tempfile.TemporaryDirectory() as temporary:
         model = args.model or Path(temporary, "model")
         # In a process of its own, like every way: this one then holds no memory on the card.
         for way in [*(["model"] if not (model / "config.json").is_file() else []), *args.ways]:
-            command = [sys.executable, __file__, "--way", way, "--model", str(model.resolve())]
+            if way in LAUNCHED and cards() < 2:
+                continue
+            command = [*launcher(way), __file__, "--way", way, "--model", str(model.resolve())]
+            command += ["--out", str(Path(temporary, way))]  # one for all processes: they read each other's checkpoints
             done = subprocess.run([*command, *["--small"] * args.small], cwd=ROOT, capture_output=True, text=True)
             last = "".join((done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1:])
             results[way] = json.loads(last) if done.returncode == 0 else {"failed": last}
+            if done.returncode:
+                print(done.stderr[-3000:], file=sys.stderr)
             print(f"{way:<25}" + "".join(f"   {key} {value}" for key, value in results[way].items()), flush=True)
-    if args.json:
-        args.json.write_text(json.dumps({"where": where(), "size": size, "results": results}, indent=2) + "\n")
+            if args.json:
+                args.json.write_text(json.dumps({"where": where(), "size": size, "results": results}, indent=2) + "\n")
     sys.exit(any("failed" in result for result in results.values()))
+
+
+def launcher(way: str) -> list[str]:
+    """The command that a way's script is run by."""
+    if way not in LAUNCHED:
+        return [sys.executable]
+    options = ["--config_file", LAUNCHED[way], "--num_processes", str(cards()), "--main_process_port", "0"]
+    return [sys.executable, "-m", "accelerate.commands.launch", *options]
+
+
+def cards() -> int:
+    """CUDA cards that are visible, asked in a process that holds no memory on them afterwards."""
+    command = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def make_model(folder: Path, shape: dict) -> dict:
@@ -180,13 +208,20 @@ def train_by(args: argparse.Namespace, size: dict) -> dict:
     from text2sql.params import read_params
     from text2sql.rows import to_table
 
-    ends: list[float] = []
+    steps: list[float] = []
 
     class Clock(TrainerCallback):
-        def on_step_end(self, *_, **__):
+        def start(self, *_, **__):
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            ends.append(time.monotonic())
+            self.started = time.monotonic()
+
+        def on_step_end(self, *_, **__):
+            before = self.started
+            self.start()
+            steps.append(self.started - before)
+
+        on_train_begin = on_save = start  # what a checkpoint takes is in no step
 
     DEFAULT_CALLBACKS.append(Clock)
     changes, dropout = TRAINING[args.way]
@@ -195,24 +230,24 @@ def train_by(args: argparse.Namespace, size: dict) -> dict:
     changes = changes | {"compile": changes.get("compile", False) and torch.cuda.is_available()}
     lora = config.lora.model_copy(update={"lora_dropout": dropout})
     config = config.model_copy(update={**changes, "lora": lora, "max_length": size["tokens"], "accumulation": 1})
+    processes = int(os.environ.get("WORLD_SIZE", 1))
 
     def table(filler: int):
-        rows = size["steps"] * config.batch_size
+        rows = size["steps"] * config.batch_size * processes
         parts = {"db_id": "d", "context": "CREATE TABLE t (a INT);", "answer": "SELECT a FROM t", "language": "en"}
         return to_table({"id": f"q{row}", "question": f"{row:05}{'x' * filler}", **parts} for row in range(rows))
 
     pointer = pointer_to(args.model)
     (example, *_), _ = build_examples(table(0), models.load_tokenizer(pointer), prompt, size["tokens"])
     start = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        finetune(
-            table(size["tokens"] - len(example["input_ids"])), pointer, prompt, config, 1,
-            adapter_folder=Path(folder, "adapter"), metrics_folder=Path(folder, "train"), work=Path(folder, "work"),
-        )  # fmt: skip
-    first = len(ends) // 3
-    tokens = (len(ends) - 1 - first) * config.batch_size * size["tokens"]
+    finetune(
+        table(size["tokens"] - len(example["input_ids"])), pointer, prompt, config, 1,
+        adapter_folder=args.out / "adapter", metrics_folder=args.out / "train", work=args.out / "work",
+    )  # fmt: skip
+    late = steps[len(steps) // 3 :]
+    tokens = len(late) * config.batch_size * size["tokens"] * processes
     return {
-        "tokens_per_second": round(tokens / (ends[-1] - ends[first])), "steps": len(ends),
+        "tokens_per_second": round(tokens / sum(late)), "steps": len(steps), "cards": processes,
         "seconds": round(time.monotonic() - start, 1), **peak(),
     }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 # ruff: noqa: F811, fixtures of another file are names here
 import pytest
+import test_launch
 from test_finetune import PROMPT, generation, losses, pointers, table, train  # noqa: F401
 
 from text2sql import models
@@ -56,3 +57,31 @@ def test_the_memory_estimate_says_why(pointers, tmp_path, capsys):
     train(pointers["llama"], tmp_path, gradient_checkpointing="auto")
     assert "gradient checkpointing off: about" in capsys.readouterr().err
     assert read_json(tmp_path / "train/summary.json")["steps"] > 0
+
+
+def too_few_cards() -> bool:
+    import torch
+
+    return torch.cuda.device_count() < 2
+
+
+@pytest.mark.skipif("too_few_cards()", reason="needs two CUDA cards")
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_cards_together_learn_what_one_does(quantization, tiny_model, tmp_path):
+    curves = {}
+    for name, changes in {
+        "one": {"batch_size": 2, "accumulation": 2},
+        "ddp": {"batch_size": 2, "launcher": "accelerate", "accelerate": "configs/ddp.yaml"},
+        "fsdp": {"batch_size": 2, "launcher": "accelerate", "accelerate": "configs/fsdp_qlora.yaml"},
+    }.items():
+        folder = tmp_path / name
+        test_launch.write_inputs(folder, tiny_model)
+        test_launch.set_params(folder, quantization=quantization, **changes)
+        done = test_launch.run_stage(folder, CUDA_VISIBLE_DEVICES="0" if name == "one" else "0,1")
+        assert done.returncode == 0, done.stderr
+        curves[name] = test_launch.losses(folder)
+        settings = read_json(folder / "models/finetuned/adapter_config.json")
+        assert settings["base_model_name_or_path"] == str(tiny_model)
+    assert curves["one"][-1] < curves["one"][0]
+    for name in ("ddp", "fsdp"):
+        assert curves[name] == pytest.approx(curves["one"], rel=0.01), name

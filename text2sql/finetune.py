@@ -93,6 +93,7 @@ def finetune(
     models.prepare_process()
     from accelerate import PartialState
 
+    state = PartialState()  # of several processes, each has its own card from here on
     tokenizer = models.load_tokenizer(pointer)
     rows, held_rows = hold_out(table, config.eval_rows)
     examples, too_long = build_examples(rows, tokenizer, prompt, config.max_length)
@@ -106,7 +107,7 @@ def finetune(
         model = add_adapter(pointer, config, seed, work)
         progress = make_progress(sum(len(example["input_ids"]) for example in examples) * config.epochs)
         trainer = make_trainer(model, tokenizer, examples, held, config, seed, work, progress)
-        with PartialState().main_process_first():
+        with state.main_process_first():
             checkpoint = last_complete_checkpoint(work)
         if checkpoint:
             progress.counts = read_json(Path(checkpoint, COMPLETE))
@@ -115,22 +116,21 @@ def finetune(
         seconds = time.monotonic() - start
     check_weights(model)
 
-    state = trainer.state
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled  # then all processes take part in collecting
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
     tokens, computed = progress.counts["tokens"], progress.counts["computed"]
     if trainer.is_world_process_zero():
         write_adapter(model, pointer, adapter_folder, work, weights)
         for name in ("loss", "eval_loss"):
-            write_curve(metrics_folder / f"{name}.tsv", name, state.log_history)
+            write_curve(metrics_folder / f"{name}.tsv", name, trainer.state.log_history)
         prompts_only = [example["labels"].count(-100) for example in examples]
         write_json(metrics_folder / "prompt_tokens.json", {"limit": config.max_length, "tokens": prompts_only})
         counts = {
             "rows": len(examples),
             "eval_rows": len(held),
             "too_long": too_long + held_too_long,
-            "steps": state.global_step,
-            "kept_step": state.best_global_step if config.keep == "best" else state.global_step,
+            "steps": trainer.state.global_step,
+            "kept_step": trainer.state.best_global_step if config.keep == "best" else trainer.state.global_step,
             "tokens": tokens,
             "computed_tokens": computed,
             "padding_share": round(1 - tokens / computed, 4),
@@ -209,6 +209,7 @@ def make_trainer(
         fp16=str(dtype) == "torch.float16",
         gradient_checkpointing=checkpoints_gradients(model, config, longest),
         use_liger_kernel=config.liger,
+        ddp_find_unused_parameters=False,
         max_length=None,
         logging_steps=1,
         logging_nan_inf_filter=False,

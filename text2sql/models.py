@@ -265,9 +265,14 @@ def load_model(
     options: dict[str, Any] = {}
     if quantization == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+            bnb_4bit_quant_storage=dtype if is_sharded() else torch.uint8,  # FSDP shares out floating numbers alone
         )
-    if quantization == "nf4" or device == "cuda":  # straight to the device, never whole in the main memory
+    # Straight to the device, never whole in the main memory, but where no card may hold the whole of it.
+    if quantization == "nf4" or (device == "cuda" and not is_sharded()):
         options["device_map"] = {"": torch.cuda.current_device() if device == "cuda" else device}
     if attention == "auto":
         has_flash = device == "cuda" and dtype != torch.float32 and importlib.util.find_spec("flash_attn") is not None
@@ -288,6 +293,11 @@ def load_model(
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return model
+
+
+def is_sharded() -> bool:
+    """Whether accelerate's launcher was told to share the weights out over the cards (FSDP or DeepSpeed)."""
+    return any(os.environ.get(f"ACCELERATE_USE_{name}") == "true" for name in ("FSDP", "DEEPSPEED"))
 
 
 def first_line(error: Exception) -> str:
