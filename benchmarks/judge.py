@@ -4,7 +4,7 @@ The peer restates what OpenAI's cookbook script does (api_request_parallel_proce
 request per turn if a token bucket has room, five attempts, results appended as they come. Its pause after a 429 is
 cut from 15 seconds to 0.1, or its runs would take hours here.
 
-    python benchmarks/judge.py [faults speed rate kills memory] [--json FILE]     all: about 20 minutes; parts of one file may be run one by one
+    python benchmarks/judge.py [faults speed rate kills memory] [--json FILE]     all: about 20 minutes
 """
 
 import argparse
@@ -410,8 +410,9 @@ def main() -> None:
             table.add_row(line, *(f"{column[line]:,}" for column in results[name].values()))
         Console().print(table)
     if args.json:
-        earlier = read_json(args.json) if args.json.exists() else {}
-        write_json(args.json, {**earlier, **{name: {**result, "measured": where()} for name, result in results.items()}})
+        written = read_json(args.json) if args.json.exists() else {}
+        written |= {name: {**result, "measured": where()} for name, result in results.items()}
+        write_json(args.json, written)
 
 
 def where():
