@@ -405,7 +405,7 @@ def main() -> None:
     for name in args.names or BENCHES:
         with tempfile.TemporaryDirectory() as folder:
             results[name] = BENCHES[name](Path(folder))
-        table = Table("", *results[name], title=f"{name}: {BENCHES[name].__doc__}")
+        table = Table("", *results[name], title=f"{name}: {BENCHES[name].__doc__.splitlines()[0]}")
         for line in next(iter(results[name].values())):
             table.add_row(line, *(f"{column[line]:,}" for column in results[name].values()))
         Console().print(table)
