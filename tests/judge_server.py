@@ -138,6 +138,8 @@ def application(judge: Judge) -> Starlette:
             return response
         if body["model"] == "missing":
             return error(404, "The model `missing` does not exist")
+        if body["model"] == "forbidden":
+            return error(403, f"The key {request.headers['authorization']} may not use this model")
         if body["model"] == "strict" and "response_format" in body:
             return error(400, f"response_format is not supported, {request.headers['authorization']}")
         if body["model"] == "poor":

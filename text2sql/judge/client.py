@@ -207,12 +207,7 @@ class Server:
         self.waiting_for_answer.add(asyncio.current_task())
         try:
             async with asyncio.timeout(self.params.timeout):
-                response = await self.client.post(
-                    "/chat/completions",
-                    content=body,
-                    cast_to=httpx2.Response,
-                    options={"headers": {"Content-Type": "application/json"}},
-                )
+                response = await self.client.post("/chat/completions", content=body, cast_to=httpx2.Response)
         except (TimeoutError, APITimeoutError):
             raise NoAnswer("timeout or no connection") from None
         except APIStatusError as error:
