@@ -196,6 +196,7 @@ def test_texts_are_shown_where_the_data_are_and_cannot_steer_the_terminal(lab, t
     said = lab.text2sql("compare", "main", "slower").stdout
     assert "lost q14  How many of 14?\\x1b[2J" in said and "\x1b" not in said
     assert "finetune.learning_rate: 0.002 → 0.001" in said and "lost 4" in said
+    assert "20 questions about 5 databases; only 5 databases, so the interval is likely too narrow" in said
     clone = fresh_clone(lab, tmp_path)
     again = run_in(clone, lab, "compare", "main", "slower").stdout
     assert "lost q14\n" in again and "How many" not in again
@@ -306,6 +307,7 @@ def test_nothing_from_a_change_is_markup_in_the_comment(text):
         (["--max-drop", "0.02", "main", "slower"], "error: gate: EX after fine-tuning 0.6500 → 0.4500"),
         (["--min-gain-lo", "0.3", "main", "slower"], "error: gate: gain's lower bound +0.2500"),
         (["--max-drop", "0.02", "main", "fewer"], "error: gate: main and fewer answered different"),
+        (["--max-drop", "0.02", "main", "policy"], "error: main and policy were scored under policy versions 1 and 2"),
         (["--max-drop", "0.02", "main", "diverges"], "error: diverges: failed"),
         (["--max-drop", "0.02", "main", "partial"], "error: partial: not run to the end"),
         (["main", "slower"], "error: gate: nothing to hold to"),

@@ -167,6 +167,16 @@ def test_golds_without_a_verdict_are_listed_with_their_reason(tmp_path):
     assert read_json(metrics / "comparison.json")["gold_errors"] == {"q05": "no such table: u"}
 
 
+def test_a_gold_that_failed_in_one_arm_is_out_of_both(tmp_path):
+    outcome = OUTCOME | {"q00": ("match", "gold_error"), "q07": ("gold_error", "match")}
+    summary, metrics = made(tmp_path, outcome)
+    details = {arm: read_json(metrics / f"{arm}.json") for arm in ARMS}
+    assert [details[arm]["n"] for arm in ARMS] == [summary["n"]] * 2 == [5, 5]
+    assert [details[arm]["outcomes"]["gold_error"] for arm in ARMS] == [3, 3]
+    assert list(read_json(metrics / "comparison.json")["gold_errors"]) == ["q00", "q05", "q07"]
+    assert summary["ex"]["gain"] == pytest.approx(summary["ex"]["ft"] - summary["ex"]["base"], abs=1e-6)
+
+
 def test_no_usable_gold_is_one_line(tmp_path):
     with pytest.raises(UserError, match="no evaluation question has a usable gold; see data/scores"):
         made(tmp_path, dict.fromkeys(OUTCOME, ("gold_error", "gold_error")))

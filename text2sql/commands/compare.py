@@ -72,11 +72,15 @@ def show(runs: Sequence[Any], comparisons: Sequence[Mapping], seeds: Sequence[Ma
 
 def left_out(comparison: Mapping) -> str:
     """What a reader has to know about the questions compared."""
+    from text2sql.stats import caution
+
     notes = []
     if comparison["left_out"]:
         notes.append(f"{comparison['left_out']} left out, without a verdict in both")
     if not comparison["same_databases"]:
         notes.append("filled differently for the two")
+    if note := caution(comparison["databases"]):
+        notes.append(note)
     return "".join(f"; {note}" for note in notes)
 
 

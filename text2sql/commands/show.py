@@ -58,11 +58,15 @@ def result_table(details: dict, comparison: dict):
 
 def verdict(comparison: dict) -> str:
     """What the comparison says, in words."""
+    from text2sql.stats import caution
+
     interval = f"95 % interval {points(comparison['lo'])} to {points(comparison['hi'])}"
     counts = f"won {len(comparison['won'])}, lost {len(comparison['lost'])}, McNemar p = {comparison['mcnemar_p']:.2g}"
     lines = [f"gain {points(comparison['gain'])} points ({interval}; {counts})"]
     if not comparison["detectable"]:
         lines.append("no detectable difference: the interval holds 0")
+    if note := caution(comparison["databases"]):
+        lines.append(note)
     if comparison["gold_errors"]:
         lines.append(f"{len(comparison['gold_errors'])} questions left out: no usable gold (metrics/comparison.json)")
     if comparison["power"]["kill_rate"] is not None and comparison["power"]["n"]:
