@@ -339,7 +339,7 @@ def test_results_are_cut_in_rows_columns_and_cells_and_say_so():
     ],
 )
 def test_hostile_queries_stay_in_the_sandbox_and_are_shown_as_what_they_were(sql, outcome, monkeypatch):
-    monkeypatch.setattr("text2sql.explorer.LIMITS", Limits(seconds=0.2))
+    monkeypatch.setattr("text2sql.explorer.LIMITS", Limits(seconds=1.0))
     result = shown_results(Prediction(sql, False), setups=(f"{TABLE} INSERT INTO t VALUES (1, 'x')",))["arms"][0]
     assert result["error"].startswith(f"{outcome}: ")
 
