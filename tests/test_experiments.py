@@ -190,6 +190,7 @@ def test_two_runs_are_compared_question_by_question(lab):
     assert result["gain"] == pytest.approx(-0.2) and result["mcnemar_p"] == pytest.approx(0.125)
     assert result["lo"] <= result["gain"] <= result["hi"] and (result["n"], result["databases"]) == (20, 5)
     assert lab.text2sql("compare", "slower", "main", "--json").stdout.count('"won": []') == 0
+    assert "+0.0 points" in lab.text2sql("compare", "main", "main").stdout
 
 
 def test_texts_are_shown_where_the_data_are_and_cannot_steer_the_terminal(lab, tmp_path):
@@ -267,6 +268,12 @@ def test_a_report_on_two_branches_of_a_clone_without_data(lab, tmp_path):
         assert line in text.splitlines()
     assert not list(clone.glob(".dvc/cache/files/*")) and not (clone / "data/selected").exists()
     assert run_in(clone, lab, "pr-report", "main", "change").stdout == text
+
+
+def test_a_report_shows_the_first_flips_and_counts_the_rest(lab, monkeypatch):
+    monkeypatch.setattr("text2sql.commands.pr_report.SHOWN", 3)
+    text = lab.text2sql("pr-report", "main", "slower").stdout
+    assert "| lost | `q14` | `d3` |\n\n… and 1 more.\n" in text and "`q15`" not in text
 
 
 def test_a_report_on_no_change_says_so_in_words(lab):

@@ -222,6 +222,12 @@ def test_a_judge_adds_its_figures(tmp_path):
     summary = report(data, tmp_path / "metrics", resamples=10, seed=1)
     assert summary["judge"] == {"base": 0.123456, "ft": 0.5, "kappa": None}
     assert read_json(tmp_path / "metrics/base.json")["judge"]["accuracy"] == 0.1234561
+    header, *arms = (tmp_path / "metrics/plots/arms.tsv").read_text().splitlines()
+    assert header.split("\t") == ["instrument", "series", "n", "ex", "lo", "hi"]
+    assert [line.split("\t")[:2] for line in arms] == [
+        [instrument, series] for series in ("base", "fine-tuned") for instrument in ("execution", "judge")
+    ]
+    assert arms[3].split("\t")[2:] == ["8", "0.5", "0.136844", "0.694258"]  # Wilson's interval of 3 of 8
 
 
 # What a reader sees

@@ -151,7 +151,7 @@ def every_run() -> list[Run]:
     ordered = [head, *(git("rev-list", "--no-walk", *sorted(others)).split() if others else [])]
     commits = [(named.get(commit, commit[:7]), commit, None, DONE) for commit in ordered]
     runs = load_runs([*commits, *found])
-    children = sorted(runs[len(commits) :], key=lambda run: (-(run.summary.get("ex.ft") or -1), run.name))
+    children = sorted(runs[len(commits) :], key=lambda run: (-run.summary.get("ex.ft", -1), run.name))
     return [
         run
         for commit in runs[: len(commits)]

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
     from text2sql.experiments import load_run, paired, require_figures, seed_groups, spread
 
-    runs = [require_figures(load_run(name)) for name in dict.fromkeys([args.first, *args.others])]
+    runs = [require_figures(load_run(name)) for name in (args.first, *args.others)]
     comparisons = [paired(runs[0], other, common=args.common) for other in runs[1:]]
     seeds = [
         {
