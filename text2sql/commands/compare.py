@@ -66,8 +66,8 @@ def show(runs: Sequence[Any], comparisons: Sequence[Mapping], seeds: Sequence[Ma
     for group in seeds:
         members = ", ".join(f"{plain(name)} ({seed})" for name, seed in zip(group["runs"], group["seeds"], strict=True))
         print(f"{len(group['seeds'])} seeds of one recipe: {members}")
-        for key, label in (("ex.ft", "EX"), ("ex.gain", "gain")):
-            print(f"  {label:<4} {spread_text(group[key])}")
+        for key, label, unit in (("ex.ft", "EX", "%"), ("ex.gain", "gain", "points")):
+            print(f"  {label:<4} {spread_text(group[key], unit)}")
 
 
 def left_out(comparison: Mapping) -> str:
@@ -84,7 +84,7 @@ def left_out(comparison: Mapping) -> str:
     return "".join(f"; {note}" for note in notes)
 
 
-def spread_text(spread: Mapping[str, float]) -> str:
-    """Mean and spread over seeds, in percent."""
+def spread_text(spread: Mapping[str, float], unit: str) -> str:
+    """Mean and spread over seeds."""
     mean, sd, least, most = (100 * spread[key] for key in ("mean", "sd", "min", "max"))
-    return f"mean {mean:.1f} %, standard deviation {sd:.1f} points, {least:.1f} to {most:.1f} %"
+    return f"mean {mean:.1f} {unit}, standard deviation {sd:.1f} points, {least:.1f} to {most:.1f} {unit}"
