@@ -48,12 +48,13 @@ def run(args: argparse.Namespace) -> int:
 def show(runs: Sequence[Any], comparisons: Sequence[Mapping], seeds: Sequence[Mapping]) -> None:
     """Prints each comparison with the first run, and the seeds."""
     from text2sql.commands.experiments import shown
+    from text2sql.commands.show import questions
     from text2sql.experiments import changed_params, plain, question_texts, verdict
 
     for run, comparison in zip(runs[1:], comparisons, strict=True):
         before, after = (f"{100 * comparison[key]:.1f} %" for key in ("ex_before", "ex_after"))
         print(f"{plain(runs[0].name)} → {plain(run.name)}: EX {before} → {after}, {verdict(comparison)}")
-        print(f"  {comparison['n']} questions about {comparison['databases']} databases{left_out(comparison)}")
+        print(f"  {questions(comparison)}{left_out(comparison)}")
         for key, pair in changed_params(run, runs[0]).items():
             print(f"  {plain(key)}: {' → '.join(plain(shown(value)) for value in pair)}")
         texts = question_texts(runs[0]) | question_texts(run)

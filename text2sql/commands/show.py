@@ -38,8 +38,7 @@ def result_table(details: dict, comparison: dict):
     """Both arms side by side: shares with the 95 % interval of execution accuracy."""
     from rich.table import Table
 
-    questions = f"{comparison['n']} questions about {comparison['databases']} databases"
-    table = Table(title=f"Execution accuracy (EX), {questions}")
+    table = Table(title=f"Execution accuracy (EX), {questions(comparison)}")
     table.add_column("", no_wrap=True)
     for name in ("EX", "95 % interval", "exact match", "valid format", "vacuous"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -54,6 +53,12 @@ def result_table(details: dict, comparison: dict):
             str(detail["outcomes"]["vacuous_match"]),
         )
     return table
+
+
+def questions(comparison: dict) -> str:
+    """What was compared: so many questions about so many databases."""
+    database = "1 database" if comparison["databases"] == 1 else f"{comparison['databases']} databases"
+    return f"{comparison['n']} questions about {database}"
 
 
 def verdict(comparison: dict) -> str:
