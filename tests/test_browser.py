@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is no
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install .[dev]")
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
+        chromium = driver.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split(), timeout=120_000)
         yield chromium
         chromium.close()
 
@@ -38,7 +38,7 @@ def opened(browser):
     contexts, requests, errors = [], [], []
 
     def open_file(path: Path, fragment: str = "", **options):
-        context = browser.new_context(viewport={"width": 1280, "height": 860}, **options)
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 860}} | options)
         context.set_default_timeout(60_000)
         contexts.append(context)
         tab = context.new_page()
@@ -147,7 +147,8 @@ def test_a_link_opens_its_question_whatever_is_filtered(explorer, opened):
     tab.evaluate("location.hash = '#q06'")
     tab.wait_for_selector("#detail .id:text-is('q06')")
     assert len(listed(tab)) == 8
-    assert shown(ready(opened(explorer, "#of-another-run"))) == "q00"
+    for fragment in ("#of-another-run", "#100%"):
+        assert shown(ready(opened(explorer, fragment))) == "q00"
 
 
 def test_a_question_shows_queries_results_outcomes_and_text(explorer, opened):
@@ -182,6 +183,14 @@ def test_the_page_is_dark_where_the_reader_is(explorer, opened):
     assert brightness[0] > 600 and brightness[1] < 150
 
 
+def test_a_phone_shows_the_question_that_was_tapped(explorer, opened):
+    tab = ready(opened(explorer, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True))
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    assert not tab.locator("kbd").first.is_visible()
+    tab.tap("#row-3")
+    assert shown(tab) == "q03" and tab.locator("#detail").bounding_box()["y"] < 10
+
+
 def test_five_thousand_questions_are_searched_and_only_those_in_sight_are_drawn(tmp_path, opened):
     arm = {"outcome": "mismatch", "ex": False, "error": None, "finish_reason": "stop", "result": None, "judge": None}
     rows = [
@@ -214,13 +223,14 @@ def test_five_thousand_questions_are_searched_and_only_those_in_sight_are_drawn(
 def drawn(tmp_path_factory) -> Project:
     """A project with a run committed, and another in its working tree: what `dvc plots` has to draw."""
     project = Project(tmp_path_factory.mktemp("plots") / "project")
-    for change in (("match", "mismatch"), ("match", "match")):
+    for train_size, change in ((4, ("match", "mismatch")), (8, ("match", "match"))):
         data = write_run(project.folder / "data", OUTCOME | {"q02": change})
         rows = read_table(data / "raw/train.parquet").to_dict("records")
         write_rows(data / "raw/train.parquet", [row | {"domain": ATTACK} for row in rows])
+        write_rows(data / "selected/train.parquet", rows[:train_size])
         write_rows(data / "selected/eval.parquet", [row | {"complexity": ATTACK} for row in rows])
         report(data, project.folder / "metrics", resamples=50, seed=1)
-        if change == ("match", "mismatch"):
+        if train_size == 4:
             project.commit("a run")
     return project
 
@@ -245,6 +255,12 @@ def test_every_plot_draws_and_nothing_leaves_the_page(arguments, drawn, opened):
         assert place.bounding_box()["width"] > 200
     assert tab.evaluate("window.hacked") is None
     assert any("‹/script>" in text for text in tab.locator("#metrics_plots_domains_tsv text").all_text_contents())
+    places = tab.locator("#metrics_plots_sizes_tsv .mark-symbol path[role=graphics-symbol]").evaluate_all(
+        "points => points.map(point => point.getBoundingClientRect().x)"
+    )
+    assert len(set(places)) == {"show": 1, "diff": 2}[arguments[0]]  # a sweep's runs make one curve
+    tab.set_viewport_size({"width": 390, "height": 844})
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
     revisions = {"workspace", "HEAD"} & set(tab.locator("#metrics_plots_outcomes_tsv text").all_text_contents())
     assert revisions == {"show": {"workspace"}, "diff": {"workspace", "HEAD"}}[arguments[0]]
 

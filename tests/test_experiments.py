@@ -48,15 +48,13 @@ def lab(tmp_path_factory) -> SmallProject:
     project.commit("run")
 
     before = project.log.read_text().count("base")
-    # A sweep: one experiment a value, named by DVC.
-    project.run("dvc", "exp", "run", "--queue", "-S", "seed=1,2,3")
-    sweep = {name for name, _, baseline, state in refs_of(project) if baseline == project.head()}
-    assert len(sweep) == 3
+    # A sweep: one experiment a value, numbered by DVC.
+    project.run("dvc", "exp", "run", "--queue", "-n", "seed", "-S", "seed=1,2,3")
+    project.seeds = ["seed-1", "seed-2", "seed-3"]
     project.run("dvc", "exp", "run", "--queue", "-n", "slower", "-S", "finetune.learning_rate=0.001")
     project.run("dvc", "exp", "run", "--queue", "-n", "diverges", "-S", "finetune.learning_rate=0.9")
-    run_queue(project, {*sweep, "slower", "diverges"})
+    run_queue(project, {*project.seeds, "slower", "diverges"})
     project.base_runs = project.log.read_text().count("base") - before
-    project.seeds = sorted(sweep)
     project.run("dvc", "exp", "run", "--temp", "-n", "partial", "-S", "finetune.learning_rate=0.003", "finetune")
     project.run("dvc", "exp", "run", "--temp", "-n", "fewer", "-S", "select.eval_size=10")
     project.run("dvc", "exp", "run", "--temp", "-n", "policy", "-S", "report.policy=2")
@@ -153,7 +151,11 @@ def test_only_runs_that_differ_in_nothing_but_seed_are_seeds_of_one_recipe(lab):
         assert group[key]["mean"] == pytest.approx(statistics.mean(values))
         assert group[key]["sd"] == pytest.approx(statistics.stdev(values))
         assert (group[key]["min"], group[key]["max"]) == (min(values), max(values))
-    assert "4 seeds of one recipe" in lab.text2sql("compare", "main", *lab.seeds).stdout
+    said = lab.text2sql("compare", "main", *lab.seeds).stdout
+    assert "4 seeds of one recipe" in said
+    # Turned around, question 7 becomes right, and questions 1, 2 and 3 wrong.
+    assert "EX   mean 57.5 %, standard deviation 5.0 points, 55.0 to 65.0 %" in said
+    assert "gain mean 47.5 points, standard deviation 5.0 points, 45.0 to 55.0 points" in said
     assert "seeds of one recipe" not in lab.text2sql("compare", "main", "slower").stdout
 
 
@@ -190,12 +192,14 @@ def test_two_runs_are_compared_question_by_question(lab):
     assert result["gain"] == pytest.approx(-0.2) and result["mcnemar_p"] == pytest.approx(0.125)
     assert result["lo"] <= result["gain"] <= result["hi"] and (result["n"], result["databases"]) == (20, 5)
     assert lab.text2sql("compare", "slower", "main", "--json").stdout.count('"won": []') == 0
+    assert "+0.0 points" in lab.text2sql("compare", "main", "main").stdout
 
 
 def test_texts_are_shown_where_the_data_are_and_cannot_steer_the_terminal(lab, tmp_path):
     said = lab.text2sql("compare", "main", "slower").stdout
     assert "lost q14  How many of 14?\\x1b[2J" in said and "\x1b" not in said
     assert "finetune.learning_rate: 0.002 → 0.001" in said and "lost 4" in said
+    assert "20 questions about 5 databases; only 5 databases, so the interval is likely too narrow" in said
     clone = fresh_clone(lab, tmp_path)
     again = run_in(clone, lab, "compare", "main", "slower").stdout
     assert "lost q14\n" in again and "How many" not in again
@@ -268,6 +272,12 @@ def test_a_report_on_two_branches_of_a_clone_without_data(lab, tmp_path):
     assert run_in(clone, lab, "pr-report", "main", "change").stdout == text
 
 
+def test_a_report_shows_the_first_flips_and_counts_the_rest(lab, monkeypatch):
+    monkeypatch.setattr("text2sql.commands.pr_report.SHOWN", 3)
+    text = lab.text2sql("pr-report", "main", "slower").stdout
+    assert "| lost | `q14` | `d3` |\n\n… and 1 more.\n" in text and "`q15`" not in text
+
+
 def test_a_report_on_no_change_says_so_in_words(lab):
     text = lab.text2sql("pr-report", "main", "HEAD").stdout
     assert "Nothing changed" in text and "No metric changed." in text and "No parameter changed." in text
@@ -306,6 +316,7 @@ def test_nothing_from_a_change_is_markup_in_the_comment(text):
         (["--max-drop", "0.02", "main", "slower"], "error: gate: EX after fine-tuning 0.6500 → 0.4500"),
         (["--min-gain-lo", "0.3", "main", "slower"], "error: gate: gain's lower bound +0.2500"),
         (["--max-drop", "0.02", "main", "fewer"], "error: gate: main and fewer answered different"),
+        (["--max-drop", "0.02", "main", "policy"], "error: main and policy were scored under policy versions 1 and 2"),
         (["--max-drop", "0.02", "main", "diverges"], "error: diverges: failed"),
         (["--max-drop", "0.02", "main", "partial"], "error: partial: not run to the end"),
         (["main", "slower"], "error: gate: nothing to hold to"),

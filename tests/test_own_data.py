@@ -42,7 +42,8 @@ def test_answers_are_compared_on_the_database(tutorial):
     scores = list(read_jsonl(tutorial.folder / "data/scores/finetuned.jsonl"))
     assert len(scores) == 30
     assert not {score["outcome"] for score in scores} & {"gold_error", "infra_error"}
-    assert "30 questions about 1 databases" in tutorial.outputs[-1]
+    assert "30 questions about 1 database " in tutorial.outputs[-1]
+    assert "only one database, so the interval says nothing about others" in tutorial.outputs[-1]
 
 
 def test_questions_about_one_database_have_an_interval_too():

@@ -167,6 +167,16 @@ def test_golds_without_a_verdict_are_listed_with_their_reason(tmp_path):
     assert read_json(metrics / "comparison.json")["gold_errors"] == {"q05": "no such table: u"}
 
 
+def test_a_gold_that_failed_in_one_arm_is_out_of_both(tmp_path):
+    outcome = OUTCOME | {"q00": ("match", "gold_error"), "q07": ("gold_error", "match")}
+    summary, metrics = made(tmp_path, outcome)
+    details = {arm: read_json(metrics / f"{arm}.json") for arm in ARMS}
+    assert [details[arm]["n"] for arm in ARMS] == [summary["n"]] * 2 == [5, 5]
+    assert [details[arm]["outcomes"]["gold_error"] for arm in ARMS] == [3, 3]
+    assert list(read_json(metrics / "comparison.json")["gold_errors"]) == ["q00", "q05", "q07"]
+    assert summary["ex"]["gain"] == pytest.approx(summary["ex"]["ft"] - summary["ex"]["base"], abs=1e-6)
+
+
 def test_no_usable_gold_is_one_line(tmp_path):
     with pytest.raises(UserError, match="no evaluation question has a usable gold; see data/scores"):
         made(tmp_path, dict.fromkeys(OUTCOME, ("gold_error", "gold_error")))
@@ -212,6 +222,12 @@ def test_a_judge_adds_its_figures(tmp_path):
     summary = report(data, tmp_path / "metrics", resamples=10, seed=1)
     assert summary["judge"] == {"base": 0.123456, "ft": 0.5, "kappa": None}
     assert read_json(tmp_path / "metrics/base.json")["judge"]["accuracy"] == 0.1234561
+    header, *arms = (tmp_path / "metrics/plots/arms.tsv").read_text().splitlines()
+    assert header.split("\t") == ["instrument", "series", "n", "ex", "lo", "hi"]
+    assert [line.split("\t")[:2] for line in arms] == [
+        [instrument, series] for series in ("base", "fine-tuned") for instrument in ("execution", "judge")
+    ]
+    assert arms[3].split("\t")[2:] == ["8", "0.5", "0.136844", "0.694258"]  # Wilson's interval of 3 of 8
 
 
 # What a reader sees
@@ -329,7 +345,7 @@ def test_results_are_cut_in_rows_columns_and_cells_and_say_so():
     ],
 )
 def test_hostile_queries_stay_in_the_sandbox_and_are_shown_as_what_they_were(sql, outcome, monkeypatch):
-    monkeypatch.setattr("text2sql.explorer.LIMITS", Limits(seconds=0.2))
+    monkeypatch.setattr("text2sql.explorer.LIMITS", Limits(seconds=1.0))
     result = shown_results(Prediction(sql, False), setups=(f"{TABLE} INSERT INTO t VALUES (1, 'x')",))["arms"][0]
     assert result["error"].startswith(f"{outcome}: ")
 

@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from text2sql.stats import flips, kappa, mcnemar, paired_gain, wilson
+from text2sql.stats import caution, flips, kappa, mcnemar, paired_gain, wilson
 
 
 def test_wilson_agrees_with_newcombe_1998():
@@ -91,15 +91,26 @@ def test_no_difference_has_no_width_and_the_seed_decides():
     assert first == again != other
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+@pytest.mark.parametrize(("databases", "least", "most"), [(40, 0.90, 0.98), (18, 0.89, 0.97), (5, 0.75, 0.87)])
+def test_the_interval_covers_the_truth_about_as_often_as_it_says(databases, least, most):
+    """Less often where the databases are few, which the reader is then told."""
     rng = np.random.default_rng(0)
+    cluster = np.repeat(np.arange(databases), 5)
     covered = 0
-    for trial in range(200):
-        cluster = np.repeat(np.arange(40), 5)
-        chance = np.clip(rng.normal(0.5, 0.1, 40), 0, 1)[cluster]
-        gain = paired_gain(rng.random(200) < chance, rng.random(200) < chance + 0.1, cluster, resamples=500, seed=trial)
+    for trial in range(400):
+        chance = np.clip(rng.normal(0.5, 0.1, databases), 0, 1)[cluster]
+        draws = rng.random((2, len(cluster)))
+        gain = paired_gain(draws[0] < chance, draws[1] < chance + 0.1, cluster, resamples=500, seed=trial)
         covered += gain["lo"] <= 0.1 <= gain["hi"]
-    assert 0.87 * 200 <= covered <= 0.99 * 200
+    assert least * 400 <= covered <= most * 400
+    assert ("too narrow" in caution(databases)) == (databases == 5)
+
+
+def test_questions_about_one_database_are_drawn_one_by_one():
+    base, finetuned = flipped(20, 5, 75)
+    alone = paired_gain(base, finetuned, ["shop"] * 100, seed=1)
+    assert alone == paired_gain(base, finetuned, list(range(100)), seed=1) and alone["lo"] < alone["hi"]
+    assert "nothing about others" in caution(1)
 
 
 def test_ten_thousand_resamples_are_fast():

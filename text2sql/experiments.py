@@ -151,7 +151,7 @@ def every_run() -> list[Run]:
     ordered = [head, *(git("rev-list", "--no-walk", *sorted(others)).split() if others else [])]
     commits = [(named.get(commit, commit[:7]), commit, None, DONE) for commit in ordered]
     runs = load_runs([*commits, *found])
-    children = sorted(runs[len(commits) :], key=lambda run: (-(run.summary.get("ex.ft") or -1), run.name))
+    children = sorted(runs[len(commits) :], key=lambda run: (-run.summary.get("ex.ft", -1), run.name))
     return [
         run
         for commit in runs[: len(commits)]
@@ -363,6 +363,16 @@ def load_arm(run: Run, arm: str = "finetuned") -> dict[str, Any]:
     return details
 
 
+def require_same_policy(before: Run, after: Run) -> None:
+    """Raises UserError where the two runs' verdicts follow different rules, so that no figure of theirs compares."""
+    policies = [load_arm(run)["policy_version"] for run in (before, after)]
+    if policies[0] != policies[1]:
+        names = f"{plain(before.name)} and {plain(after.name)}"
+        raise UserError(
+            f"{names} were scored under policy versions {policies[0]} and {policies[1]}; run the older one again"
+        )
+
+
 def paired(before: Run, after: Run, *, common: bool = False) -> dict[str, Any]:
     """The fine-tuned arms of two runs on the same questions: gain with its interval over whole databases, exact
     McNemar p, ids won and lost, and how many questions were left out for want of a verdict in both.
@@ -376,9 +386,7 @@ def paired(before: Run, after: Run, *, common: bool = False) -> dict[str, Any]:
     require_figures(after)
     one, other = load_arm(before), load_arm(after)
     names = f"{plain(before.name)} and {plain(after.name)}"
-    if one["policy_version"] != other["policy_version"]:
-        versions = f"{one['policy_version']} and {other['policy_version']}"
-        raise UserError(f"{names} were scored under policy versions {versions}; run the older one again")
+    require_same_policy(before, after)
     shared = [key for key in one["questions"] if key in other["questions"]]
     different = checksum(before, EVALUATION) != checksum(after, EVALUATION)
     if different or len(shared) != len(one["questions"]) or len(shared) != len(other["questions"]):

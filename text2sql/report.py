@@ -31,7 +31,7 @@ def report(data: Path, metrics: Path, *, resamples: int, seed: int) -> dict[str,
     `lo` to `hi`, `n` the questions both arms have a verdict on. Raises UserError when the arms' scores do not join.
     """
     rows = read_table(data / "selected/eval.parquet").to_dict("records")
-    scores = {arm: joined(rows, data / f"scores/{arm}.jsonl") for arm in ARMS}
+    scores = same_golds({arm: joined(rows, data / f"scores/{arm}.jsonl") for arm in ARMS})
     generations = {arm: joined(rows, data / f"generations/{arm}.jsonl") for arm in ARMS}
     judgements = {arm: read_json(data / f"judgements/{arm}/metrics.json") for arm in ARMS}
     judged = all(judgement["enabled"] for judgement in judgements.values())
@@ -80,6 +80,18 @@ def joined(rows: Sequence[Mapping], path: Path) -> list[dict]:
     if len(later) != len(rows) or found.keys() != {row["id"] for row in rows}:
         raise UserError(f"{path}: holds {len(later)} rows for {len(rows)} questions, or others; run `dvc repro`")
     return [found[row["id"]] for row in rows]
+
+
+def same_golds(scores: Mapping[str, Sequence[dict]]) -> dict[str, list[dict]]:
+    """The scores by arm, a gold that failed in one arm (near its time limit it may) failed in both.
+
+    So both arms' figures are of the same questions.
+    """
+    failed = {score["id"]: score for arm in scores.values() for score in arm if score["ex"] is None}
+    return {
+        arm: [failed[score["id"]] | {"sql": score["sql"]} if score["id"] in failed else score for score in listed]
+        for arm, listed in scores.items()
+    }
 
 
 def describe(rows: Sequence[Mapping], scores: Sequence[Mapping], generations: Sequence[Mapping]) -> dict[str, Any]:
@@ -132,18 +144,16 @@ def compare_arms(
     both = [
         (row, base, finetuned)
         for row, base, finetuned in zip(rows, scores["base"], scores["finetuned"], strict=True)
-        if base["ex"] is not None and finetuned["ex"] is not None
+        if base["ex"] is not None
     ]
     ids = [row["id"] for row, _, _ in both]
     before, after = [base["ex"] for _, base, _ in both], [finetuned["ex"] for _, _, finetuned in both]
-    databases = {row["db_id"] for row, _, _ in both}
-    # Questions about one database alone can only be drawn one by one: a single cluster's interval has no width.
-    clusters = [row["db_id"] if len(databases) > 1 else row["id"] for row, _, _ in both]
-    gain = stats.paired_gain(before, after, clusters, resamples=resamples, seed=seed)
+    databases = [row["db_id"] for row, _, _ in both]
+    gain = stats.paired_gain(before, after, databases, resamples=resamples, seed=seed)
     flipped = stats.flips(ids, before, after)
     return {
         "n": len(ids),
-        "databases": len(databases),
+        "databases": len(set(databases)),
         **gain,
         "detectable": not gain["lo"] <= 0 <= gain["hi"],
         "mcnemar_p": stats.mcnemar(before, after),

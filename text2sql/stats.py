@@ -38,11 +38,13 @@ def paired_gain(
 
     Whole clusters (all questions of one database) are drawn with replacement, because questions about one database
     stand and fall together (Davison & Hinkley 1997, section 3.8); a resample's gain weighs every question it drew
-    the same. The same seed gives the same interval. With a single cluster the interval has no width.
-    Raises ValueError for no questions or unequal lengths.
+    the same. Questions of a single cluster are drawn one by one: drawn whole, it would give an interval of no width.
+    The same seed gives the same interval. Raises ValueError for no questions or unequal lengths.
     """
     _check(base, finetuned, clusters)
     difference = np.asarray(finetuned, float) - np.asarray(base, float)
+    if len(set(clusters)) == 1:
+        clusters = range(len(clusters))
     places: dict[Hashable, int] = {}
     cluster = np.array([places.setdefault(name, len(places)) for name in clusters])
     sums = np.bincount(cluster, difference)
@@ -56,6 +58,15 @@ def paired_gain(
     tail = (1 - confidence) / 2
     low, high = np.quantile(np.concatenate(gains), [tail, 1 - tail])
     return {"gain": float(difference.mean()), "lo": float(low), "hi": float(high)}
+
+
+def caution(databases: int) -> str:
+    """What to know about an interval over so few databases; nothing from ten on (docs/evaluation.md, Statistics)."""
+    if databases >= 10:
+        return ""
+    if databases == 1:
+        return "only one database, so the interval says nothing about others"
+    return f"only {databases} databases, so the interval is likely too narrow"
 
 
 def mcnemar(base: Sequence[bool], finetuned: Sequence[bool]) -> float:

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
     from text2sql.experiments import load_run, paired, require_figures, seed_groups, spread
 
-    runs = [require_figures(load_run(name)) for name in dict.fromkeys([args.first, *args.others])]
+    runs = [require_figures(load_run(name)) for name in (args.first, *args.others)]
     comparisons = [paired(runs[0], other, common=args.common) for other in runs[1:]]
     seeds = [
         {
@@ -48,12 +48,13 @@ def run(args: argparse.Namespace) -> int:
 def show(runs: Sequence[Any], comparisons: Sequence[Mapping], seeds: Sequence[Mapping]) -> None:
     """Prints each comparison with the first run, and the seeds."""
     from text2sql.commands.experiments import shown
+    from text2sql.commands.show import questions
     from text2sql.experiments import changed_params, plain, question_texts, verdict
 
     for run, comparison in zip(runs[1:], comparisons, strict=True):
         before, after = (f"{100 * comparison[key]:.1f} %" for key in ("ex_before", "ex_after"))
         print(f"{plain(runs[0].name)} → {plain(run.name)}: EX {before} → {after}, {verdict(comparison)}")
-        print(f"  {comparison['n']} questions about {comparison['databases']} databases{left_out(comparison)}")
+        print(f"  {questions(comparison)}{left_out(comparison)}")
         for key, pair in changed_params(run, runs[0]).items():
             print(f"  {plain(key)}: {' → '.join(plain(shown(value)) for value in pair)}")
         texts = question_texts(runs[0]) | question_texts(run)
@@ -66,21 +67,25 @@ def show(runs: Sequence[Any], comparisons: Sequence[Mapping], seeds: Sequence[Ma
     for group in seeds:
         members = ", ".join(f"{plain(name)} ({seed})" for name, seed in zip(group["runs"], group["seeds"], strict=True))
         print(f"{len(group['seeds'])} seeds of one recipe: {members}")
-        for key, label in (("ex.ft", "EX"), ("ex.gain", "gain")):
-            print(f"  {label:<4} {spread_text(group[key])}")
+        for key, label, unit in (("ex.ft", "EX", "%"), ("ex.gain", "gain", "points")):
+            print(f"  {label:<4} {spread_text(group[key], unit)}")
 
 
 def left_out(comparison: Mapping) -> str:
     """What a reader has to know about the questions compared."""
+    from text2sql.stats import caution
+
     notes = []
     if comparison["left_out"]:
         notes.append(f"{comparison['left_out']} left out, without a verdict in both")
     if not comparison["same_databases"]:
         notes.append("filled differently for the two")
+    if note := caution(comparison["databases"]):
+        notes.append(note)
     return "".join(f"; {note}" for note in notes)
 
 
-def spread_text(spread: Mapping[str, float]) -> str:
-    """Mean and spread over seeds, in percent."""
+def spread_text(spread: Mapping[str, float], unit: str) -> str:
+    """Mean and spread over seeds."""
     mean, sd, least, most = (100 * spread[key] for key in ("mean", "sd", "min", "max"))
-    return f"mean {mean:.1f} %, standard deviation {sd:.1f} points, {least:.1f} to {most:.1f} %"
+    return f"mean {mean:.1f} {unit}, standard deviation {sd:.1f} points, {least:.1f} to {most:.1f} {unit}"

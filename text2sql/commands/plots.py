@@ -14,6 +14,8 @@ FRAME = Path(".dvc/tmp/plots.html")  # what plots.html_template in .dvc/config n
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; background: #fff; color: #1d1f23; }
 body { display: flex; flex-wrap: wrap; gap: 2.5rem; align-items: start; }
+body > div { max-width: 100%; overflow-x: auto; }
+@media (max-width: 52rem) { body { margin: 1rem; } }
 """
 
 
@@ -38,6 +40,7 @@ def frame() -> str:
     policy = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Plots</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<link rel="icon" href="data:,">\n'
         f"<style>{STYLE}</style>\n<script>{javascript_bundle()}</script>\n</head>\n"
         "<body>\n{plot_divs}\n</body>\n</html>\n"

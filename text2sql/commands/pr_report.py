@@ -71,6 +71,7 @@ def comparison_parts(base: Any, head: Any, *, changed_anything: bool) -> list[st
     """The paired comparison in a sentence and the flipped questions, or why there is none."""
     from text2sql.errors import UserError
     from text2sql.experiments import paired, verdict
+    from text2sql.stats import caution
 
     if not changed_anything and base.stages == head.stages:
         return ["Nothing changed in what the pipeline runs or measures: same parameters, same inputs, same figures."]
@@ -82,6 +83,8 @@ def comparison_parts(base: Any, head: Any, *, changed_anything: bool) -> list[st
     parts = [f"**Fine-tuned model, execution accuracy {ex}:** {verdict(compared)}."]
     if not compared["same_databases"]:
         parts.append("The evaluation databases were filled differently before and after.")
+    if note := caution(compared["databases"]):
+        parts.append(f"{note.capitalize()}.")
     flipped = [(kind, name) for kind in ("lost", "won") for name in compared[kind]]
     rows = [[kind, code(name), code(compared["database_of"][name])] for kind, name in flipped[:SHOWN]]
     parts.append(section("Flipped questions", ["", "question", "database"], rows, "No question flipped."))

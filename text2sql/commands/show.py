@@ -38,8 +38,7 @@ def result_table(details: dict, comparison: dict):
     """Both arms side by side: shares with the 95 % interval of execution accuracy."""
     from rich.table import Table
 
-    questions = f"{comparison['n']} questions about {comparison['databases']} databases"
-    table = Table(title=f"Execution accuracy (EX), {questions}")
+    table = Table(title=f"Execution accuracy (EX), {questions(comparison)}")
     table.add_column("", no_wrap=True)
     for name in ("EX", "95 % interval", "exact match", "valid format", "vacuous"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -56,13 +55,23 @@ def result_table(details: dict, comparison: dict):
     return table
 
 
+def questions(comparison: dict) -> str:
+    """What was compared: so many questions about so many databases."""
+    database = "1 database" if comparison["databases"] == 1 else f"{comparison['databases']} databases"
+    return f"{comparison['n']} questions about {database}"
+
+
 def verdict(comparison: dict) -> str:
     """What the comparison says, in words."""
+    from text2sql.stats import caution
+
     interval = f"95 % interval {points(comparison['lo'])} to {points(comparison['hi'])}"
     counts = f"won {len(comparison['won'])}, lost {len(comparison['lost'])}, McNemar p = {comparison['mcnemar_p']:.2g}"
     lines = [f"gain {points(comparison['gain'])} points ({interval}; {counts})"]
     if not comparison["detectable"]:
         lines.append("no detectable difference: the interval holds 0")
+    if note := caution(comparison["databases"]):
+        lines.append(note)
     if comparison["gold_errors"]:
         lines.append(f"{len(comparison['gold_errors'])} questions left out: no usable gold (metrics/comparison.json)")
     if comparison["power"]["kill_rate"] is not None and comparison["power"]["n"]:

@@ -117,7 +117,10 @@ function listed(row, number) {
     make("div", { class: "about" }, make("span", { class: "marks", "aria-label": said(row) }, ...marks),
       [row.domain, row.complexity].filter(Boolean).join(" · ") || row.db_id));
   element.style.top = `${number * HEIGHT}px`;
-  element.addEventListener("click", () => show(number));
+  element.addEventListener("click", () => {
+    show(number);
+    $("detail").scrollIntoView({ block: "nearest" }); // below the list on a narrow screen
+  });
   return element;
 }
 
@@ -138,7 +141,16 @@ function show(number) {
   const row = visible[place];
   $("detail").replaceChildren(...(row ? shown(row) : [make("p", { class: "empty" }, "No question fits these filters.")]));
   $("detail").scrollTop = 0;
-  if (row && decodeURIComponent(location.hash.slice(1)) !== row.id) history.replaceState(null, "", link(row));
+  if (row && addressed() !== row.id) history.replaceState(null, "", link(row));
+}
+
+// The id that the address ends in; none where it is no id at all.
+function addressed() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return "";
+  }
 }
 
 const link = (row) => `#${encodeURIComponent(row.id.toWellFormed?.() ?? row.id)}`;
@@ -235,7 +247,7 @@ function onKey(event) {
 }
 
 function follow() {
-  const id = decodeURIComponent(location.hash.slice(1));
+  const id = addressed();
   if (!id) return;
   const fits = (row) => row.id === id;
   if (!visible.some(fits) && rows.some(fits)) {
