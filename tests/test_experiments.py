@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,16 @@ from conftest import ROOT
 from small_project import SmallProject
 
 from text2sql.commands.pr_report import code
-from text2sql.experiments import experiment_refs, plain, seed_groups, to_run
+from text2sql.experiments import (
+    DONE,
+    Run,
+    experiment_refs,
+    own_changes,
+    plain,
+    preset_values,
+    seed_groups,
+    to_run,
+)
 
 
 def run_queue(project: SmallProject, names: set[str]) -> None:
@@ -118,6 +128,19 @@ def test_the_table_is_narrow_with_long_names_too(lab, tmp_path):
     header = next(line for line in table.splitlines() if "preset" in line)
     names = "".join(line[: header.index("preset")].strip(" └") for line in table.splitlines())
     assert all(f"{name}{place}" in names for place in range(3))  # folded, not cut
+
+
+def test_a_preset_stands_for_the_values_that_it_names(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    preset = preset_values("HEAD", "wikisql")
+    assert preset["ingest.source"] == "file" and preset_values("HEAD", "no-such") == {}
+    main = Run(
+        "main", "HEAD", None, DONE, "", {"preset": "quickstart", "finetune.learning_rate": 0.002, "seed": 7}, {}, {}
+    )
+    run = replace(main, name="w", baseline="HEAD", params=main.params | preset)
+    assert own_changes(run, main) == {}
+    run.params.update({"finetune.learning_rate": 0.002, "seed": 8})  # the rate of the commit above, not the preset's
+    assert own_changes(run, main) == {"finetune.learning_rate": 0.002, "seed": 8}
 
 
 def test_queued_experiments_are_listed(tmp_path):

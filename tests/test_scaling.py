@@ -8,7 +8,7 @@ from conftest import ROOT
 from text2sql.memory import training_bytes
 
 PAGE = (ROOT / "docs/scaling.md").read_text(encoding="utf-8")
-TOKENS = 8 * 512
+TOKENS, COMPLETIONS = 8 * 512, 8 * 64
 FLOPS = 250e12  # the page's, of an H100
 
 
@@ -32,7 +32,7 @@ def test_memory_and_time_of_a_model_are_what_the_formulas_give(row):
 
     def gib(weights: float, checkpointing: bool) -> float:
         adapter = int(float(trained) * 1e6)
-        return training_bytes(shape, int(weights), adapter, TOKENS, checkpointing=checkpointing) / 2**30
+        return training_bytes(shape, int(weights), adapter, TOKENS, COMPLETIONS, checkpointing=checkpointing) / 2**30
 
     figures = [gib(in_16_bits, False), gib(in_16_bits, True), gib(in_nf4, True)]
     figures.append(4 * parameters * 1e6 / FLOPS / 60)

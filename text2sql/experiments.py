@@ -273,6 +273,28 @@ def changed_params(run: Run, reference: Run) -> dict[str, tuple[Any, Any]]:
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
 
 
+def own_changes(run: Run, reference: Run) -> dict[str, Any]:
+    """Values of a run that are neither the reference's nor, where its preset is another, what that preset says."""
+    name = run.params.get("preset")
+    recipe = preset_values(run.baseline or run.revision, str(name)) if name != reference.params.get("preset") else {}
+    expected = reference.params | recipe | {"preset": name}
+    return {
+        key: run.params.get(key)
+        for key in sorted(run.params.keys() | expected.keys())
+        if run.params.get(key) != expected.get(key)
+    }
+
+
+@functools.lru_cache
+def preset_values(revision: str, name: str) -> dict[str, Any]:
+    """The flat values of a preset's file as a commit has it; none where it has no such file, or a broken one."""
+    (text,) = read_objects([f"{revision}:./stages/presets/{name}.yaml"])
+    try:
+        return flat(parse_yaml(text) or {})
+    except (ValueError, AttributeError):
+        return {}
+
+
 def checksum(run: Run, path: str) -> str | None:
     """The MD5 sum that dvc.lock holds for a path that a stage reads or writes."""
     for stage in run.stages.values():

@@ -188,6 +188,7 @@ def make_trainer(
         missing = "needs a CUDA card" if device == "cpu" else "needs `pip install .[liger]`"
         raise UserError(f"params.yaml, finetune.liger: {missing}; install it or set false")
     longest = max(len(example["input_ids"]) for example in examples)
+    learnt = max(len(example["labels"]) - example["labels"].count(-100) for example in examples)
     if device == "cpu":
         say_how_long(model, sum(len(example["input_ids"]) for example in examples) * config.epochs)
     args = SFTConfig(
@@ -207,7 +208,7 @@ def make_trainer(
         padding_free=packed,
         bf16=str(dtype) == "torch.bfloat16",
         fp16=str(dtype) == "torch.float16",
-        gradient_checkpointing=checkpoints_gradients(model, config, longest),
+        gradient_checkpointing=checkpoints_gradients(model, config, longest, learnt),
         use_liger_kernel=config.liger,
         ddp_find_unused_parameters=False,
         max_length=None,
@@ -305,13 +306,17 @@ def loraplus_optimizer(model: "PeftModel", config: "FinetuneParams", args: "SFTC
     return create_loraplus_optimizer(model, kind, **settings, **ratio)
 
 
-def checkpoints_gradients(model: "PeftModel", config: "FinetuneParams", longest: int) -> bool:
-    """What `finetune.gradient_checkpointing` comes to: auto asks the card's memory, and says what it found."""
+def checkpoints_gradients(model: "PeftModel", config: "FinetuneParams", longest: int, learnt: int) -> bool:
+    """What `finetune.gradient_checkpointing` comes to: auto asks the card's memory, and says what it found.
+
+    longest: tokens of the longest example. learnt: of the longest completion.
+    """
     if config.gradient_checkpointing != "auto":
         return config.gradient_checkpointing
     if model.device.type == "cpu":
         return False
-    needed, why = memory.needs_checkpointing(model, config.batch_size * longest, config.lora.lora_dropout > 0)
+    rows, dropout = config.batch_size, config.lora.lora_dropout > 0
+    needed, why = memory.needs_checkpointing(model, rows * longest, rows * learnt, dropout)
     print(f"finetune: {why}", file=sys.stderr)
     return needed
 

@@ -16,6 +16,7 @@ def training_bytes(
     weights: int,
     trained: int,
     tokens: int,
+    completions: int,
     *,
     dropout: bool = False,
     checkpointing: bool = False,
@@ -23,27 +24,30 @@ def training_bytes(
     """Estimated peak memory, in bytes, of a LoRA training step in 16 bits.
 
     shape: hidden_size, intermediate_size, num_hidden_layers and vocab_size of a decoder. weights: bytes of the frozen
-    model. trained: number of trained parameters. tokens: of one batch, padding included. Per token and layer a step
-    keeps the inputs of the adapted projections, both norms in fp32, and attention's operands; with dropout its masks
-    too; with checkpointing the layer's input alone, but all of one layer at a time. Logits, their fp32 copy and their
-    gradient take 10 bytes a token and word (an upper bound: TRL makes those of the completion alone). Within 20 % of
-    what one H100 measured for 6.2 billion parameters (tests/test_finetune.py).
+    model. trained: number of trained parameters. tokens: of one batch, padding included, and completions: those of them
+    that are learnt. Per token and layer a step keeps the inputs of the adapted projections, both norms in fp32, and
+    attention's operands; with dropout its masks too; with checkpointing the layer's input alone, but all of one layer
+    at a time. Logits, their fp32 copy and their gradient take 10 bytes a word, for the completions alone. Within 20 %
+    of what an H100 and an H200 measured for 6.2 billion parameters (tests/test_finetune.py).
     """
     hidden, inner = shape["hidden_size"], shape["intermediate_size"]
     layer = 26 * hidden + 8 * inner + dropout * (6 * hidden + inner)
     layers = 2 * hidden * shape["num_hidden_layers"] + layer if checkpointing else layer * shape["num_hidden_layers"]
-    return weights + BYTES_PER_TRAINED_PARAMETER * trained + tokens * (layers + 10 * shape["vocab_size"])
+    return weights + BYTES_PER_TRAINED_PARAMETER * trained + tokens * layers + 10 * completions * shape["vocab_size"]
 
 
-def needs_checkpointing(model: "PreTrainedModel", tokens: int, dropout: bool) -> tuple[bool, str]:
-    """Whether a training step on `tokens` tokens needs gradient checkpointing to fit the model's CUDA card, and why."""
+def needs_checkpointing(model: "PreTrainedModel", tokens: int, completions: int, dropout: bool) -> tuple[bool, str]:
+    """Whether a training step on `tokens` tokens, `completions` of them learnt, needs gradient checkpointing to fit the
+    model's CUDA card, and why."""
     import torch
 
     total = torch.cuda.get_device_properties(model.device).total_memory
     weights = sum(p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     plain, saving = (
-        training_bytes(shape_of(model.config), weights, trained, tokens, dropout=dropout, checkpointing=checkpointing)
+        training_bytes(
+            shape_of(model.config), weights, trained, tokens, completions, dropout=dropout, checkpointing=checkpointing
+        )
         for checkpointing in (False, True)
     )
     needed = plain > USABLE * total

@@ -3,7 +3,8 @@
 python -m text2sql experiments
 
 Every experiment is listed, best first. Those without figures say why: failed, queued or running, no metrics, or not run
-to the end (its figures would be another run's). Parameters are those that differ from the commit above.
+to the end (its figures would be another run's). Parameters are those that differ from the commit above, or
+from the run's preset where that is another.
 """
 
 import argparse
@@ -39,7 +40,7 @@ def table_of(runs: Sequence[Any]):
     from rich import box
     from rich.table import Table
 
-    from text2sql.experiments import changed_params, plain
+    from text2sql.experiments import own_changes, plain
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("experiment", "preset", "changed parameters"):
@@ -53,9 +54,7 @@ def table_of(runs: Sequence[Any]):
                 table.add_section()
             reference = run
         name = f"└ {run.name}" if run.baseline else run.name
-        changes = [
-            f"{key}={shown(value)}" for key, (_, value) in changed_params(run, reference).items() if key != "preset"
-        ]
+        changes = [f"{key}={shown(value)}" for key, value in own_changes(run, reference).items()]
         cells = [name, str(run.params.get("preset", "")), "\n".join(changes), *figures(run)]
         table.add_row(*("\n".join(map(plain, cell.split("\n"))) for cell in cells))
     return table
