@@ -4,8 +4,9 @@ In the key-value cache a token's column is its position in its own row. So rows 
 row's keys can be copied to another row that begins alike, and a token attends to the columns up to its own position.
 """
 
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def decode(
     """
     import torch
 
-    with torch.inference_mode():
+    with torch.inference_mode(), last_tokens_together(model):
         columns = max(map(len, prompts)) + max_new_tokens
         cache = Cache(len(prompts), -(-columns // 8) * 8)  # as attention's kernels on a card want it
         answers: list[list[int]] = [[] for _ in prompts]
@@ -104,6 +105,19 @@ def decode(
             kept = close_gaps(cache, kept, columns)
             live, tokens = [live[slot] for slot in kept], [tokens[slot] for slot in kept]
             logits = step(tokens, [len(prompts[row]) + len(answers[row]) - 1 for row in live])
+
+
+@contextlib.contextmanager
+def last_tokens_together(model: "PreTrainedModel") -> Iterator[None]:
+    """Hands the output layer the prompts' last tokens as one block of memory.
+
+    A slice of all tokens makes PyTorch multiply row by row, and copy the output layer's weights for each.
+    """
+    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def close_gaps(cache: "Cache", kept: list[int], columns: int) -> list[int]:
