@@ -43,8 +43,7 @@ def make(path: Path, script: str) -> Path:
 @pytest.fixture
 def shop(tmp_path, monkeypatch) -> Path:
     """A folder with the project's parameters and prompts and a small database; the command runs in it."""
-    settings = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("  seconds: 5.0 ", "  seconds: 0.5 ")
-    (tmp_path / "params.yaml").write_text(settings, encoding="utf-8")
+    shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
     shutil.copytree(ROOT / "stages/prompts", tmp_path / "stages/prompts")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
@@ -209,6 +208,8 @@ def test_on_a_terminal_questions_have_a_history(shop, says, capsys, monkeypatch)
     ],
 )
 def test_what_cannot_be_answered_is_one_line(shop, says, capsys, text, said):
+    settings = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(settings.replace("  seconds: 5.0 ", "  seconds: 0.5 "), encoding="utf-8")
     says(text)
     assert main(["ask", "--db", "shop.db", "x"]) == 1
     err = capsys.readouterr().err
@@ -385,7 +386,7 @@ def test_every_attack_is_refused_and_changes_nothing(shop):
     before = contents(shop.parent)
     (prompt,) = read_params("prompt")
     answered = []
-    with database.connect("t.db", 0.2, 10_000, False) as opened:
+    with database.connect("t.db", 1.0, 10_000, False) as opened:
         for row in rows:
             model = Stub(row["prediction"]).model()
             try:

@@ -296,7 +296,7 @@ def test_every_attack_is_refused_and_changes_nothing(request, name, own):
     before = server.sums()
     attacks = [line.format(folder=server.folder) for line in (WRITES + own).splitlines() if line]
     assert len(attacks) >= 31
-    with database.connect(server.url, 0.3, 100, False) as opened:
+    with database.connect(server.url, 1.0, 100, False) as opened:
         for attack in attacks:
             for text in (attack, f"SELECT 1; {attack}"):
                 answer = opened.run(text)

@@ -38,7 +38,7 @@ def transformers_serve(folder: Path):
         )
     try:
         deadline = time.monotonic() + 300
-        while not (running := re.search(r"running on (http://127\.0\.0\.1:\d+)", path.read_text(encoding="utf-8"))):
+        while not (running := re.search(r"running on (http://127\.0\.0\.1:\d+)\D", path.read_text(encoding="utf-8"))):
             assert process.poll() is None and time.monotonic() < deadline, path.read_text(encoding="utf-8")
             time.sleep(0.1)
         yield f"{running[1]}/v1"
