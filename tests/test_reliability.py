@@ -4,17 +4,20 @@ Kills in the middle of training and of generation are in test_pipeline.py, out o
 test_finetune.py, full disks under a download or a conversion in test_models.py, the judge's kills in test_judge.py.
 """
 
+import base64
 import contextlib
 import http.server
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from hashlib import sha256
 from pathlib import Path
 
@@ -189,6 +192,26 @@ def test_every_character_of_every_field_survives_every_stage(finished):
         described = read_json(finished.folder / f"metrics/{arm}.json")
         assert list(described["by_domain"]) == [TEST[0]["domain"]]
         assert list(described["by_complexity"]) == [TEST[0]["complexity"]]
+
+
+@pytest.mark.pipeline
+def test_every_character_of_an_answer_survives_scoring_judging_and_the_explorer(copied):
+    """The tiny model would not say such things; its place is taken by hand."""
+    gold = {row["id"]: row["answer"] for row in TEST}
+    path = copied.folder / "data/generations/base.jsonl"
+    said = {key: f"{NUL} {TEXT}:\n```sql\n{sql}\n```\n{NUL}" for key, sql in gold.items()}
+    write_jsonl(path, [line | {"text": said[line["id"]], "finish_reason": "stop"} for line in read_jsonl(path)])
+    for script in (("stages/score.py", "base"), ("stages/judge.py", "base"), ("stages/report.py",)):
+        copied.python(*script, OPENAI_API_KEY="sk-test-0123456789abcdef")
+    scores = list(read_jsonl(copied.folder / "data/scores/base.jsonl"))
+    assert {score["id"]: score["sql"] for score in scores} == gold and all(score["ex"] for score in scores)
+    for line in read_jsonl(copied.folder / "data/judgements/base/requests.jsonl"):
+        asked = json.loads(line["body"]["messages"][1]["content"])
+        assert asked["generated_sql"] == gold[line["custom_id"]]
+    page = (copied.folder / "metrics/explorer.html").read_text(encoding="utf-8")
+    packed = re.search(r'id="data"[^>]*>([^<]*)<', page)[1]
+    rows = json.loads(zlib.decompress(base64.b64decode(packed)))["rows"]
+    assert {row["id"]: row["arms"][0]["text"] for row in rows} == said
 
 
 @pytest.mark.pipeline
