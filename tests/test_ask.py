@@ -341,14 +341,23 @@ def test_five_hundred_tables_are_cut_to_those_that_matter(shop, says, capsys):
     assert 2 < count < 100
 
 
+def test_tables_that_have_nothing_to_do_with_the_question_do_not_fill_the_prompt():
+    tables = [schema.Table(f"thing_{n}", (schema.Column("id"), schema.Column(f"a{n}"))) for n in range(400)]
+    tables += [schema.Table(f"orders_{n}", (schema.Column("id"), schema.Column("amount"))) for n in range(10)]
+    context, _ = schema.fit(tables, "Which orders are open?", len, 9000, len)
+    assert context.count("orders_") == 10 and 900 < len(context) <= schema.UNRELATED
+    context, _ = schema.fit(tables, "Anything?", len, 9000, len)  # none is known to be of no use
+    assert 8900 < len(context) <= 9000
+
+
 def test_korean_words_find_korean_names():
     tables = [
         schema.Table("재고", (schema.Column("수량"),)),
         schema.Table("고객", (schema.Column("이름"),)),
         schema.Table("orders", (schema.Column("id"), schema.Column("x", comment="주문 일자"))),
     ]
-    assert schema.nearest(tables, "고객이 몇 명인가요?")[0] == 1
-    assert schema.nearest(tables, "주문을 보여 주세요")[0] == 2
+    assert schema.nearest(tables, "고객이 몇 명인가요?") == ([1, 0, 2], 1)
+    assert schema.nearest(tables, "주문을 보여 주세요") == ([2, 0, 1], 1)
 
 
 def test_a_table_of_many_columns_is_cut_to_those_that_matter(shop, says, capsys):
@@ -516,7 +525,7 @@ def test_escapes_keep_what_was_there_readable():
 
 
 def test_wide_results_keep_every_value(shop, says, capsys):
-    cells = [f"value-{n}-" + "x" * 30 for n in range(30)]
+    cells = [f"value-{n}-" + "x" * 30 for n in range(10)]
     says("SELECT " + ", ".join(f"'{cell}' AS c{n}" for n, cell in enumerate(cells)))
     assert main(["ask", "--db", "shop.db", "x"]) == 0
     table = capsys.readouterr().out.split("AS c29\n")[1]
