@@ -525,7 +525,7 @@ def test_escapes_keep_what_was_there_readable():
 
 
 def test_wide_results_keep_every_value(shop, says, capsys):
-    cells = [f"value-{n}-" + "x" * 30 for n in range(10)]
+    cells = [f"value-{n}-" + "x" * 30 for n in range(30)]
     says("SELECT " + ", ".join(f"'{cell}' AS c{n}" for n, cell in enumerate(cells)))
     assert main(["ask", "--db", "shop.db", "x"]) == 0
     table = capsys.readouterr().out.split("AS c29\n")[1]
