@@ -43,8 +43,7 @@ def make(path: Path, script: str) -> Path:
 @pytest.fixture
 def shop(tmp_path, monkeypatch) -> Path:
     """A folder with the project's parameters and prompts and a small database; the command runs in it."""
-    settings = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("  seconds: 5.0 ", "  seconds: 0.5 ")
-    (tmp_path / "params.yaml").write_text(settings, encoding="utf-8")
+    shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
     shutil.copytree(ROOT / "stages/prompts", tmp_path / "stages/prompts")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
@@ -209,6 +208,8 @@ def test_on_a_terminal_questions_have_a_history(shop, says, capsys, monkeypatch)
     ],
 )
 def test_what_cannot_be_answered_is_one_line(shop, says, capsys, text, said):
+    settings = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(settings.replace("  seconds: 5.0 ", "  seconds: 0.5 "), encoding="utf-8")
     says(text)
     assert main(["ask", "--db", "shop.db", "x"]) == 1
     err = capsys.readouterr().err
@@ -340,14 +341,23 @@ def test_five_hundred_tables_are_cut_to_those_that_matter(shop, says, capsys):
     assert 2 < count < 100
 
 
+def test_tables_that_have_nothing_to_do_with_the_question_do_not_fill_the_prompt():
+    tables = [schema.Table(f"thing_{n}", (schema.Column("id"), schema.Column(f"a{n}"))) for n in range(400)]
+    tables += [schema.Table(f"orders_{n}", (schema.Column("id"), schema.Column("amount"))) for n in range(10)]
+    context, _ = schema.fit(tables, "Which orders are open?", len, 9000, len)
+    assert context.count("orders_") == 10 and 900 < len(context) <= schema.UNRELATED
+    context, _ = schema.fit(tables, "Anything?", len, 9000, len)  # none is known to be of no use
+    assert 8900 < len(context) <= 9000
+
+
 def test_korean_words_find_korean_names():
     tables = [
         schema.Table("재고", (schema.Column("수량"),)),
         schema.Table("고객", (schema.Column("이름"),)),
         schema.Table("orders", (schema.Column("id"), schema.Column("x", comment="주문 일자"))),
     ]
-    assert schema.nearest(tables, "고객이 몇 명인가요?")[0] == 1
-    assert schema.nearest(tables, "주문을 보여 주세요")[0] == 2
+    assert schema.nearest(tables, "고객이 몇 명인가요?") == ([1, 0, 2], 1)
+    assert schema.nearest(tables, "주문을 보여 주세요") == ([2, 0, 1], 1)
 
 
 def test_a_table_of_many_columns_is_cut_to_those_that_matter(shop, says, capsys):
@@ -385,7 +395,7 @@ def test_every_attack_is_refused_and_changes_nothing(shop):
     before = contents(shop.parent)
     (prompt,) = read_params("prompt")
     answered = []
-    with database.connect("t.db", 0.2, 10_000, False) as opened:
+    with database.connect("t.db", 1.0, 10_000, False) as opened:
         for row in rows:
             model = Stub(row["prediction"]).model()
             try:

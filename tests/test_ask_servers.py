@@ -1,9 +1,13 @@
-"""`ask` on a real PostgreSQL and a real MariaDB, started from the system's packages; skipped where there are none."""
+"""`ask` on a real PostgreSQL and a real MariaDB, started from the system's packages; skipped where there are none.
+
+SQLite takes part where every system shall do the same.
+"""
 
 import contextlib
 import glob
 import os
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -153,7 +157,16 @@ def mariadb():
             connection.close()
 
 
-# Each must be refused, or fail, without a trace. The first lines are common to both systems.
+@pytest.fixture(scope="module")
+def sqlite_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sqlite")
+    with contextlib.closing(sqlite3.connect(folder / "shop.db")) as connection:
+        connection.executescript(";\n".join(SHOP))
+    contents = lambda: {path.name: path.read_bytes() for path in folder.iterdir()}  # noqa: E731
+    yield SimpleNamespace(url=f"sqlite:///{folder}/shop.db", folder=folder, sums=contents)
+
+
+# Each must be refused, or fail, without a trace. The first lines are common to all systems.
 WRITES = """
 DELETE FROM t
 UPDATE t SET a = 0
@@ -249,13 +262,41 @@ SELECT COUNT(*) FROM t a, t b, t c, t d, t e, t f, t g, t h, t i, t j, t k, t l,
 """
 
 
-@pytest.mark.parametrize(("name", "own"), [("postgres", POSTGRES), ("mariadb", MARIADB)])
+SQLITE = """
+REPLACE INTO t (a) VALUES (1)
+INSERT OR REPLACE INTO customers VALUES (1, 'x')
+INSERT INTO customers VALUES (1, 'x') ON CONFLICT DO UPDATE SET name = 'x'
+CREATE TEMP TABLE u (a)
+CREATE VIRTUAL TABLE v USING fts5(a)
+CREATE TRIGGER g AFTER INSERT ON t BEGIN DELETE FROM t; END
+ATTACH DATABASE '{folder}/stolen' AS z
+DETACH DATABASE main
+VACUUM
+VACUUM INTO '{folder}/stolen'
+PRAGMA writable_schema = 1
+PRAGMA query_only = 0
+PRAGMA journal_mode = DELETE
+PRAGMA user_version = 7
+SELECT * FROM pragma_wal_checkpoint
+SELECT load_extension('{folder}/stolen')
+SELECT writefile('{folder}/stolen', 'x')
+SELECT readfile('/etc/passwd')
+SELECT edit('x')
+SELECT fts3_tokenizer('simple', x'00')
+REINDEX
+ANALYZE
+BEGIN EXCLUSIVE
+RELEASE x
+"""
+
+
+@pytest.mark.parametrize(("name", "own"), [("postgres", POSTGRES), ("mariadb", MARIADB), ("sqlite_file", SQLITE)])
 def test_every_attack_is_refused_and_changes_nothing(request, name, own):
     server = request.getfixturevalue(name)
     before = server.sums()
     attacks = [line.format(folder=server.folder) for line in (WRITES + own).splitlines() if line]
     assert len(attacks) >= 31
-    with database.connect(server.url, 0.3, 100, False) as opened:
+    with database.connect(server.url, 1.0, 100, False) as opened:
         for attack in attacks:
             for text in (attack, f"SELECT 1; {attack}"):
                 answer = opened.run(text)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from conftest import CONTEXTS, ROOT
 
-from text2sql import models
+from text2sql import adapters, models
 from text2sql.decode import SERVED, decode, plan_batches, serves
 from text2sql.errors import UserError
 from text2sql.files import read_json, read_jsonl
-from text2sql.generate import complete_padded, generate, open_arm, stop_tokens, up_to_stop
+from text2sql.generate import complete_padded, generate, load_arm, open_arm, stop_tokens, up_to_stop
 from text2sql.params import GenerateParams, PromptParams
 from text2sql.prompts import build_prompt, prompt_ids, read_templates
 from text2sql.rows import to_table
@@ -182,7 +182,46 @@ def test_the_adapter_changes_what_is_generated(pointer, adapter, whole, tmp_path
     assert [row["prompt_sha256"] for row in base] == [row["prompt_sha256"] for row in tuned]
 
 
+@pytest.mark.parametrize(
+    ("settings", "plain"),
+    [
+        ({}, True),
+        ({"use_rslora": True}, True),
+        ({"target_modules": ["q_proj", "down_proj"], "layers_to_transform": [1]}, True),
+        ({"use_dora": True}, False),
+        ({"rank_pattern": {"q_proj": 2}}, False),
+        ({"modules_to_save": ["lm_head"]}, False),
+        ({"bias": "lora_only"}, False),
+        ({"target_modules": ["embed_tokens"]}, False),
+    ],
+)
+def test_an_adapter_is_merged_as_peft_merges_it(settings, plain, pointer, tmp_path):
+    """To the bit; what is more than plain LoRA is left to PEFT."""
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    torch.manual_seed(1)
+    config = LoraConfig(**{"r": 4, "target_modules": "all-linear", "init_lora_weights": False} | settings)
+    get_peft_model(models.load_model(pointer), config).save_pretrained(tmp_path)
+    expected = PeftModel.from_pretrained(models.load_model(pointer), tmp_path).merge_and_unload().state_dict()
+    untouched = models.load_model(pointer)
+    assert adapters.merge(untouched, tmp_path) is plain
+    base = models.load_model(pointer).state_dict()
+    for model, weights in ((load_arm(pointer, tmp_path, "none"), expected), (untouched, expected if plain else base)):
+        found = model.state_dict()
+        assert found.keys() == weights.keys()
+        assert all(torch.equal(found[name], weights[name]) for name in weights)
+
+
 # Answers for `ask`
+
+
+def test_a_fine_tuned_arm_answers_as_the_stage_does(pointer, adapter, tmp_path):
+    answer = open_arm(pointer, adapter, PROMPT.chat, config(), "finetuned")
+    texts = [build_prompt(row, read_templates(PROMPT), PROMPT) for row in table().to_dict("records")]
+    assert [found for (found,) in answer(texts)] == [
+        row["text"] for row in run(pointer, tmp_path / "out", adapter=adapter, arm="finetuned")
+    ]
 
 
 def test_an_arm_answers_as_the_stage_does_and_samples_by_seed(pointer, whole):

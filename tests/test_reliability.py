@@ -4,17 +4,20 @@ Kills in the middle of training and of generation are in test_pipeline.py, out o
 test_finetune.py, full disks under a download or a conversion in test_models.py, the judge's kills in test_judge.py.
 """
 
+import base64
 import contextlib
 import http.server
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from hashlib import sha256
 from pathlib import Path
 
@@ -42,8 +45,8 @@ def questions(count: int, start: int) -> list[dict]:
     """Rows with every script in every text field; each database has its own table."""
     return [
         {
-            "id": f"{TEXT} {number}",
-            "db_id": f"{TEXT} {number // 2}",
+            "id": f"{NUL} {TEXT} {number}",
+            "db_id": f"{NUL} {TEXT} {number // 2}",
             "context": f'CREATE TABLE "{TEXT}{number // 2}" ("이름 👩‍🎤" TEXT, "שם" INTEGER); -- {TEXT}',
             "question": f"{NUL} {TEXT} {number}?",
             "answer": f'SELECT "이름 👩‍🎤" FROM "{TEXT}{number // 2}" WHERE "שם" > {number} -- {TEXT}',
@@ -57,6 +60,11 @@ def questions(count: int, start: int) -> list[dict]:
 TRAIN, TEST = questions(12, 0), questions(6, 100)
 for row in (TRAIN[5], TEST[3]):
     row["question"] += " so long" * 400  # beyond the tiny model's 1024 tokens
+# SQL that holds NUL is none to SQLite.
+NO_SQL = [
+    TRAIN[0] | {"id": f"{NUL} answer", "answer": f"SELECT '{NUL}'"},
+    TRAIN[0] | {"id": f"{NUL} context", "context": f"CREATE TABLE t (a TEXT DEFAULT '{NUL}')"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +78,7 @@ def prepared(tmp_path_factory, tiny_model, judge) -> Project:
     """A project about `TRAIN` and `TEST`, judged by the server, of which nothing has run yet."""
     project = make_tiny(tmp_path_factory.mktemp("reliability") / "project", tiny_model)
     project.python("stages/preset.py", "file", "--write")
-    write_jsonl(project.folder / "inputs/train.jsonl", TRAIN)
+    write_jsonl(project.folder / "inputs/train.jsonl", TRAIN + NO_SQL)
     write_jsonl(project.folder / "inputs/test.jsonl", TEST)
     settings = judge_params(judge, project.folder, concurrency=2, timeout=60.0, cache=".work/judge").model_dump()
     project.set(
@@ -150,16 +158,20 @@ def only_line(done: subprocess.CompletedProcess) -> str:
 @pytest.mark.pipeline
 def test_every_character_of_every_field_survives_every_stage(finished):
     fields = ("id", "db_id", "context", "question", "answer", "domain", "complexity")
-    for split, rows in (("train", TRAIN), ("test", TEST)):
-        expected = sorted(tuple(row[name] for name in fields) for row in rows)
-        tables = [f"data/raw/{split}.parquet", f"data/valid/{split}.parquet"]
-        for path in (*tables, f"data/selected/{'eval' if split == 'test' else split}.parquet"):
-            table = read_table(finished.folder / path)
-            rows = sorted(zip(*(table[name] for name in fields), strict=True))
-            if path == "data/selected/train.parquet":  # less what is too like a test question
-                assert len(rows) >= 10 and set(rows) <= set(expected)
-            else:
-                assert rows == expected, path
+
+    def told(rows: list[dict]) -> list[tuple]:
+        return sorted(tuple(row[name] for name in fields) for row in rows)
+
+    def kept(path: str) -> list[tuple]:
+        return told(read_table(finished.folder / path).to_dict("records"))
+
+    assert kept("data/raw/train.parquet") == told(TRAIN + NO_SQL)
+    assert kept("data/rejected.parquet") == told(NO_SQL)
+    assert kept("data/valid/train.parquet") == told(TRAIN)
+    selected = kept("data/selected/train.parquet")  # less what is too like a test question
+    assert len(selected) >= 10 and set(selected) <= set(told(TRAIN))
+    for path in ("data/raw/test.parquet", "data/valid/test.parquet", "data/selected/eval.parquet"):
+        assert kept(path) == told(TEST), path
 
     by_id = {row["id"]: row for row in TEST}
     prompt = read_params("prompt", path=finished.folder / "params.yaml")[0]
@@ -180,6 +192,26 @@ def test_every_character_of_every_field_survives_every_stage(finished):
         described = read_json(finished.folder / f"metrics/{arm}.json")
         assert list(described["by_domain"]) == [TEST[0]["domain"]]
         assert list(described["by_complexity"]) == [TEST[0]["complexity"]]
+
+
+@pytest.mark.pipeline
+def test_every_character_of_an_answer_survives_scoring_judging_and_the_explorer(copied):
+    """The tiny model would not say such things; its place is taken by hand."""
+    gold = {row["id"]: row["answer"] for row in TEST}
+    path = copied.folder / "data/generations/base.jsonl"
+    said = {key: f"{NUL} {TEXT}:\n```sql\n{sql}\n```\n{NUL}" for key, sql in gold.items()}
+    write_jsonl(path, [line | {"text": said[line["id"]], "finish_reason": "stop"} for line in read_jsonl(path)])
+    for script in (("stages/score.py", "base"), ("stages/judge.py", "base"), ("stages/report.py",)):
+        copied.python(*script, OPENAI_API_KEY="sk-test-0123456789abcdef")
+    scores = list(read_jsonl(copied.folder / "data/scores/base.jsonl"))
+    assert {score["id"]: score["sql"] for score in scores} == gold and all(score["ex"] for score in scores)
+    for line in read_jsonl(copied.folder / "data/judgements/base/requests.jsonl"):
+        asked = json.loads(line["body"]["messages"][1]["content"])
+        assert asked["generated_sql"] == gold[line["custom_id"]]
+    page = (copied.folder / "metrics/explorer.html").read_text(encoding="utf-8")
+    packed = re.search(r'id="data"[^>]*>([^<]*)<', page)[1]
+    rows = json.loads(zlib.decompress(base64.b64decode(packed)))["rows"]
+    assert {row["id"]: row["arms"][0]["text"] for row in rows} == said
 
 
 @pytest.mark.pipeline

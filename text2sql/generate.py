@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from text2sql import decode, models, prompts
+from text2sql import adapters, decode, models, prompts
 from text2sql.errors import UserError
 from text2sql.files import json_line, read_json, write_jsonl
 from text2sql.resume import whole_lines
@@ -196,7 +196,7 @@ def load_arm(pointer: dict[str, Any], adapter: Path | None, quantization: str) -
     model = models.load_model(pointer, quantization=quantization)  # type: ignore[arg-type]
     if "flash" in model.config._attn_implementation:  # takes no mask of our own
         model.set_attn_implementation("sdpa")
-    if adapter is not None:
+    if adapter is not None and not (quantization == "none" and adapters.merge(model, adapter)):
         from peft import PeftModel
 
         tuned = PeftModel.from_pretrained(model, adapter)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 COMMENT_LENGTH = 200  # characters of one comment that the prompt shows
 NEIGHBOUR = 0.5  # share of its neighbour's relevance that a table gets through a foreign key
+UNRELATED = (
+    1024  # tokens of a cut schema beyond which only tables related to the question are added: reading takes time
+)
 
 
 @dataclass(frozen=True)
@@ -145,19 +148,22 @@ def fit(
     """The context for a question, and a line about each kind of thing that was cut from it.
 
     tokens: length of the prompt with a context; own_size: of a piece of a context alone; room: what the prompt may
-    have. Where not all fits, the tables nearest to the question are taken, in the schema's order; where not even the
-    nearest does, it is cut to its keys and the columns nearest to the question. Raises UserError when nothing fits.
+    have. Where not all fits, the tables nearest to the question are taken, in the schema's order, those that have
+    nothing to do with it only up to UNRELATED tokens; where not even the nearest fits, it is cut to its keys and the
+    columns nearest to the question. Raises UserError when nothing fits.
     """
     everything = "\n".join(table.statement for table in tables)
     if tokens(everything) <= room:
         return everything, []
-    order = nearest(tables, question)
-    left = room - tokens("")
+    order, related = nearest(tables, question)
+    most, used = room - tokens(""), 0
     kept: dict[int, str] = {}
-    for place in order:
+    for rank, place in enumerate(order):
+        if 0 < related <= rank:
+            most = min(most, UNRELATED)
         size = own_size(tables[place].statement + "\n")
-        if size <= left:
-            kept[place], left = tables[place].statement, left - size
+        if used + size <= most:
+            kept[place], used = tables[place].statement, used + size
     while kept and tokens(joined(kept)) > room:  # the pieces' lengths do not add up to the token
         kept.popitem()
     notes = []
@@ -199,8 +205,8 @@ def cut_columns(table: Table, question: str, tokens: Callable[[str], int], room:
     return [table.columns[place] for place in sorted(order[:fits])]
 
 
-def nearest(tables: Sequence[Table], question: str) -> list[int]:
-    """The tables' places, the one nearest to the question first.
+def nearest(tables: Sequence[Table], question: str) -> tuple[list[int], int]:
+    """The tables' places, the one nearest to the question first, and how many are related to it at all.
 
     A table counts for each term that it shares with the question, more for rare ones and for those in its name; a
     table at the other end of a foreign key counts for half as much. Equal ones keep their order.
@@ -224,7 +230,8 @@ def nearest(tables: Sequence[Table], question: str) -> list[int]:
             if (other := places.get(parent)) is not None and other != place:
                 scores[place] = max(scores[place], own[place] + NEIGHBOUR * own[other])
                 scores[other] = max(scores[other], own[other] + NEIGHBOUR * own[place])
-    return sorted(range(len(tables)), key=lambda place: (-scores[place], place))
+    order = sorted(range(len(tables)), key=lambda place: (-scores[place], place))
+    return order, sum(score > 0 for score in scores)
 
 
 def terms(text: str) -> frozenset[str]:

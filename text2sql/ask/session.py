@@ -1,6 +1,7 @@
 """From a question to an answer: the context that fits, the model's SQL, the database's rows."""
 
 import contextlib
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -45,6 +46,18 @@ class Reply(NamedTuple):
     samples: int
 
 
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """No search for garbage while libraries are imported: a second of looking at a million objects that all stay."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@without_collector()
 def load(prompt: "PromptParams", config: "GenerateParams", arm: str) -> Model:
     """The arm, ready to answer. Raises UserError where it is not there."""
     from text2sql import generate, models, prompts
