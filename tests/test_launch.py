@@ -109,6 +109,31 @@ def test_the_outputs_are_those_of_one_process_and_nothing_else_is_left(folders):
     assert timing["device"] == "CPU" and timing["tokens_per_second"] > 0
 
 
+def test_a_4_bit_base_whose_weights_are_shared_out_learns_the_same(tiny_model, tmp_path):
+    """QLoRA under FSDP, as configs/fsdp_qlora.yaml has it, in two processes; tests/fsdp_rank.py says what is a stub."""
+    for name, changes in {
+        "one": {"batch_size": 2, "accumulation": 2},
+        "two": {"batch_size": 2, "launcher": "accelerate", "accelerate": "configs/fsdp_qlora.yaml"},
+    }.items():
+        write_inputs(tmp_path / name, tiny_model)
+        set_params(tmp_path / name, quantization="nf4", **changes)
+    done = run_stage(tmp_path / "one")
+    assert done.returncode == 0, done.stderr
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launcher, ROOT / "tests/fsdp_rank.py"],
+        cwd=tmp_path / "two",
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert one[-1] < one[0] and two == pytest.approx(one, rel=0.01)
+    adapters = [read_json(tmp_path / name / "models/finetuned/adapter_config.json") for name in ("one", "two")]
+    assert adapters[0] == adapters[1]
+
+
 def test_a_users_error_in_the_processes_is_one_line(folders, tmp_path):
     folder = shutil.copytree(folders["two"], tmp_path / "two")
     shutil.rmtree(folder / "models/finetuned")
