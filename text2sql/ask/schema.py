@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 COMMENT_LENGTH = 200  # characters of one comment that the prompt shows
 NEIGHBOUR = 0.5  # share of its neighbour's relevance that a table gets through a foreign key
-UNRELATED = (
-    1024  # tokens of a cut schema beyond which only tables related to the question are added: reading takes time
-)
+UNRELATED = 1024  # tokens of a cut schema beyond which only related tables are added: reading takes time
 
 
 @dataclass(frozen=True)
