@@ -1,5 +1,6 @@
 """Base models: what is pinned is what is loaded, and everything that can be missing is one clear line."""
 
+import contextlib
 import hashlib
 import http.server
 import json
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -204,9 +206,12 @@ def test_a_hub_that_does_not_answer_is_one_line(tmp_path):
     assert "the hub could not be asked" in one_line(resolve_alone(hub_config(revision="main"), tmp_path, **env))
 
 
-@pytest.fixture
-def hub(tiny_model):
-    """A hub on the loopback that has one model at one commit, the tiny one."""
+@contextlib.contextmanager
+def serving(folder: Path, broken: threading.Event | None = None) -> Iterator[dict[str, str]]:
+    """A hub on the loopback that has one model at one commit, the folder's; gives the variables that lead to it.
+
+    While `broken` is set, every large body ends in its middle.
+    """
 
     class Hub(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self):
@@ -217,29 +222,36 @@ def hub(tiny_model):
 
         def answer(self):
             path = self.path.partition("?")[0]
-            names = sorted(path.name for path in tiny_model.iterdir())
+            names = sorted(path.name for path in folder.iterdir())
             if path.startswith("/api/models/some/model/tree/"):
-                body = json.dumps([file_info(tiny_model / name) for name in names]).encode()
+                body = json.dumps([file_info(folder / name) for name in names]).encode()
                 self.reply(200, body)
             elif path in ("/api/models/some/model/revision/main", f"/api/models/some/model/revision/{COMMIT}"):
                 siblings = [{"rfilename": name} for name in names]
                 self.reply(200, json.dumps({"id": "some/model", "sha": COMMIT, "siblings": siblings}).encode())
             elif path.startswith(f"/some/model/resolve/{COMMIT}/") and path.rpartition("/")[2] in names:
-                self.reply(200, (tiny_model / path.rpartition("/")[2]).read_bytes())
+                self.reply(200, (folder / path.rpartition("/")[2]).read_bytes())
             else:
                 code = "RevisionNotFound" if path.startswith("/api/models/some/model/") else "RepoNotFound"
                 self.reply(404, b"{}", {"X-Error-Code": code})
 
         def reply(self, status, body, headers=()):
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **dict(headers)}.items():
+            asked = self.headers.get("Range") if status == 200 else None
+            first = int(asked.removeprefix("bytes=").partition("-")[0]) if asked else 0
+            self.send_response(206 if asked else status)
+            for name, value in {"Content-Length": str(len(body) - first), **dict(headers)}.items():
                 self.send_header(name, value)
+            if asked:
+                self.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
             if status == 200:
                 self.send_header("X-Repo-Commit", COMMIT)
                 self.send_header("ETag", f'"{git_sha1(body)}"')
             self.end_headers()
+            cut = broken is not None and broken.is_set() and len(body) > 10_000
             if self.command == "GET":
-                self.wfile.write(body)
+                part = body[first:]
+                self.wfile.write(part[: len(part) // 2] if cut else part)
+            self.close_connection = cut
 
         def log_message(self, *_):
             pass
@@ -248,6 +260,12 @@ def hub(tiny_model):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0"}
         server.shutdown()
+
+
+@pytest.fixture
+def hub(tiny_model):
+    with serving(tiny_model) as variables:
+        yield variables
 
 
 def git_sha1(body: bytes) -> str:

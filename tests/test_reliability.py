@@ -6,7 +6,6 @@ test_finetune.py, full disks under a download or a conversion in test_models.py,
 
 import base64
 import contextlib
-import http.server
 import json
 import os
 import random
@@ -26,7 +25,7 @@ import pytest
 import yaml
 from conftest import ROOT, Project, copy_of, make_tiny
 from test_judge import judge_params, judge_server, model_server, received
-from test_models import COMMIT, file_info, git_sha1, hub_config, one_line, resolve_alone
+from test_models import COMMIT, hub_config, one_line, resolve_alone, serving
 
 from text2sql.files import atomic_write, read_json, read_jsonl, write_jsonl
 from text2sql.params import read_params
@@ -368,51 +367,13 @@ def test_a_download_that_breaks_off_is_one_line_and_the_next_run_completes_it(ti
     """The hub's own client against a server that ends every large body in its middle, until it is told to stop."""
     broken = threading.Event()
     broken.set()
-
-    class Hub(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            self.answer()
-
-        def do_GET(self):
-            self.answer()
-
-        def answer(self):
-            path = self.path.partition("?")[0]
-            names = sorted(path.name for path in tiny_model.iterdir())
-            if path.startswith("/api/models/some/model/tree/"):
-                return self.reply(json.dumps([file_info(tiny_model / name) for name in names]).encode())
-            if path.startswith("/api/"):
-                siblings = [{"rfilename": name} for name in names]
-                return self.reply(json.dumps({"id": "some/model", "sha": COMMIT, "siblings": siblings}).encode())
-            return self.reply((tiny_model / path.rpartition("/")[2]).read_bytes())
-
-        def reply(self, body):
-            first = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
-            self.send_response(206 if "Range" in self.headers else 200)
-            self.send_header("Content-Length", str(len(body) - first))
-            if "Range" in self.headers:
-                self.send_header("Content-Range", f"bytes {first}-{len(body) - 1}/{len(body)}")
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{git_sha1(body)}"')
-            self.end_headers()
-            if self.command == "GET":
-                part = body[first:]
-                self.wfile.write(part[: len(part) // 2] if broken.is_set() and len(body) > 10_000 else part)
-                self.close_connection = True
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        hub = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0"}
+    with serving(tiny_model, broken) as hub:
         line = one_line(resolve_alone(hub_config(), tmp_path, **hub))
         assert f"some/model at {COMMIT}: not in the local hub cache and the hub does not give it" in line
         assert not (tmp_path / "base").exists()
         broken.clear()
         done = resolve_alone(hub_config(), tmp_path, **hub)
         assert (done.returncode, done.stdout) == (0, f"{COMMIT}\n"), done.stderr
-        server.shutdown()
 
 
 # Errors that are the system's

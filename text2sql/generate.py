@@ -161,7 +161,9 @@ def open_transformers(pointer: dict[str, Any], adapter: Path | None, chat: bool,
         import torch
 
         ids = [prompts.prompt_ids(text, tokenizer, chat) for text in texts]
-        batches, too_long = batches_of(ids, limit, budget, config.max_new_tokens)
+        fits, too_long = with_room(ids, limit, config.max_new_tokens)
+        planned = decode.plan_batches([ids[index] for index in fits], budget, config.max_new_tokens)
+        batches = [[fits[place] for place in batch] for batch in planned]
         if share[0] == 0 and too_long.keys() - done:
             yield too_long
         for batch in batches[share[0] :: share[1]]:
@@ -218,19 +220,14 @@ def card_tokens(model: "PreTrainedModel") -> int:
     return max(1, int(CARD_SHARE * room / token))
 
 
-def batches_of(
-    ids: Sequence[list[int]], limit: int, budget: int, max_new_tokens: int
-) -> tuple[list[list[int]], dict[int, Completion]]:
-    """Batches of the prompts that have room for an answer within the model's limit, and the others' completions.
+def with_room(ids: Sequence[list[int]], limit: int, max_new_tokens: int) -> tuple[list[int], dict[int, Completion]]:
+    """The prompts that have room for an answer within the model's limit, by index, and the others' completions.
 
     A prompt without room is never cut and never silent: its completion says so.
     """
     fits = [index for index, prompt in enumerate(ids) if len(prompt) + max_new_tokens <= limit]
-    planned = decode.plan_batches([ids[index] for index in fits], budget, max_new_tokens)
-    too_long = {
-        index: Completion("", len(ids[index]), 0, "prompt_too_long") for index in set(range(len(ids))) - set(fits)
-    }
-    return [[fits[place] for place in batch] for batch in planned], too_long
+    others = sorted(set(range(len(ids))).difference(fits))
+    return fits, {index: Completion("", len(ids[index]), 0, "prompt_too_long") for index in others}
 
 
 def to_completion(answer: list[int], tokenizer: "PreTrainedTokenizerBase", stops: set[int], length: int) -> Completion:
@@ -303,8 +300,7 @@ def open_vllm(pointer: dict[str, Any], adapter: Path | None, chat: bool, config:
 
     def complete(texts, seeds, done, share):
         ids = [prompts.prompt_ids(text, tokenizer, chat) for text in texts]
-        fits = [index for index, prompt in enumerate(ids) if len(prompt) + config.max_new_tokens <= limit]
-        _, too_long = batches_of(ids, limit, 1, config.max_new_tokens)
+        fits, too_long = with_room(ids, limit, config.max_new_tokens)
         if share[0] == 0 and too_long.keys() - done:
             yield too_long
         todo = [index for index in fits if index not in done][share[0] :: share[1]]
