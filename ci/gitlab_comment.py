@@ -5,15 +5,18 @@ With GITLAB_TOKEN (a project access token with the scope `api`) the note is writ
 without it report.md is the job's artifact and nothing is sent. The other variables are GitLab's own.
 """
 
+import itertools
 import json
 import os
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 MARK = "<!-- text2sql report -->"
+PAGE = 100  # notes a request, the most that GitLab gives
 
 
 def main() -> int:
@@ -27,13 +30,22 @@ def main() -> int:
     notes = f"{os.environ['CI_API_V4_URL']}/projects/{project}/merge_requests/{request}/notes"
     body = {"body": Path("report.md").read_text(encoding="utf-8")}
     try:
-        mine = [note["id"] for note in call("GET", f"{notes}?per_page=100", token) if note["body"].startswith(MARK)]
+        mine = [note["id"] for note in every_note(notes, token) if note["body"].startswith(MARK)]
         call("PUT", f"{notes}/{mine[0]}", token, body) if mine else call("POST", notes, token, body)
     except urllib.error.URLError as error:
         print(f"error: the note was not posted ({error}); report.md holds it", file=sys.stderr)
         return 1
     print("the note is replaced" if mine else "the note is posted")
     return 0
+
+
+def every_note(url: str, token: str) -> Iterator[dict]:
+    """The notes of the merge request, page by page."""
+    for page in itertools.count(1):
+        found = call("GET", f"{url}?per_page={PAGE}&page={page}", token)
+        yield from found
+        if len(found) < PAGE:
+            return
 
 
 def call(method: str, url: str, token: str, body: dict | None = None):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -110,7 +111,9 @@ class GitLab(http.server.BaseHTTPRequestHandler):
     """The notes of one merge request, as GitLab's API keeps them."""
 
     def do_GET(self):
-        self.answer([{"id": place, "body": body} for place, body in enumerate(self.server.notes)])
+        asked = {key: int(value) for key, (value,) in parse_qs(urlsplit(self.path).query).items()}
+        notes = [{"id": place, "body": body} for place, body in enumerate(self.server.notes)]
+        self.answer(notes[(asked["page"] - 1) * asked["per_page"] : asked["page"] * asked["per_page"]])
 
     def do_POST(self):
         self.server.notes.append(self.body())
@@ -138,7 +141,8 @@ class GitLab(http.server.BaseHTTPRequestHandler):
 def test_a_merge_request_gets_one_note_that_is_replaced(ran, tmp_path):
     clone = changed_clone(ran, tmp_path / "clone", "params.yaml", "2.0e-3", "1.0e-3")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), GitLab)
-    server.notes = ["someone's own note"]
+    others = [f"note {number} of a long discussion" for number in range(150)]
+    server.notes = list(others)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     env = ran.environment(
         CI_MERGE_REQUEST_DIFF_BASE_SHA=ran.head(), CI_COMMIT_SHA="HEAD", CI_PROJECT_ID="5", CI_MERGE_REQUEST_IID="6",
@@ -148,12 +152,12 @@ def test_a_merge_request_gets_one_note_that_is_replaced(ran, tmp_path):
         [sys.executable, ROOT / "ci/gitlab_comment.py"], cwd=clone, env=env | more, capture_output=True, text=True
     )
     try:
-        assert "set GITLAB_TOKEN" in run().stdout and len(server.notes) == 1
+        assert "set GITLAB_TOKEN" in run().stdout and server.notes == others
         first, second = run(GITLAB_TOKEN="token"), run(GITLAB_TOKEN="token")
     finally:
         server.shutdown()
         server.server_close()
     assert "the note is posted" in first.stdout, first.stderr
     assert "the note is replaced" in second.stdout, second.stderr
-    assert server.notes == ["someone's own note", (clone / "report.md").read_text()]
-    assert "not run to the end" in server.notes[1]
+    assert server.notes == [*others, (clone / "report.md").read_text()]
+    assert "not run to the end" in server.notes[-1]
