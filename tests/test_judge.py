@@ -24,10 +24,10 @@ import tiktoken
 import yaml
 
 from text2sql.cli import main
+from text2sql.endpoint import retry_after
 from text2sql.errors import UserError
 from text2sql.files import read_json, read_jsonl, write_jsonl
 from text2sql.judge.cache import AnswerStore
-from text2sql.judge.client import retry_after
 from text2sql.judge.cost import body_tokens, estimate_tokens, token_counter
 from text2sql.judge.limits import WINDOW, Gate, Limit
 from text2sql.judge.requests import CANARY, Verdict, read_answer, read_template, request_body

@@ -1,4 +1,4 @@
-"""A plain LoRA adapter added to its base's weights without PEFT, which takes seconds to import and to wrap a model."""
+"""LoRA adapters added to their base's weights: a plain one without PEFT, which takes seconds to import and to wrap."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,15 @@ HARMLESS = frozenset(
     "megatron_core qalora_group_size".split()
 )
 NOTHING = (None, False, "none", {}, [])
+
+
+def merged(model: "PreTrainedModel", folder: Path) -> "PreTrainedModel":
+    """The 16-bit model with an adapter in its weights."""
+    if merge(model, folder):
+        return model
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, folder).merge_and_unload()
 
 
 def merge(model: "PreTrainedModel", folder: Path) -> bool:

@@ -1,11 +1,24 @@
 """A server that speaks OpenAI's API: its address, and its key, which stands in the environment and nowhere else."""
 
+import email.utils
 import os
+import time
+from typing import Any
 from urllib.parse import urlsplit
 
 from text2sql.errors import UserError
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+TRANSIENT = {408, 409, 425, 429}  # statuses that may pass, and 5xx
+
+
+class NoAnswer(Exception):
+    """An attempt that may be repeated. `wait`: seconds that the server asked for, if it did."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait = wait
 
 
 def read_key() -> str | None:
@@ -60,3 +73,19 @@ def check_address(address: str, setting: str) -> None:
 def strike_out(text: str, key: str | None) -> str:
     """The text without the key: servers like to repeat it in what they say about it."""
     return text.replace(key, "[key]") if key and len(key) >= 8 else text
+
+
+def retry_after(headers: Any) -> float | None:
+    """Seconds that the headers ask to wait: retry-after-ms, or retry-after in seconds or as a date."""
+    try:
+        if "retry-after-ms" in headers:
+            return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        if "retry-after" not in headers:
+            return None
+        return max(0.0, float(headers["retry-after"]))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from text2sql.errors import UserError
@@ -277,12 +277,8 @@ def own_changes(run: Run, reference: Run) -> dict[str, Any]:
     """Values of a run that are neither the reference's nor, where its preset is another, what that preset says."""
     name = run.params.get("preset")
     recipe = preset_values(run.baseline or run.revision, str(name)) if name != reference.params.get("preset") else {}
-    expected = reference.params | recipe | {"preset": name}
-    return {
-        key: run.params.get(key)
-        for key in sorted(run.params.keys() | expected.keys())
-        if run.params.get(key) != expected.get(key)
-    }
+    expected = replace(reference, params=reference.params | recipe | {"preset": name})
+    return {key: value for key, (_, value) in changed_params(run, expected).items()}
 
 
 @functools.lru_cache
@@ -385,14 +381,17 @@ def load_arm(run: Run, arm: str = "finetuned") -> dict[str, Any]:
     return details
 
 
-def require_same_policy(before: Run, after: Run) -> None:
-    """Raises UserError where the two runs' verdicts follow different rules, so that no figure of theirs compares."""
-    policies = [load_arm(run)["policy_version"] for run in (before, after)]
-    if policies[0] != policies[1]:
+def load_comparable(before: Run, after: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The details of both runs' fine-tuned arms.
+
+    Raises UserError where their verdicts follow different rules, so that no figure of theirs compares.
+    """
+    one, other = load_arm(before), load_arm(after)
+    if one["policy_version"] != other["policy_version"]:
         names = f"{plain(before.name)} and {plain(after.name)}"
-        raise UserError(
-            f"{names} were scored under policy versions {policies[0]} and {policies[1]}; run the older one again"
-        )
+        versions = f"{one['policy_version']} and {other['policy_version']}"
+        raise UserError(f"{names} were scored under policy versions {versions}; run the older one again")
+    return one, other
 
 
 def paired(before: Run, after: Run, *, common: bool = False) -> dict[str, Any]:
@@ -406,9 +405,8 @@ def paired(before: Run, after: Run, *, common: bool = False) -> dict[str, Any]:
 
     require_figures(before)
     require_figures(after)
-    one, other = load_arm(before), load_arm(after)
+    one, other = load_comparable(before, after)
     names = f"{plain(before.name)} and {plain(after.name)}"
-    require_same_policy(before, after)
     shared = [key for key in one["questions"] if key in other["questions"]]
     different = checksum(before, EVALUATION) != checksum(after, EVALUATION)
     if different or len(shared) != len(one["questions"]) or len(shared) != len(other["questions"]):

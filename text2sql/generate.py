@@ -198,11 +198,12 @@ def load_arm(pointer: dict[str, Any], adapter: Path | None, quantization: str) -
     model = models.load_model(pointer, quantization=quantization)  # type: ignore[arg-type]
     if "flash" in model.config._attn_implementation:  # takes no mask of our own
         model.set_attn_implementation("sdpa")
-    if adapter is not None and not (quantization == "none" and adapters.merge(model, adapter)):
+    if adapter is not None and quantization == "none":
+        model = adapters.merged(model, adapter)
+    elif adapter is not None:
         from peft import PeftModel
 
-        tuned = PeftModel.from_pretrained(model, adapter)
-        model = tuned.merge_and_unload() if quantization == "none" else tuned.get_base_model()
+        model = PeftModel.from_pretrained(model, adapter).get_base_model()
     return model.eval()
 
 

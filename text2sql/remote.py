@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any
 
 from text2sql.decode import TEMPERATURE
-from text2sql.endpoint import KEY_VARIABLE, check_address, key_for, strike_out
+from text2sql.endpoint import KEY_VARIABLE, TRANSIENT, NoAnswer, check_address, key_for, retry_after, strike_out
 from text2sql.errors import UserError
 from text2sql.generate import Complete, Completion
 
@@ -18,16 +18,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 5  # at one answer
 LONGEST_WAIT = 60.0  # seconds between two attempts
 TIMEOUT = 600.0  # seconds of one attempt: a small machine's server answers one prompt after the other
-TRANSIENT = {408, 409, 425, 429}  # and 5xx
 TOO_LONG = re.compile(r"context.length|context.window|too long|too many tokens|inputs.? tokens", re.IGNORECASE)
-
-
-class NoAnswer(Exception):
-    """An attempt that may be repeated. `wait`: seconds that the server asked for, if it did."""
-
-    def __init__(self, reason: str, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait = wait
 
 
 def open_server(chat: bool, config: "GenerateParams", arm: str) -> Complete:
@@ -71,7 +62,7 @@ def answer_of(client: "OpenAI", chat: bool, text: str, how: dict[str, Any], key:
     backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT)
 
     def wait(state: RetryCallState) -> float:
-        return min(LONGEST_WAIT, state.outcome.exception().wait) + backoff(state)  # type: ignore[union-attr]
+        return min(LONGEST_WAIT, state.outcome.exception().wait or 0.0) + backoff(state)  # type: ignore[union-attr]
 
     retrying = Retrying(
         stop=stop_after_attempt(ATTEMPTS), wait=wait, retry=retry_if_exception_type(NoAnswer), reraise=True
@@ -102,7 +93,7 @@ def attempt(client: "OpenAI", chat: bool, text: str, how: dict[str, Any], key: s
         if error.status_code in (400, 413, 422) and TOO_LONG.search(error.message):
             return Completion("", 0, 0, "prompt_too_long")
         if error.status_code in TRANSIENT or error.status_code >= 500:
-            raise NoAnswer(f"status {error.status_code}", seconds(error.response.headers.get("retry-after"))) from error
+            raise NoAnswer(f"status {error.status_code}", retry_after(error.response.headers)) from error
         remedy = {401: f"check {KEY_VARIABLE}", 404: "check generate.models and generate.base_url"}
         raise UserError(
             f"{client.base_url}: status {error.status_code} ({said});"
@@ -119,8 +110,3 @@ def attempt(client: "OpenAI", chat: bool, text: str, how: dict[str, Any], key: s
         usage.completion_tokens if usage else 0,
         choice.finish_reason or "stop",
     )
-
-
-def seconds(header: str | None) -> float:
-    """The seconds that a Retry-After header asks for; 0 where it names none."""
-    return float(header) if header and re.fullmatch(r"\d+(\.\d+)?", header) else 0.0

@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from text2sql.errors import UserError
-    from text2sql.experiments import EVALUATION, checksum, load_run, plain, require_figures, require_same_policy
+    from text2sql.experiments import EVALUATION, checksum, load_comparable, load_run, plain, require_figures
 
     if args.min_gain_lo is None and args.max_drop is None:
         raise UserError("gate: nothing to hold to; give --min-gain-lo, --max-drop or both")
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         (passed if lo >= args.min_gain_lo else failed).append(said)
     if args.max_drop is not None:
         base = require_figures(load_run(args.base))
-        require_same_policy(base, head)
+        load_comparable(base, head)
         if checksum(base, EVALUATION) != checksum(head, EVALUATION):
             raise UserError(
                 f"gate: {plain(args.base)} and {plain(args.head)} answered different evaluation questions; "

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text2sql.endpoint import key_for, strike_out
+from text2sql.endpoint import NoAnswer, key_for, strike_out
 from text2sql.errors import UserError
 from text2sql.files import json_line
 from text2sql.judge.cache import AnswerStore
@@ -23,7 +23,6 @@ from text2sql.judge.client import (
     REMEDY,
     SETTING,
     TOO_LONG,
-    NoAnswer,
     Traffic,
     check_budget,
     count_answer,

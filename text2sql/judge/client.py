@@ -5,15 +5,13 @@ counted. The key comes from the environment and is struck out of everything the 
 """
 
 import asyncio
-import email.utils
 import json
-import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from text2sql.endpoint import KEY_VARIABLE, key_for, strike_out
+from text2sql.endpoint import KEY_VARIABLE, TRANSIENT, NoAnswer, key_for, retry_after, strike_out
 from text2sql.errors import UserError
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.cost import body_tokens, cost_usd
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from text2sql.params import JudgeParams
 
 SETTING = "judge.base_url"
-TRANSIENT = {408, 409, 425, 429}  # and 5xx; every other status stops the run
 LONGEST_WAIT = 600.0  # seconds of Retry-After that a run sits out; for more it ends, to be run again later
 GIVEN_UP_IN_A_ROW = 10  # requests without an answer, and no answer between them, that end a run
 REMEDY = {
@@ -49,15 +46,6 @@ TOO_LONG = {
     "prompt_tokens": 0,
     "completion_tokens": 0,
 }
-
-
-class NoAnswer(Exception):
-    """An attempt that may be repeated. `wait`: seconds that the server asked for, if it did."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.wait = wait
 
 
 @dataclass
@@ -302,19 +290,3 @@ def read_completion(text: str) -> dict[str, Any]:
         "prompt_tokens": tokens[0] if known else None,
         "completion_tokens": tokens[1] if known else None,
     }
-
-
-def retry_after(headers: Any) -> float | None:
-    """Seconds that the headers ask to wait: retry-after-ms, or retry-after in seconds or as a date."""
-    try:
-        if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        if "retry-after" not in headers:
-            return None
-        return max(0.0, float(headers["retry-after"]))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
-    except (ValueError, TypeError, KeyError):
-        return None

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text2sql import models, prompts
+from text2sql import adapters, models, prompts
 from text2sql.errors import UserError
 from text2sql.generate import complete_padded, stop_tokens
 from text2sql.resume import FOLDER
@@ -22,17 +22,16 @@ BATCH = 16
 def merge(pointer: dict[str, Any], adapter: Path, folder: Path) -> None:
     """Writes the base that `pointer` names, with the adapter merged in, and its tokenizer, to `folder`.
 
-    The weights have the base's own 16-bit format, or bf16 where it has none. On the CPU, where PEFT adds the adapter's
-    product in fp32 before rounding it, so that the bytes do not hang on a card. Raises UserError when there is no
+    The weights have the base's own 16-bit format, or bf16 where it has none. On the CPU, where the adapter's product
+    is added in fp32 before rounding it, so that the bytes do not hang on a card. Raises UserError when there is no
     adapter, and when the base's weights are quantised.
     """
-    from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     check_adapter(adapter)
     dtype = dtype_of(pointer)
     base = AutoModelForCausalLM.from_pretrained(models.weights_folder(pointer), dtype=dtype)
-    merged = PeftModel.from_pretrained(base, adapter).merge_and_unload()
+    merged = adapters.merged(base, adapter)
     # Beside DVC's outs, so that a kill leaves nothing that git would see.
     unfinished = FOLDER / "merge" / "model"
     with models.new_folder(unfinished) as temporary:
