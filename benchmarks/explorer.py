@@ -12,10 +12,10 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-from text2sql.explorer import write_explorer
-from text2sql.rows import brings_rows
-from text2sql.scoring import Question
+from text2sql.report.explorer import write_explorer
+from text2sql.scoring.score import Question
 from text2sql.sources import synthetic
+from text2sql.sql.context import brings_rows
 
 FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 RAMBLE = "Here is a query that answers the question, as far as I can tell from the tables: "

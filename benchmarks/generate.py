@@ -14,11 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from text2sql import models, prompts
-from text2sql.files import read_jsonl
-from text2sql.generate import complete_padded, generate, load_arm, stop_tokens
-from text2sql.params import read_params
-from text2sql.rows import read_table
+from text2sql.base.files import read_jsonl
+from text2sql.base.params import read_params
+from text2sql.dataset.rows import read_table
+from text2sql.generation.generate import generate
+from text2sql.generation.local import complete_padded, load_arm, stop_tokens
+from text2sql.models import load, pin, prompts
 
 
 def main() -> None:
@@ -54,9 +55,9 @@ def main() -> None:
 def one_at_a_time(table, adapter: Path | None) -> dict:
     """Seconds, completion tokens and texts by id, each prompt by itself."""
     prompt, config = read_params("prompt", "generate")
-    models.prepare_process()
-    pointer, templates = models.read_pointer("models/base"), prompts.read_templates(prompt)
-    tokenizer, model = models.load_tokenizer(pointer), load_arm(pointer, adapter, "none")
+    load.prepare_process()
+    pointer, templates = pin.read_pointer("models/base"), prompts.read_templates(prompt)
+    tokenizer, model = load.load_tokenizer(pointer), load_arm(pointer, adapter, "none")
     stops, texts, tokens = stop_tokens(model, tokenizer), {}, 0
     start = time.monotonic()
     for row in table.to_dict("records"):
@@ -71,7 +72,7 @@ def by_stage(table, adapter: Path | None, arm: str) -> dict:
     """The same by the generate stage, as params.yaml says."""
     prompt, config = read_params("prompt", "generate")
     with tempfile.TemporaryDirectory() as folder:
-        out, pointer = Path(folder, "out.jsonl"), models.read_pointer("models/base")
+        out, pointer = Path(folder, "out.jsonl"), pin.read_pointer("models/base")
         speed = generate(table, pointer, adapter, prompt, config, arm, out=out, work=Path(folder))
         rows = list(read_jsonl(out))
     tokens = sum(row["completion_tokens"] for row in rows)

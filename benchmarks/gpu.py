@@ -145,8 +145,8 @@ def make_model(folder: Path, shape: dict) -> dict:
 
 def generate_by(way: str, model: Path, size: dict) -> dict:
     """Seconds and completion tokens of one way of generating, extrapolated where it answers fewer prompts."""
-    from text2sql.generate import open_backend
-    from text2sql.params import read_params
+    from text2sql.base.params import read_params
+    from text2sql.generation.generate import open_backend
 
     count, who, changes = GENERATING[way]
     config = read_params("generate")[0].model_copy(update={"max_new_tokens": size["new"], **changes})
@@ -179,11 +179,11 @@ def generate_by(way: str, model: Path, size: dict) -> dict:
 
 def by_transformers(pointer: dict, texts: list[str], config, alone: bool):
     """What answers the texts by `model.generate`, one at a time or all in one batch, and counts tokens."""
-    from text2sql import models
-    from text2sql.generate import complete_padded, load_arm, stop_tokens
-    from text2sql.prompts import prompt_ids
+    from text2sql.generation.local import complete_padded, load_arm, stop_tokens
+    from text2sql.models import load
+    from text2sql.models.prompts import prompt_ids
 
-    tokenizer, model = models.load_tokenizer(pointer), load_arm(pointer, None, config.quantization)
+    tokenizer, model = load.load_tokenizer(pointer), load_arm(pointer, None, config.quantization)
     stops, ids = stop_tokens(model, tokenizer), [prompt_ids(text, tokenizer, False) for text in texts]
     batches = [[row] for row in ids] if alone else [ids]
 
@@ -203,10 +203,10 @@ def train_by(args: argparse.Namespace, size: dict) -> dict:
     from transformers import TrainerCallback
     from transformers.trainer import DEFAULT_CALLBACKS
 
-    from text2sql import models
-    from text2sql.finetune import build_examples, finetune
-    from text2sql.params import read_params
-    from text2sql.rows import to_table
+    from text2sql.base.params import read_params
+    from text2sql.dataset.rows import to_table
+    from text2sql.models import load
+    from text2sql.training.finetune import build_examples, finetune
 
     steps: list[float] = []
 
@@ -238,7 +238,7 @@ def train_by(args: argparse.Namespace, size: dict) -> dict:
         return to_table({"id": f"q{row}", "question": f"{row:05}{'x' * filler}", **parts} for row in range(rows))
 
     pointer = pointer_to(args.model)
-    (example, *_), _ = build_examples(table(0), models.load_tokenizer(pointer), prompt, size["tokens"])
+    (example, *_), _ = build_examples(table(0), load.load_tokenizer(pointer), prompt, size["tokens"])
     start = time.monotonic()
     finetune(
         table(size["tokens"] - len(example["input_ids"])), pointer, prompt, config, 1,

@@ -37,11 +37,11 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from judge_server import answer_text  # noqa: E402
 
-from text2sql.errors import UserError  # noqa: E402
-from text2sql.files import read_json, read_jsonl, write_json, write_jsonl  # noqa: E402
+from text2sql.base.errors import UserError  # noqa: E402
+from text2sql.base.files import read_json, read_jsonl, write_json, write_jsonl  # noqa: E402
+from text2sql.base.params import JudgeParams  # noqa: E402
 from text2sql.judge.requests import encode, read_answer  # noqa: E402
 from text2sql.judge.run import judge_rows  # noqa: E402
-from text2sql.params import JudgeParams  # noqa: E402
 
 FAULTS = {
     "429": 0.05, "429_retry_after": 0.03, "500": 0.05, "cut": 0.03, "hang": 0.01, "garbage": 0.02, "wrong_schema": 0.02,

@@ -17,15 +17,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from text2sql.files import read_json, read_jsonl, write_json
-from text2sql.sqlexec import aims
-from text2sql.sqlexec.compare import answer_gold, compare, plan
-from text2sql.sqlexec.dialect import to_sqlite, to_sqlite_ddl
-from text2sql.sqlexec.filler import Filler, Pools
-from text2sql.sqlexec.populate import LIMITS, Gold, candidate, populate_rows, summarize
-from text2sql.sqlexec.power import mutants
-from text2sql.sqlexec.sandbox import Answer, Failure, build, query
-from text2sql.sqlexec.schema import Schema, read_schema
+from text2sql.base.files import read_json, read_jsonl, write_json
+from text2sql.databases import aims
+from text2sql.databases.filler import Filler, Pools
+from text2sql.databases.mutants import mutants
+from text2sql.databases.populate import LIMITS, Gold, candidate, populate_rows, summarize
+from text2sql.databases.schema import Schema, read_schema
+from text2sql.engines.sqlite import Answer, Failure, build, query
+from text2sql.scoring.compare import compare
+from text2sql.scoring.gold import answer_gold, plan
+from text2sql.sql.dialect import to_sqlite, to_sqlite_ddl
 
 
 def spider_rows(folder: Path) -> list[dict]:

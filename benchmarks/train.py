@@ -49,10 +49,10 @@ def train(way: str, rows: int) -> dict[str, float]:
     """One way's tokens per second of real tokens, and its process's peak memory in GiB."""
     import resource
 
-    from text2sql.finetune import finetune
-    from text2sql.models import read_pointer
-    from text2sql.params import read_params
-    from text2sql.rows import read_table
+    from text2sql.base.params import read_params
+    from text2sql.dataset.rows import read_table
+    from text2sql.models.pin import read_pointer
+    from text2sql.training.finetune import finetune
 
     seed, prompt, config = read_params("seed", "prompt", "finetune")
     table, pointer = read_table("data/selected/train.parquet").head(rows), read_pointer("models/base")
@@ -73,16 +73,16 @@ def train_plainly(way: str, table, pointer, prompt, config, folder: str) -> dict
     from peft import LoraConfig
     from trl import SFTConfig, SFTTrainer
 
-    from text2sql import models
-    from text2sql.finetune import build_examples
+    from text2sql.models import load
+    from text2sql.training.finetune import build_examples
 
-    tokenizer = models.load_tokenizer(pointer)
+    tokenizer = load.load_tokenizer(pointer)
     examples, _ = build_examples(table, tokenizer, prompt, config.max_length)
     options: dict = {} if way == "defaults" else {"gradient_checkpointing": False}
     if way == "grouped":
         options["train_sampling_strategy"] = "group_by_length"
     trainer = SFTTrainer(
-        model=models.load_model(pointer, torch.float32 if way == "defaults" else torch.bfloat16),
+        model=load.load_model(pointer, torch.float32 if way == "defaults" else torch.bfloat16),
         args=SFTConfig(
             output_dir=folder,
             use_cpu=not torch.cuda.is_available(),

@@ -17,11 +17,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from text2sql.files import write_json
-from text2sql.params import ValidateParams
-from text2sql.rows import read_batches, write_rows
-from text2sql.sqlexec.pool import cores
-from text2sql.validate import validate_tables
+from text2sql.base.files import write_json
+from text2sql.base.params import ValidateParams
+from text2sql.dataset.rows import read_batches, write_rows
+from text2sql.dataset.validate import validate_tables
+from text2sql.engines.pool import cores
 
 
 def runs_and_returns(row: dict) -> bool:

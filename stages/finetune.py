@@ -8,13 +8,13 @@ Alone: python stages/finetune.py
 
 from pathlib import Path
 
-from text2sql.finetune import finetune
-from text2sql.launch import is_launched, launch
-from text2sql.models import read_pointer
-from text2sql.params import read_params
-from text2sql.resume import file_key, work_folder
-from text2sql.rows import read_table
-from text2sql.stage import run_stage
+from text2sql.base.params import read_params
+from text2sql.base.resume import file_key, work_folder
+from text2sql.base.stage import run_stage
+from text2sql.dataset.rows import read_table
+from text2sql.models.pin import read_pointer
+from text2sql.training.finetune import finetune
+from text2sql.training.launch import is_launched, launch
 
 
 def main() -> dict:

@@ -8,12 +8,12 @@ On two cards: accelerate launch --num_processes 2 stages/generate.py base
 
 from pathlib import Path
 
-from text2sql.generate import generate
-from text2sql.models import read_pointer
-from text2sql.params import read_params
-from text2sql.resume import file_key, work_folder
-from text2sql.rows import read_table
-from text2sql.stage import run_stage
+from text2sql.base.params import read_params
+from text2sql.base.resume import file_key, work_folder
+from text2sql.base.stage import run_stage
+from text2sql.dataset.rows import read_table
+from text2sql.generation.generate import generate
+from text2sql.models.pin import read_pointer
 
 ADAPTERS = {"base": None, "finetuned": Path("models/finetuned")}
 

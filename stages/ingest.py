@@ -9,10 +9,10 @@ Alone: python stages/ingest.py
 import sys
 from pathlib import Path
 
-from text2sql.params import read_params
-from text2sql.rows import write_rows
+from text2sql.base.params import read_params
+from text2sql.base.stage import run_stage
+from text2sql.dataset.rows import write_rows
 from text2sql.sources import read
-from text2sql.stage import run_stage
 
 
 def main() -> None:

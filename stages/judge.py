@@ -8,11 +8,11 @@ Alone: OPENAI_API_KEY=… python stages/judge.py finetuned
 
 from pathlib import Path
 
+from text2sql.base.params import read_params
+from text2sql.base.stage import run_stage
+from text2sql.databases.populate import read_databases
 from text2sql.judge.results import write_empty
 from text2sql.judge.run import judge_rows, scored_rows
-from text2sql.params import read_params
-from text2sql.sqlexec.populate import read_databases
-from text2sql.stage import run_stage
 
 
 def main(arm: str) -> dict | None:

@@ -1,6 +1,6 @@
 """Takes a whole recipe: prints a preset as `-S` flags for `dvc exp run`, or writes it into params.yaml.
 
-Presets are the partial params files in stages/presets/; their first lines say what they are for.
+Presets are the partial params files in presets/; their first lines say what they are for.
 
 example:
   python stages/preset.py                                         list them
@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from text2sql.errors import UserError, reports_user_errors
-from text2sql.files import atomic_write
-from text2sql.params import PATH, check, read_yaml
+from text2sql.base.errors import UserError, reports_user_errors
+from text2sql.base.files import atomic_write
+from text2sql.base.params import PATH, check, read_yaml
 
 FOLDER = Path(__file__).parent / "presets"
 

@@ -7,9 +7,9 @@ Alone: python stages/report.py
 
 from pathlib import Path
 
-from text2sql.params import read_params
-from text2sql.report import report
-from text2sql.stage import run_stage
+from text2sql.base.params import read_params
+from text2sql.base.stage import run_stage
+from text2sql.report.figures import report
 
 
 def main() -> None:

@@ -4,9 +4,9 @@ Reads nothing but its parameters. Writes models/base/model.json, a pointer; the 
 Alone: python stages/resolve.py
 """
 
-from text2sql.models import resolve
-from text2sql.params import read_params
-from text2sql.stage import run_stage
+from text2sql.base.params import read_params
+from text2sql.base.stage import run_stage
+from text2sql.models.pin import resolve
 
 
 def main() -> None:

@@ -7,15 +7,15 @@ Alone: python stages/score.py base
 
 from pathlib import Path
 
-from text2sql.files import read_jsonl
-from text2sql.params import read_params
-from text2sql.resume import FOLDER
-from text2sql.rows import read_table
-from text2sql.scoring import arm_items, score_file, score_key
-from text2sql.sqlexec.pool import cores
-from text2sql.sqlexec.populate import read_databases, read_unusable
-from text2sql.sqlexec.sandbox import Limits
-from text2sql.stage import run_stage
+from text2sql.base.files import read_jsonl
+from text2sql.base.params import read_params
+from text2sql.base.resume import FOLDER
+from text2sql.base.stage import run_stage
+from text2sql.databases.populate import read_databases, read_unusable
+from text2sql.dataset.rows import read_table
+from text2sql.engines.pool import cores
+from text2sql.engines.sqlite import Limits
+from text2sql.scoring.score import arm_items, score_file, score_key
 
 
 def main(arm: str) -> None:

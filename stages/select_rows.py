@@ -8,10 +8,10 @@ Alone: python stages/select_rows.py (a script named select.py would hide Python'
 import sys
 from pathlib import Path
 
-from text2sql.files import write_json
-from text2sql.params import read_params
-from text2sql.select import select_tables
-from text2sql.stage import run_stage
+from text2sql.base.files import write_json
+from text2sql.base.params import read_params
+from text2sql.base.stage import run_stage
+from text2sql.dataset.select import select_tables
 
 
 def main() -> None:

@@ -7,11 +7,11 @@ Alone: python stages/validate.py
 
 from pathlib import Path
 
-from text2sql.files import write_json
-from text2sql.params import read_params
-from text2sql.sqlexec.pool import cores
-from text2sql.stage import run_stage
-from text2sql.validate import validate_tables
+from text2sql.base.files import write_json
+from text2sql.base.params import read_params
+from text2sql.base.stage import run_stage
+from text2sql.dataset.validate import validate_tables
+from text2sql.engines.pool import cores
 
 
 def main() -> None:

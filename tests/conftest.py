@@ -79,9 +79,9 @@ def pointer(tiny_model) -> dict:
 
 @pytest.fixture(scope="module")
 def tokenizer(pointer):
-    from text2sql import models
+    from text2sql.models import load
 
-    return models.load_tokenizer(pointer)
+    return load.load_tokenizer(pointer)
 
 
 class Project:

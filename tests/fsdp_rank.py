@@ -25,7 +25,7 @@ def main() -> None:
     for name, value in settings.items():
         os.environ[name.upper()] = str(value).lower() if isinstance(value, bool) else str(value)
     os.environ["TEXT2SQL_LAUNCH_RESULTS"] = "."
-    from text2sql import finetune
+    from text2sql.training import finetune
 
     check = finetune.check_weights
 

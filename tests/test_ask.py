@@ -18,11 +18,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from text2sql.ask import choose, database, printable, printable_json, schema, session, sqlite
+from text2sql.ask import choose, database, schema, session, sqlite
+from text2sql.base.errors import UserError
+from text2sql.base.params import read_params
+from text2sql.base.text import printable, printable_json
 from text2sql.cli import main
-from text2sql.errors import UserError
-from text2sql.params import read_params
-from text2sql.sqlexec.sandbox import Answer, Failure
+from text2sql.engines.sqlite import Answer, Failure
 
 SHOP = """
 CREATE TABLE customers (customer_id INTEGER PRIMARY KEY, name TEXT, city TEXT);
@@ -44,7 +45,7 @@ def make(path: Path, script: str) -> Path:
 def shop(tmp_path, monkeypatch) -> Path:
     """A folder with the project's parameters and prompts and a small database; the command runs in it."""
     shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
-    shutil.copytree(ROOT / "stages/prompts", tmp_path / "stages/prompts")
+    shutil.copytree(ROOT / "prompts", tmp_path / "prompts")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     return make(tmp_path / "shop.db", SHOP)
@@ -101,7 +102,7 @@ def test_a_question_is_answered_with_sql_and_a_table(shop, says, capsys, address
 
 def test_the_prompt_is_the_one_that_training_builds(shop, says):
     """The context is the database's own DDL, as for rows with `ingest.database`."""
-    from text2sql.prompts import build_prompt, read_templates
+    from text2sql.models.prompts import build_prompt, read_templates
     from text2sql.sources.schemas import schema_of_database
 
     stub = says("SELECT 1")
@@ -553,7 +554,7 @@ def test_cells_of_every_type_are_shown(shop, says, capsys):
 
 def test_a_served_model_answers(shop, monkeypatch):
     """With `generate.backend: openai` nothing of the model is needed here; its reply is stubbed at the seam."""
-    from text2sql import generate
+    from text2sql.generation import generate
 
     monkeypatch.setattr(
         generate, "open_arm", lambda pointer, adapter, chat, config, arm: lambda prompts, samples, seed: [[arm]]

@@ -18,9 +18,9 @@ import pytest
 from conftest import ROOT
 
 from text2sql.ask import database, guard, schema, session
+from text2sql.base.errors import UserError
 from text2sql.cli import main
-from text2sql.errors import UserError
-from text2sql.sqlexec.sandbox import Answer, Failure
+from text2sql.engines.sqlite import Answer, Failure
 
 PASSWORD = "geheim/p@ss:w0rd"
 QUOTED = "geheim%2Fp%40ss%3Aw0rd"
@@ -360,7 +360,7 @@ def test_the_schema_comes_with_keys_and_comments(request, name):
 def test_the_command_asks_in_the_servers_dialect(request, name, tmp_path, monkeypatch, capsys):
     """A stub stands for the model."""
     server = request.getfixturevalue(name)
-    for part in ("params.yaml", "stages/prompts/en.txt", "stages/prompts/ko.txt"):
+    for part in ("params.yaml", "prompts/en.txt", "prompts/ko.txt"):
         (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / part, tmp_path / part)
     monkeypatch.chdir(tmp_path)

@@ -8,10 +8,11 @@ import pytest
 from conftest import Project
 from test_report import CONTEXT, GOLD, OUTCOME, write_run
 
-from text2sql.explorer import page as explorer_page
-from text2sql.files import read_jsonl, write_json, write_jsonl
-from text2sql.report import ARMS, report
-from text2sql.rows import read_table, write_rows
+from text2sql.base.arms import ARMS
+from text2sql.base.files import read_jsonl, write_json, write_jsonl
+from text2sql.dataset.rows import read_table, write_rows
+from text2sql.report.explorer import page as explorer_page
+from text2sql.report.figures import report
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (

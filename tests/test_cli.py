@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from text2sql.base.files import write_json
 from text2sql.cli import available, make_parser
-from text2sql.files import write_json
 
 COMMANDS = sorted(path.stem.replace("_", "-") for path in (ROOT / "text2sql/commands").glob("[!_]*.py"))
 HEAVY = "{'torch', 'transformers', 'datasets', 'pandas', 'pyarrow', 'openai', 'scipy', 'sqlglot'}"
@@ -98,7 +98,7 @@ def empty(tmp_path) -> Path:
     (tmp_path / "params.yaml").write_text(
         (ROOT / "params.yaml").read_text(encoding="utf-8").replace("enabled: false", "enabled: true"), encoding="utf-8"
     )
-    shutil.copytree(ROOT / "stages/prompts", tmp_path / "stages/prompts")
+    shutil.copytree(ROOT / "prompts", tmp_path / "prompts")
     return tmp_path
 
 
@@ -111,7 +111,7 @@ def stage(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
 
 def add(folder: Path, name: str) -> None:
     """Puts one of the files there that a stage reads."""
-    from text2sql.rows import write_rows
+    from text2sql.dataset.rows import write_rows
 
     if name.endswith(".parquet"):
         write_rows(folder / name, [])

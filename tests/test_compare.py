@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from text2sql.sqlexec.compare import Gold, Slice, answer_gold, compare, em_ast, em_text, plan
-from text2sql.sqlexec.sandbox import Answer, build, query
+from text2sql.engines.sqlite import Answer, build, query
+from text2sql.scoring.compare import compare
+from text2sql.scoring.gold import Gold, Slice, answer_gold, plan
+from text2sql.sql.exact_match import em_ast, em_text
 
 
 def answer(rows, columns=None):

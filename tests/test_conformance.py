@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.scoring import OUTCOMES, Item, Question, score_rows
-from text2sql.sqlexec import compare as comparator
-from text2sql.sqlexec.extract import extract
-from text2sql.sqlexec.sandbox import Failure, build, query
+from text2sql.engines.sqlite import Failure, build, query
+from text2sql.scoring import compare as comparator
+from text2sql.scoring.score import OUTCOMES, Item, Question, score_rows
+from text2sql.sql.extract import extract
 
 OWN = Path(__file__).parent / "conformance"
 SHARED = Path(__file__).parents[1].parent / "shared" / "conformance"

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from text2sql.base.files import write_json
+from text2sql.base.params import SelectParams, ValidateParams
 from text2sql.cli import main
-from text2sql.data import LABELS, STEPS, account, find_rejects, length_rows, plot_rows, write_tsv
-from text2sql.files import write_json
-from text2sql.params import SelectParams, ValidateParams
-from text2sql.rows import read_table, write_rows
-from text2sql.select import select_tables
+from text2sql.dataset.account import LABELS, STEPS, account, find_rejects
+from text2sql.dataset.rows import read_table, write_rows
+from text2sql.dataset.select import select_tables
+from text2sql.dataset.validate import RULES, validate_tables
+from text2sql.report.plots import length_rows, plot_rows, write_tsv
 from text2sql.sources import synthetic
-from text2sql.validate import RULES, validate_tables
 
 SPLITS = ("train", "test")
 

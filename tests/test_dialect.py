@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.errors import UserError
-from text2sql.files import read_jsonl
-from text2sql.sqlexec.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
-from text2sql.sqlexec.sandbox import NOW, Answer, Failure, build, query
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_jsonl
+from text2sql.engines.sqlite import NOW, Answer, Failure, build, query
+from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
 
 ROWS = (
     "CREATE TABLE t (id INTEGER, day TEXT, stamp TEXT, name TEXT, n INTEGER, x REAL); "

@@ -15,17 +15,11 @@ import pytest
 from conftest import ROOT
 from small_project import SmallProject
 
+from text2sql.base.text import printable
 from text2sql.commands.pr_report import code
-from text2sql.experiments import (
-    DONE,
-    Run,
-    experiment_refs,
-    own_changes,
-    plain,
-    preset_values,
-    seed_groups,
-    to_run,
-)
+from text2sql.experiments.git import DONE, experiment_refs
+from text2sql.experiments.runs import Run, own_changes, preset_values, to_run
+from text2sql.experiments.seeds import seed_groups
 
 
 def run_queue(project: SmallProject, names: set[str]) -> None:
@@ -255,7 +249,7 @@ def test_a_run_without_figures_is_refused_in_one_line(lab, name, reason):
 
 
 def test_control_characters_are_written_as_escapes():
-    assert plain("a\x1b[31m\n\u202eé질문") == "a\\x1b[31m\\n\\u202eé질문"
+    assert printable("a\x1b[31m\n\u202eé질문") == "a\\x1b[31m\\n\\u202eé질문"
 
 
 # Pull requests and the gate
@@ -328,7 +322,7 @@ def test_nothing_from_a_change_is_markup_in_the_comment(text):
     if shown.startswith("<code>"):
         assert re.fullmatch(r"<code>[\w ._&#;-]*</code>", shown, re.ASCII)
     else:
-        assert shown == f"`{plain(text)}`" and not set("`|\n") & set(shown[1:-1])
+        assert shown == f"`{printable(text)}`" and not set("`|\n") & set(shown[1:-1])
 
 
 @pytest.mark.parametrize(

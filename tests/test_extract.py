@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from text2sql.sqlexec.extract import extract, tokens
+from text2sql.sql.extract import extract
+from text2sql.sql.tokens import tokens
 
 Q = "SELECT b FROM t WHERE a = 1"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.errors import UserError
-from text2sql.files import atomic_write, read_json, read_jsonl, write_json, write_jsonl
-from text2sql.resume import file_key
+from text2sql.base.errors import UserError
+from text2sql.base.files import atomic_write, read_json, read_jsonl, write_json, write_jsonl
+from text2sql.base.resume import file_key
 
 
 def test_a_file_appears_only_when_its_block_ends_well(tmp_path):
@@ -53,8 +53,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
 def test_a_file_size_limit_is_one_line_and_leaves_nothing(tmp_path):
     code = f"""
 import resource
-from text2sql.errors import reports_user_errors
-from text2sql.files import write_jsonl
+from text2sql.base.errors import reports_user_errors
+from text2sql.base.files import write_jsonl
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 raise SystemExit(reports_user_errors(write_jsonl)({str(tmp_path / "rows.jsonl")!r}, ({{"id": n}} for n in range(999))))
 """

@@ -6,10 +6,16 @@ from pathlib import Path
 import pytest
 from conftest import CONTEXTS
 
-from text2sql import memory, models
-from text2sql.errors import UserError
-from text2sql.files import read_json, read_jsonl
-from text2sql.finetune import (
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json, read_jsonl
+from text2sql.base.params import FinetuneParams, GenerateParams, PromptParams
+from text2sql.dataset.rows import to_table
+from text2sql.generation.generate import generate
+from text2sql.models import load
+from text2sql.models.prompts import completion_ids
+from text2sql.scoring.score import arm_items, score_file
+from text2sql.training import memory
+from text2sql.training.finetune import (
     COMPLETE,
     build_examples,
     check_isolation,
@@ -20,11 +26,6 @@ from text2sql.finetune import (
     length_sampler,
     say_how_long,
 )
-from text2sql.generate import generate
-from text2sql.params import FinetuneParams, GenerateParams, PromptParams
-from text2sql.prompts import completion_ids
-from text2sql.rows import to_table
-from text2sql.scoring import arm_items, score_file
 
 PROMPT = PromptParams(template="en", context="schema", chat=False)
 pytestmark = pytest.mark.usefixtures("in_the_project")
@@ -257,7 +258,7 @@ def fp32(monkeypatch):
     """The formats' rounding aside: a merge or a conversion in bf16 moves a logit in the third digit."""
     import torch
 
-    monkeypatch.setattr(models, "device_and_dtype", lambda: ("cpu", torch.float32))
+    monkeypatch.setattr(load, "device_and_dtype", lambda: ("cpu", torch.float32))
 
 
 def continuation(model, tokenizer) -> tuple:
@@ -290,7 +291,7 @@ def continuation(model, tokenizer) -> tuple:
 def test_what_is_saved_is_what_was_trained(changes, pointers, tokenizer, fp32, tmp_path, monkeypatch):
     from peft import PeftModel
 
-    from text2sql import finetune as module
+    from text2sql.training import finetune as module
 
     in_memory, write = [], module.write_adapter
 
@@ -300,7 +301,7 @@ def test_what_is_saved_is_what_was_trained(changes, pointers, tokenizer, fp32, t
 
     monkeypatch.setattr(module, "write_adapter", watched)
     train(pointers["llama"], tmp_path, **changes)
-    base = models.load_model(pointers["llama"], quantization=changes.get("quantization", "none"))
+    base = load.load_model(pointers["llama"], quantization=changes.get("quantization", "none"))
     before, _ = continuation(base, tokenizer)
     logits, tokens = continuation(PeftModel.from_pretrained(base, tmp_path / "adapter"), tokenizer)
     assert (logits - in_memory[0]).abs().max() < 1e-3 < 0.02 < (logits - before).abs().max()
@@ -338,7 +339,7 @@ def test_examples_packed_into_a_row_get_the_logits_they_get_alone(attention, poi
     packed = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)(examples)
     assert packed["input_ids"].shape == (1, sum(len(example["input_ids"]) for example in examples))
     for kind, pointer in pointers.items():
-        model = models.load_model(pointer, attention=attention).eval()
+        model = load.load_model(pointer, attention=attention).eval()
         check_isolation(model)
         with torch.inference_mode():
             row = model(packed["input_ids"], position_ids=packed["position_ids"], use_cache=False).logits[0]
@@ -348,7 +349,7 @@ def test_examples_packed_into_a_row_get_the_logits_they_get_alone(attention, poi
 
 def test_a_model_whose_packed_examples_see_each_other_is_refused(pointers, tmp_path):
     """A stub stands for such a model: it takes every position for the first sequence's."""
-    model = models.load_model(pointers["llama"])
+    model = load.load_model(pointers["llama"])
     forward = model.forward
     model.forward = lambda position_ids, **inputs: forward(**inputs)
     with pytest.raises(UserError, match=r"finetune\.packing: .* examples in one row see each other; set none"):
@@ -415,7 +416,7 @@ def test_a_lack_of_gpu_memory_names_what_to_change(changes, said, pointer, tmp_p
     """A stub raises what PyTorch raises on a full card."""
     import torch
 
-    from text2sql import finetune as module
+    from text2sql.training import finetune as module
 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -495,7 +496,7 @@ class Killed(BaseException):
     ids=str,
 )
 def test_a_killed_run_ends_with_the_same_curves_and_adapter(changes, pointers, tmp_path, monkeypatch):
-    from text2sql import finetune as module
+    from text2sql.training import finetune as module
 
     train(pointers["llama"], tmp_path / "whole", **changes)
     steps = read_json(tmp_path / "whole/train/summary.json")["steps"]
@@ -530,7 +531,7 @@ def test_a_killed_run_ends_with_the_same_curves_and_adapter(changes, pointers, t
 
 
 def test_a_run_killed_after_its_early_stop_stops_there_again(pointer, tmp_path, monkeypatch):
-    from text2sql import finetune as module
+    from text2sql.training import finetune as module
 
     rows = table(12)
     rows.loc[rows.id.isin(hold_out(rows, 3)[1].id), "answer"] = "~" * 20

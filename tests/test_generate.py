@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 from conftest import CONTEXTS, ROOT
 
-from text2sql import adapters, models
-from text2sql.decode import SERVED, decode, plan_batches, serves
-from text2sql.errors import UserError
-from text2sql.files import read_json, read_jsonl
-from text2sql.generate import complete_padded, generate, load_arm, open_arm, stop_tokens, up_to_stop
-from text2sql.params import GenerateParams, PromptParams
-from text2sql.prompts import build_prompt, prompt_ids, read_templates
-from text2sql.rows import to_table
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json, read_jsonl
+from text2sql.base.params import GenerateParams, PromptParams
+from text2sql.dataset.rows import to_table
+from text2sql.generation.decode import SERVED, decode, plan_batches, serves
+from text2sql.generation.generate import generate, open_arm
+from text2sql.generation.local import complete_padded, load_arm, stop_tokens, up_to_stop
+from text2sql.models import adapters, load
+from text2sql.models.prompts import build_prompt, prompt_ids, read_templates
 
 PROMPT = PromptParams(template="en", context="schema", chat=False)
 pytestmark = pytest.mark.usefixtures("in_the_project")
@@ -75,7 +76,7 @@ def test_batches_give_what_one_at_a_time_gives(pointer, tokenizer):
     """In fp32, where padding changes no logit enough to turn a greedy choice."""
     import torch
 
-    model = models.load_model(pointer, torch.float32).cpu().eval()
+    model = load.load_model(pointer, torch.float32).cpu().eval()
     stops = stop_tokens(model, tokenizer)
     prompts = [prompt_of(row, tokenizer) for row in table().to_dict("records")]
     together = decode(model, prompts, stops, 8)
@@ -171,7 +172,7 @@ def adapter(pointer, tmp_path_factory) -> Path:
     torch.manual_seed(0)
     config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False)
     folder = tmp_path_factory.mktemp("adapter")
-    get_peft_model(models.load_model(pointer), config).save_pretrained(folder)
+    get_peft_model(load.load_model(pointer), config).save_pretrained(folder)
     return folder
 
 
@@ -202,11 +203,11 @@ def test_an_adapter_is_merged_as_peft_merges_it(settings, plain, pointer, tmp_pa
 
     torch.manual_seed(1)
     config = LoraConfig(**{"r": 4, "target_modules": "all-linear", "init_lora_weights": False} | settings)
-    get_peft_model(models.load_model(pointer), config).save_pretrained(tmp_path)
-    expected = PeftModel.from_pretrained(models.load_model(pointer), tmp_path).merge_and_unload().state_dict()
-    untouched = models.load_model(pointer)
+    get_peft_model(load.load_model(pointer), config).save_pretrained(tmp_path)
+    expected = PeftModel.from_pretrained(load.load_model(pointer), tmp_path).merge_and_unload().state_dict()
+    untouched = load.load_model(pointer)
     assert adapters.merge(untouched, tmp_path) is plain
-    base = models.load_model(pointer).state_dict()
+    base = load.load_model(pointer).state_dict()
     for model, weights in ((load_arm(pointer, tmp_path, "none"), expected), (untouched, expected if plain else base)):
         found = model.state_dict()
         assert found.keys() == weights.keys()

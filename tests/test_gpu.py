@@ -7,9 +7,9 @@ import pytest
 import test_launch
 from test_finetune import PROMPT, generation, losses, pointers, table, train  # noqa: F401
 
-from text2sql import models
-from text2sql.files import read_json, read_jsonl
-from text2sql.generate import generate
+from text2sql.base.files import read_json, read_jsonl
+from text2sql.generation.generate import generate
+from text2sql.models import load
 
 
 def no_card() -> bool:
@@ -49,9 +49,9 @@ def test_training_and_generation_run_on_the_card(changes, pointers, tmp_path):
 def test_nf4_on_the_card_computes_in_bf16(pointers):
     import torch
 
-    model = models.load_model(pointers["llama"], quantization="nf4")
+    model = load.load_model(pointers["llama"], quantization="nf4")
     projection = model.model.layers[0].self_attn.q_proj
-    assert (projection.weight.dtype, projection.compute_dtype) == (torch.uint8, models.device_and_dtype()[1])
+    assert (projection.weight.dtype, projection.compute_dtype) == (torch.uint8, load.device_and_dtype()[1])
     assert model.device.type == "cuda"
 
 

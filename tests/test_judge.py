@@ -23,19 +23,19 @@ import pytest
 import tiktoken
 import yaml
 
+from text2sql.base.endpoint import retry_after
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json, read_jsonl, write_jsonl
+from text2sql.base.params import JudgeParams, read_params
 from text2sql.cli import main
-from text2sql.endpoint import retry_after
-from text2sql.errors import UserError
-from text2sql.files import read_json, read_jsonl, write_jsonl
+from text2sql.databases.populate import write_databases
+from text2sql.dataset.rows import write_rows
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.cost import body_tokens, estimate_tokens, token_counter
 from text2sql.judge.limits import WINDOW, Gate, Limit
 from text2sql.judge.requests import CANARY, Verdict, read_answer, read_template, request_body
 from text2sql.judge.run import estimate, judge_rows
-from text2sql.models import pin_wheel, weights_folder
-from text2sql.params import JudgeParams, read_params
-from text2sql.rows import write_rows
-from text2sql.sqlexec.populate import write_databases
+from text2sql.models.pin import pin_wheel, weights_folder
 
 ROOT = Path(__file__).parents[1]
 KEY = "sk-test-0123456789abcdef"

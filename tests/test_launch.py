@@ -13,11 +13,12 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from text2sql import launch, models
-from text2sql.errors import UserError
-from text2sql.files import read_json, write_json
-from text2sql.params import ResolveParams
-from text2sql.rows import write_rows
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json, write_json
+from text2sql.base.params import ResolveParams
+from text2sql.dataset.rows import write_rows
+from text2sql.models import pin
+from text2sql.training import launch
 
 ROWS = 16
 
@@ -41,8 +42,8 @@ def write_inputs(folder: Path, model: Path) -> None:
         ],
     )
     config = ResolveParams(source="folder", name=str(model), file=None, revision=None, sha256=None)
-    models.resolve(config, folder / "models/base")
-    shutil.copytree(ROOT / "stages/prompts", folder / "stages/prompts")
+    pin.resolve(config, folder / "models/base")
+    shutil.copytree(ROOT / "prompts", folder / "prompts")
     shutil.copytree(ROOT / "configs", folder / "configs")
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from text2sql import models
-from text2sql.errors import UserError
-from text2sql.files import read_json
-from text2sql.params import ResolveParams, read_params
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json
+from text2sql.base.params import ResolveParams, read_params
+from text2sql.models import load, pin
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WRONG = "0" * 64
@@ -75,14 +75,14 @@ def package(tmp_path, monkeypatch) -> Path:
 )
 def test_a_wheel_that_is_not_the_pinned_one_is_one_line(package, tmp_path, changes, said):
     with pytest.raises(UserError, match=said) as error:
-        models.resolve(config(**({"name": "tiny_wheel", "file": "tiny.gguf"} | changes)), tmp_path / "base")
+        pin.resolve(config(**({"name": "tiny_wheel", "file": "tiny.gguf"} | changes)), tmp_path / "base")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "base").exists() and not (tmp_path / "cache").exists()
 
 
 def test_a_wheels_pointer_pins_version_and_checksum(package):
     digest = hashlib.sha256((package / "tiny.gguf").read_bytes()).hexdigest()
-    pointer = models.pin_wheel(config(name="tiny_wheel", file="tiny.gguf", sha256=digest))
+    pointer = pin.pin_wheel(config(name="tiny_wheel", file="tiny.gguf", sha256=digest))
     assert pointer == {
         "source": "wheel", "name": "tiny_wheel", "version": "1.2", "file": "tiny.gguf", "sha256": digest,
     }  # fmt: skip
@@ -91,7 +91,7 @@ def test_a_wheels_pointer_pins_version_and_checksum(package):
 def test_a_file_that_cannot_be_converted_leaves_nothing(package, tmp_path):
     digest = hashlib.sha256((package / "tiny.gguf").read_bytes()).hexdigest()
     with pytest.raises(UserError, match=r"tiny\.gguf: cannot be converted"):
-        models.resolve(config(name="tiny_wheel", file="tiny.gguf", sha256=digest), tmp_path / "base")
+        pin.resolve(config(name="tiny_wheel", file="tiny.gguf", sha256=digest), tmp_path / "base")
     assert not (tmp_path / "base").exists() and list((tmp_path / "cache").rglob("*.*")) == []
 
 
@@ -100,13 +100,13 @@ def test_the_converted_model_is_the_one_in_the_gguf(tmp_path):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    pointer = models.resolve(config(), tmp_path)
-    path = models.wheel_file(pointer["name"], pointer["file"])
+    pointer = pin.resolve(config(), tmp_path)
+    path = pin.wheel_file(pointer["name"], pointer["file"])
     direct = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).to(
         torch.bfloat16
     )
-    converted = models.load_model(pointer, torch.bfloat16).cpu()
-    tokenizers = [AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name), models.load_tokenizer(pointer)]
+    converted = load.load_model(pointer, torch.bfloat16).cpu()
+    tokenizers = [AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name), load.load_tokenizer(pointer)]
     weights = converted.state_dict()
     assert direct.state_dict().keys() == weights.keys()
     assert all(torch.equal(weight, weights[name]) for name, weight in direct.state_dict().items())
@@ -127,39 +127,39 @@ def test_the_converted_model_is_the_one_in_the_gguf(tmp_path):
 
 def test_a_folder_is_pinned_by_a_checksum_over_names_and_contents(tiny_model, tmp_path):
     folder = shutil.copytree(tiny_model, tmp_path / "model")
-    pointer = models.resolve(folder_config(folder), tmp_path / "base")
-    assert models.read_pointer(tmp_path / "base") == pointer
-    assert pointer["sha256"] == models.pin_folder(folder_config(tiny_model))["sha256"]
-    assert models.resolve(folder_config(folder, sha256=pointer["sha256"]), tmp_path / "base") == pointer
+    pointer = pin.resolve(folder_config(folder), tmp_path / "base")
+    assert pin.read_pointer(tmp_path / "base") == pointer
+    assert pointer["sha256"] == pin.pin_folder(folder_config(tiny_model))["sha256"]
+    assert pin.resolve(folder_config(folder, sha256=pointer["sha256"]), tmp_path / "base") == pointer
     (folder / "config.json").rename(folder / "config2.json")
     shutil.copy(folder / "config2.json", folder / "config.json")
     with pytest.raises(UserError, match=f"checksum .* is not resolve.sha256 {pointer['sha256']}; restore it or mend"):
-        models.resolve(folder_config(folder, sha256=pointer["sha256"]), tmp_path / "base")
-    assert models.read_pointer(tmp_path / "base") == pointer
+        pin.resolve(folder_config(folder, sha256=pointer["sha256"]), tmp_path / "base")
+    assert pin.read_pointer(tmp_path / "base") == pointer
 
 
 def test_a_folder_without_a_model_is_one_line(tmp_path):
     for name in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(UserError, match=rf"resolve.name: {name} is not a model folder \(it has no config.json\)"):
-            models.resolve(folder_config(name), tmp_path / "base")
+            pin.resolve(folder_config(name), tmp_path / "base")
     assert not (tmp_path / "base").exists()
 
 
 def test_a_folder_that_went_away_after_resolve_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"gone: the model folder is gone; restore it, or mend resolve\.name"):
-        models.load_tokenizer({"source": "folder", "name": str(tmp_path / "gone"), "sha256": WRONG})
+        load.load_tokenizer({"source": "folder", "name": str(tmp_path / "gone"), "sha256": WRONG})
 
 
 def test_the_pointer_is_missing_before_resolve_ran(tmp_path):
     with pytest.raises(UserError, match=r"model\.json: no such file; run the stage"):
-        models.read_pointer(tmp_path)
+        pin.read_pointer(tmp_path)
 
 
 def test_a_tokenizer_without_padding_does_not_pad_with_the_end(tiny_model, tmp_path):
     folder = shutil.copytree(tiny_model, tmp_path / "model")
     settings = read_json(folder / "tokenizer_config.json") | {"pad_token": "<end>", "unk_token": "<pad>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    tokenizer = models.load_tokenizer({"source": "folder", "name": str(folder)})
+    tokenizer = load.load_tokenizer({"source": "folder", "name": str(folder)})
     assert (tokenizer.pad_token, tokenizer.eos_token, tokenizer.padding_side) == ("<pad>", "<end>", "left")
 
 
@@ -169,9 +169,9 @@ def test_a_tokenizer_without_padding_does_not_pad_with_the_end(tiny_model, tmp_p
 def resolve_alone(config: ResolveParams, folder: Path, **env: str) -> subprocess.CompletedProcess:
     """`resolve` into folder/base with an empty hub cache at folder/hub, as the stage runs it."""
     code = f"""
-from text2sql.errors import reports_user_errors
-from text2sql.models import resolve
-from text2sql.params import ResolveParams
+from text2sql.base.errors import reports_user_errors
+from text2sql.models.pin import resolve
+from text2sql.base.params import ResolveParams
 config = ResolveParams(**{config.model_dump()!r})
 raise SystemExit(reports_user_errors(lambda: print(resolve(config, {str(folder / "base")!r})["revision"]))())
 """
@@ -189,7 +189,7 @@ def one_line(done: subprocess.CompletedProcess) -> str:
 
 def test_a_hub_model_without_a_revision_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"resolve\.revision: a hub model needs a pinned commit"):
-        models.resolve(hub_config(revision=None), tmp_path / "base")
+        pin.resolve(hub_config(revision=None), tmp_path / "base")
     assert not (tmp_path / "base").exists()
 
 
@@ -280,7 +280,7 @@ def file_info(path: Path) -> dict:
 def test_a_hub_model_is_pinned_to_its_commit_and_then_loads_offline(hub, tmp_path):
     done = resolve_alone(hub_config(revision="main"), tmp_path, **hub)
     assert (done.returncode, done.stdout) == (0, f"{COMMIT}\n"), done.stderr
-    assert models.read_pointer(tmp_path / "base") == {"source": "hub", "name": "some/model", "revision": COMMIT}
+    assert pin.read_pointer(tmp_path / "base") == {"source": "hub", "name": "some/model", "revision": COMMIT}
     again = resolve_alone(hub_config(), tmp_path, HF_HUB_OFFLINE="1")
     assert (again.returncode, again.stdout) == (0, f"{COMMIT}\n"), again.stderr
 
@@ -321,7 +321,7 @@ def test_no_space_for_a_conversion_is_one_line_and_leaves_nothing(small_disk):
     from safetensors.torch import save_file
 
     full = pytest.raises(UserError, match="no space left on the disk; free some or move TEXT2SQL_CACHE")
-    with full, models.new_folder(small_disk / "models" / "x") as folder:
+    with full, pin.new_folder(small_disk / "models" / "x") as folder:
         (folder / "config.json").write_text("{}")
         save_file({"weight": torch.zeros(100_000)}, folder / "model.safetensors")
     assert list((small_disk / "models").iterdir()) == []
@@ -329,13 +329,13 @@ def test_no_space_for_a_conversion_is_one_line_and_leaves_nothing(small_disk):
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     """Without a small disk: writes to the device that is always full."""
-    with pytest.raises(UserError, match="no space left on the disk"), models.new_folder(tmp_path / "x") as folder:
+    with pytest.raises(UserError, match="no space left on the disk"), pin.new_folder(tmp_path / "x") as folder:
         (folder / "config.json").write_text("{}")
         assert not (tmp_path / "x").exists()
         (folder / "weights").symlink_to("/dev/full")
         (folder / "weights").write_bytes(b"1" * 10)
     assert list(tmp_path.iterdir()) == []
-    with models.new_folder(tmp_path / "x") as folder:
+    with pin.new_folder(tmp_path / "x") as folder:
         (folder / "config.json").write_text("{}")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
@@ -354,11 +354,11 @@ def test_nf4_is_the_same_model_in_a_quarter_of_the_memory(tmp_path):
     shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
     LlamaForCausalLM(LlamaConfig(vocab_size=256, **shape)).save_pretrained(tmp_path)
     pointer = {"source": "folder", "name": str(tmp_path)}
-    whole, four = models.load_model(pointer).cpu(), models.load_model(pointer, quantization="nf4")
+    whole, four = load.load_model(pointer).cpu(), load.load_model(pointer, quantization="nf4")
     projection = four.model.layers[0].self_attn.q_proj
     assert projection.weight.dtype == torch.uint8
     assert (projection.weight.quant_state.quant_type, projection.weight.quant_state.nested) == ("nf4", True)
-    assert projection.compute_dtype == models.device_and_dtype()[1]
+    assert projection.compute_dtype == load.device_and_dtype()[1]
     assert four.lm_head.weight.dtype == whole.lm_head.weight.dtype
     tokens = torch.arange(2, 42).reshape(1, -1)
     with torch.inference_mode():
@@ -373,7 +373,7 @@ def test_an_attention_that_is_not_there_is_one_line(tiny_model, name):
     if importlib.util.find_spec("flash_attn") and name == "flash_attention_2":
         pytest.skip("flash attention is installed")
     with pytest.raises(UserError, match=f"attention {name} cannot be had here .*; use auto or sdpa") as error:
-        models.load_model({"source": "folder", "name": str(tiny_model)}, attention=name)
+        load.load_model({"source": "folder", "name": str(tiny_model)}, attention=name)
     assert "\n" not in str(error.value)
 
 
@@ -383,5 +383,5 @@ def test_what_a_killed_process_left_of_a_folder_is_removed_and_what_a_living_one
     left, written = tmp_path / f"x.{ended.pid}.tmp", tmp_path / f"x.{os.getppid()}.tmp"
     left.mkdir()
     written.mkdir()
-    with models.new_folder(tmp_path / "x"):
+    with pin.new_folder(tmp_path / "x"):
         assert not left.exists() and written.exists()

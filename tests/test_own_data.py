@@ -6,10 +6,10 @@ import re
 import pytest
 from conftest import ROOT, copy_of, shell_blocks
 
-from text2sql.errors import UserError
-from text2sql.files import read_json, read_jsonl
-from text2sql.report import compare_arms
-from text2sql.rows import read_table
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json, read_jsonl
+from text2sql.dataset.rows import read_table
+from text2sql.report.figures import compare_arms
 from text2sql.sources.records import read_records
 
 pytestmark = pytest.mark.pipeline

@@ -11,11 +11,11 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from text2sql.errors import UserError
-from text2sql.params import Params, check, read_params, read_yaml
+from text2sql.base.errors import UserError
+from text2sql.base.params import Params, check, read_params, read_yaml
 
 PARAMS = ROOT / "params.yaml"
-PRESETS = sorted((ROOT / "stages/presets").glob("*.yaml"), key=lambda path: path.stem)
+PRESETS = sorted((ROOT / "presets").glob("*.yaml"), key=lambda path: path.stem)
 NUMBER = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -173,7 +173,7 @@ def test_a_preset_uses_only_keys_that_exist_and_gives_valid_params(path):
 
 def test_the_repositorys_params_are_the_quickstart_preset():
     values = read_yaml(PARAMS)
-    assert overlaid(values, read_yaml(ROOT / "stages/presets/quickstart.yaml")) == values
+    assert overlaid(values, read_yaml(ROOT / "presets/quickstart.yaml")) == values
 
 
 @pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)

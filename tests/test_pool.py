@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.sqlexec.pool import Lost, alarm, guarded_map, guarded_workers
+from text2sql.engines.pool import Lost, alarm, guarded_map, guarded_workers
 
 loaded = []
 
@@ -112,7 +112,7 @@ def test_exceptions_of_the_function_are_raised_here():
 
 
 def test_a_function_that_no_worker_can_import_is_named():
-    probe = "import sys\ndef f(x): return x\nfrom text2sql.sqlexec.pool import guarded_map\n"
+    probe = "import sys\ndef f(x): return x\nfrom text2sql.engines.pool import guarded_map\n"
     probe += "list(guarded_map(f, [1], workers=1, seconds=1))"
     ended = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
     assert "cannot be imported by a worker process" in ended.stderr
@@ -143,7 +143,7 @@ def test_closing_leaves_no_process():
 def test_a_killed_parent_leaves_no_process():
     probe = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "import itertools, test_pool, time\nfrom text2sql.sqlexec.pool import guarded_map\n"
+        "import itertools, test_pool, time\nfrom text2sql.engines.pool import guarded_map\n"
         "for pid in guarded_map(test_pool.work, itertools.repeat('pid'), workers=2, seconds=60, chunk=2):\n"
         "    print(pid, flush=True)\n"
     )

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.files import read_jsonl
-from text2sql.sqlexec.compare import answer_gold, compare, plan
-from text2sql.sqlexec.dialect import to_sqlite, to_sqlite_ddl
-from text2sql.sqlexec.populate import populate, populate_rows, read_databases, summarize, write_databases
-from text2sql.sqlexec.sandbox import Answer, Failure, build, query
-from text2sql.sqlexec.schema import read_schema
+from text2sql.base.files import read_jsonl
+from text2sql.databases.populate import populate, populate_rows, read_databases, summarize, write_databases
+from text2sql.databases.schema import read_schema
+from text2sql.engines.sqlite import Answer, Failure, build, query
+from text2sql.scoring.compare import compare
+from text2sql.scoring.gold import answer_gold, plan
+from text2sql.sql.dialect import to_sqlite, to_sqlite_ddl
 
 KOREAN_GAMES = Path(__file__).parent / "data" / "korean_games.jsonl"
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -259,7 +260,7 @@ def test_another_seed_gives_other_rows():
 def test_goes_on_after_a_kill(tmp_path):
     rows = game_rows(12)
     code = (
-        "import json, sys; from text2sql.sqlexec.populate import populate_rows\n"
+        "import json, sys; from text2sql.databases.populate import populate_rows\n"
         "populate_rows(json.load(open(sys.argv[1])), 3, 7, 1, sys.argv[2])"
     )
     (tmp_path / "rows.json").write_text(json.dumps(rows))
@@ -318,8 +319,8 @@ def test_spider_schema(db_id):
 
 def test_rules_of_equivalence_hold_on_instances():
     """A mutant called equivalent by rule answers as its gold on every filling."""
-    from text2sql.sqlexec import aims
-    from text2sql.sqlexec.power import mutants
+    from text2sql.databases import aims
+    from text2sql.databases.mutants import mutants
 
     schema = read_schema(SHOP)
     scripts, _ = populate(SHOP, GOLDS, 5, seed=3)

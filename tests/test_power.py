@@ -2,10 +2,10 @@
 
 import pytest
 
-from text2sql.sqlexec import aims
-from text2sql.sqlexec.power import Power, mutants
-from text2sql.sqlexec.sandbox import Answer, build, query
-from text2sql.sqlexec.schema import read_schema
+from text2sql.databases import aims
+from text2sql.databases.mutants import Power, mutants
+from text2sql.databases.schema import read_schema
+from text2sql.engines.sqlite import Answer, build, query
 
 CONTEXT = (
     "CREATE TABLE guild (id INTEGER PRIMARY KEY, name TEXT, size INT);"

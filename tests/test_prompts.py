@@ -5,14 +5,15 @@ import shutil
 import pytest
 from conftest import ROOT
 
-from text2sql import models
-from text2sql.errors import UserError
-from text2sql.finetune import build_examples
-from text2sql.params import PromptParams, read_params
-from text2sql.prompts import build_prompt, completion_ids, prompt_ids, read_templates, schema_of
-from text2sql.rows import to_table
+from text2sql.base.errors import UserError
+from text2sql.base.params import PromptParams, read_params
+from text2sql.dataset.rows import to_table
+from text2sql.models import load, pin
+from text2sql.models.prompts import build_prompt, completion_ids, prompt_ids, read_templates
+from text2sql.sql.context import schema_of
+from text2sql.training.finetune import build_examples
 
-FOLDER = ROOT / "stages/prompts"
+FOLDER = ROOT / "prompts"
 DDL = "CREATE TABLE singer (id INT, name TEXT)"
 ROW = {"id": "1", "context": f"{DDL};", "question": "How many singers?", "answer": "SELECT COUNT(*) FROM singer"}
 
@@ -23,7 +24,7 @@ def config(template="auto", context="schema", chat=False) -> PromptParams:
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_model):
-    return models.load_tokenizer({"source": "folder", "name": str(tiny_model)})
+    return load.load_tokenizer({"source": "folder", "name": str(tiny_model)})
 
 
 # Templates
@@ -147,7 +148,7 @@ def test_the_chat_template_wraps_the_prompt_once(tokenizer, monkeypatch):
 def test_the_real_models_turn_ends_with_the_assistants_opening(tmp_path):
     """SmolLM2's own chat template; the completion's last token is the one that ends its turns."""
     (resolve,) = read_params("resolve", path=ROOT / "params.yaml")
-    tokenizer = models.load_tokenizer(models.resolve(resolve, tmp_path))
+    tokenizer = load.load_tokenizer(pin.resolve(resolve, tmp_path))
     turn = tokenizer.decode(prompt_ids("Q", tokenizer, chat=True))
     assert turn.endswith("<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n")
     assert tokenizer.decode(completion_ids("SELECT 1", tokenizer)) == "SELECT 1<|im_end|>"

@@ -19,10 +19,10 @@ import yaml
 from conftest import ROOT, Project, copy_of, once
 from test_pipeline import modules
 
-from text2sql.errors import UserError
-from text2sql.files import read_json
-from text2sql.models import read_pointer
-from text2sql.params import check
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json
+from text2sql.base.params import check
+from text2sql.models.pin import read_pointer
 from text2sql.publish.card import base_of, model_card
 from text2sql.publish.merge import merge
 from text2sql.publish.params import PublishParams, read_publish_params

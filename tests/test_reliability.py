@@ -27,10 +27,10 @@ from conftest import ROOT, Project, copy_of, make_tiny
 from test_judge import judge_params, judge_server, model_server, received
 from test_models import COMMIT, hub_config, one_line, resolve_alone, serving
 
-from text2sql.files import atomic_write, read_json, read_jsonl, write_jsonl
-from text2sql.params import read_params
-from text2sql.prompts import build_prompt, read_templates
-from text2sql.rows import read_table
+from text2sql.base.files import atomic_write, read_json, read_jsonl, write_jsonl
+from text2sql.base.params import read_params
+from text2sql.dataset.rows import read_table
+from text2sql.models.prompts import build_prompt, read_templates
 
 OUTPUTS = ("data", "metrics", "models")
 GO_ON = "stopped: run the same command again to go on from what is finished"
@@ -337,7 +337,7 @@ def test_a_full_disk_under_unfinished_work_is_one_line(copied, finished):
 def test_what_a_killed_writer_left_is_swept_also_while_it_is_a_zombie(tmp_path):
     """The killed writer is a zombie until it is waited for."""
     code = (
-        "import sys, time; from text2sql.files import atomic_write\n"
+        "import sys, time; from text2sql.base.files import atomic_write\n"
         "with atomic_write(sys.argv[1]) as file:\n file.write('half'); file.flush(); print(flush=True); time.sleep(600)"
     )
     writers = [
@@ -382,7 +382,7 @@ def test_a_download_that_breaks_off_is_one_line_and_the_next_run_completes_it(ti
 def guarded(code: str, **options) -> subprocess.CompletedProcess:
     """Runs `code` as the body of a program's main."""
     body = "\n".join(f"    {line}" for line in code.splitlines())
-    program = f"import sys\nfrom text2sql.errors import reports_user_errors\ndef main():\n{body}\n"
+    program = f"import sys\nfrom text2sql.base.errors import reports_user_errors\ndef main():\n{body}\n"
     program += "sys.exit(reports_user_errors(main)())"
     options = {"stdout": subprocess.PIPE} | options
     return subprocess.run([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, text=True, **options)

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from text2sql.base.arms import ARMS
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json, read_jsonl, write_json, write_jsonl
 from text2sql.commands import show
-from text2sql.errors import UserError
-from text2sql.explorer import Prediction, Task, examine, run_again
-from text2sql.files import read_json, read_jsonl, write_json, write_jsonl
-from text2sql.report import ARMS, loss_rows, report
-from text2sql.rows import write_rows
-from text2sql.scoring import OUTCOMES, Question
-from text2sql.sqlexec.pool import Lost
-from text2sql.sqlexec.sandbox import Limits
-from text2sql.validate import RULES
+from text2sql.dataset.rows import write_rows
+from text2sql.dataset.validate import RULES
+from text2sql.engines.pool import Lost
+from text2sql.engines.sqlite import Limits
+from text2sql.report.explorer import Prediction, Task, examine, run_again
+from text2sql.report.figures import report
+from text2sql.report.plots import loss_rows
+from text2sql.scoring.score import OUTCOMES, Question
 
 # Outcome of the base and of the fine-tuned arm for each question; two questions a database.
 OUTCOME = {
@@ -96,7 +98,7 @@ def write_run(data: Path, outcome: dict[str, tuple[str, str]] = OUTCOME) -> Path
 
 
 def write_rejects(path: Path) -> None:
-    from text2sql.rows import COLUMNS, table_writer
+    from text2sql.dataset.rows import COLUMNS, table_writer
 
     with table_writer(path, [*COLUMNS, "rule", "error_class"]):
         pass
@@ -345,7 +347,7 @@ def test_results_are_cut_in_rows_columns_and_cells_and_say_so():
     ],
 )
 def test_hostile_queries_stay_in_the_sandbox_and_are_shown_as_what_they_were(sql, outcome, monkeypatch):
-    monkeypatch.setattr("text2sql.explorer.LIMITS", Limits(seconds=1.0))
+    monkeypatch.setattr("text2sql.report.explorer.LIMITS", Limits(seconds=1.0))
     result = shown_results(Prediction(sql, False), setups=(f"{TABLE} INSERT INTO t VALUES (1, 'x')",))["arms"][0]
     assert result["error"].startswith(f"{outcome}: ")
 
@@ -361,7 +363,7 @@ def test_a_question_without_a_database_has_no_results():
 def test_a_query_whose_process_is_stopped_again_costs_its_question_the_results_alone(monkeypatch):
     """The pool is a stub: the real one needs a minute to lose a process to time."""
     stub = lambda function, tasks, **_: [Lost("timeout", "stopped at the hard time limit"), examine(tasks[1])]  # noqa: E731
-    monkeypatch.setattr("text2sql.explorer.guarded_map", stub)
+    monkeypatch.setattr("text2sql.report.explorer.guarded_map", stub)
     task = Task(Question(GOLD, (CONTEXT,)), (None, Prediction(GOLD, True)))
     lost, found = run_again([task, task])
     assert lost == {"gold": {}, "arms": [None, None], "problem": "stopped at the hard time limit"}

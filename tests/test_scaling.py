@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from text2sql.memory import training_bytes
+from text2sql.training.memory import training_bytes
 
 PAGE = (ROOT / "docs/scaling.md").read_text(encoding="utf-8")
 TOKENS, COMPLETIONS = 8 * 512, 8 * 64

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.errors import UserError
-from text2sql.files import read_jsonl
-from text2sql.scoring import OUTCOMES, Item, Question, gold_problems, score_file, score_key, score_rows
-from text2sql.sqlexec.sandbox import Limits
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_jsonl
+from text2sql.engines.sqlite import Limits
+from text2sql.scoring.score import OUTCOMES, Item, Question, gold_problems, score_file, score_key, score_rows
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 SETUP = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'x'),(2,'y'),(3,'z');"
@@ -181,7 +181,7 @@ def test_rows_after_a_hostile_one_score_as_without_it(tmp_path, monkeypatch):
 
 def test_an_attack_on_memory_stays_below_512_mib():
     probe = (
-        "import resource\nfrom text2sql.scoring import *\n"
+        "import resource\nfrom text2sql.scoring.score import *\n"
         f"item = Item('x', Question('SELECT 1', ({SETUP!r},)), {GREEDY!r})\n"
         "print([row['ex'] for row in score_rows([item], workers=1, limits=Limits(seconds=4))])\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.errors import UserError
-from text2sql.params import SelectParams
-from text2sql.rows import read_table, write_rows
-from text2sql.select import (
+from text2sql.base.errors import UserError
+from text2sql.base.params import SelectParams
+from text2sql.dataset.leaks import (
     NEAR,
     NearDuplicates,
     Texts,
@@ -19,10 +18,10 @@ from text2sql.select import (
     normal_question,
     normal_schema,
     normal_sql,
-    proportional,
-    select_tables,
     trigrams,
 )
+from text2sql.dataset.rows import read_table, write_rows
+from text2sql.dataset.select import proportional, select_tables
 from text2sql.sources import synthetic
 from text2sql.sources.records import read_records
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from conftest import Project, copy_of
 
-from text2sql.files import read_jsonl
-from text2sql.generate import open_arm
-from text2sql.models import read_pointer, weights_folder
-from text2sql.params import read_params
+from text2sql.base.files import read_jsonl
+from text2sql.base.params import read_params
+from text2sql.generation.generate import open_arm
+from text2sql.models.pin import read_pointer, weights_folder
 from text2sql.publish.merge import merge
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.errors import UserError
-from text2sql.labels import complexity_of, language_of
-from text2sql.params import IngestParams
-from text2sql.rows import COLUMNS, read_table, write_rows
+from text2sql.base.errors import UserError
+from text2sql.base.params import IngestParams
+from text2sql.dataset.labels import complexity_of, language_of
+from text2sql.dataset.rows import COLUMNS, read_table, write_rows
 from text2sql.sources import SOURCES, read
 from text2sql.sources.schemas import ddl_of_spider, name_of_schema, quoted
 
@@ -326,7 +326,7 @@ def test_without_hub_and_cache_one_line_says_how_to_pass_a_local_copy(tmp_path, 
         write(tmp_path / "train_spider.json", "[{}]")
         path = tmp_path
     program = (
-        "from tests.test_sources import ingest, rows_of\nfrom text2sql.errors import UserError\n"
+        "from tests.test_sources import ingest, rows_of\nfrom text2sql.base.errors import UserError\n"
         f"try: rows_of(ingest({source!r}, {path and str(path)!r}, revision={revision!r}))\n"
         "except UserError as error: print(error)"
     )

@@ -5,7 +5,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from text2sql.stats import caution, flips, kappa, mcnemar, paired_gain, wilson
+from text2sql.scoring.stats import caution, flips, kappa, mcnemar, paired_gain, wilson
 
 
 def test_wilson_agrees_with_newcombe_1998():

@@ -9,10 +9,11 @@ from random import Random
 import pytest
 import sqlglot
 
-from text2sql.rows import COLUMNS
+from text2sql.dataset.rows import COLUMNS
 from text2sql.sources import synthetic
-from text2sql.sources.synthetic import COMPLEXITIES, DOMAINS, FLAWS, INTENTS, SCHEMAS
-from text2sql.sources.synthetic_intents import between, settle_particles
+from text2sql.sources.synthetic import COMPLEXITIES, DOMAINS, FLAWS
+from text2sql.sources.synthetic_intents import INTENTS, between, settle_particles
+from text2sql.sources.synthetic_schemas import SCHEMAS
 
 SEED = 11
 GRETEL = ["id", "domain", "sql_complexity", "sql_prompt", "sql_context", "sql"]

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.errors import UserError
-from text2sql.params import ValidateParams
-from text2sql.rows import read_table, write_rows
+from text2sql.base.errors import UserError
+from text2sql.base.params import ValidateParams
+from text2sql.dataset.rows import read_table, write_rows
+from text2sql.dataset.validate import REJECTED, check, validate_tables, verdicts
 from text2sql.sources import synthetic
 from text2sql.sources.schemas import ddl_of_spider
-from text2sql.validate import REJECTED, check, validate_tables, verdicts
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 CONTEXT = "CREATE TABLE t (a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, NULL);"

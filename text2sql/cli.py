@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from text2sql import commands
-from text2sql.errors import reports_user_errors
+from text2sql.base.errors import reports_user_errors
 
 
 def available() -> dict[str, str]:

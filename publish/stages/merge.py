@@ -10,12 +10,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from text2sql.errors import reports_user_errors
-from text2sql.files import write_json
-from text2sql.models import prepare_process, read_pointer
-from text2sql.params import read_params
+from text2sql.base.errors import reports_user_errors
+from text2sql.base.files import write_json
+from text2sql.base.params import read_params
+from text2sql.dataset.rows import read_table
+from text2sql.models.load import prepare_process
+from text2sql.models.pin import read_pointer
 from text2sql.publish.merge import agreement, merge
-from text2sql.rows import read_table
 
 
 @reports_user_errors

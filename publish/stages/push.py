@@ -11,9 +11,9 @@ Alone: python publish/stages/push.py
 import argparse
 import sys
 
-from text2sql.errors import reports_user_errors
-from text2sql.files import write_json
-from text2sql.models import read_pointer
+from text2sql.base.errors import reports_user_errors
+from text2sql.base.files import write_json
+from text2sql.models.pin import read_pointer
 from text2sql.publish.card import model_card
 from text2sql.publish.params import read_publish_params
 from text2sql.publish.push import check_finished, listing, package, push

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from text2sql.sqlexec.compare import Gold, Slice, compare, plan
-from text2sql.sqlexec.sandbox import Answer, Failure
+from text2sql.engines.sqlite import Answer, Failure
+from text2sql.scoring.compare import compare
+from text2sql.scoring.gold import Gold, Slice, plan
 
 
 def choose(queries: Sequence[str], answers: Sequence[Answer | Failure]) -> tuple[int, int]:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from text2sql.ask import one_line, schema, servers, sqlite
-from text2sql.errors import UserError
-from text2sql.sqlexec.sandbox import Answer, Failure
+from text2sql.ask import schema, servers, sqlite
+from text2sql.base.errors import UserError
+from text2sql.base.text import one_line
+from text2sql.engines.sqlite import Answer, Failure
 
 if TYPE_CHECKING:
     from sqlalchemy import URL

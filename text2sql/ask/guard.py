@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 
-from text2sql.ask import one_line
-from text2sql.sqlexec.sandbox import Failure, _words
+from text2sql.base.text import one_line
+from text2sql.engines.sqlite import Failure, _words
 
 RUN_COMMENT = re.compile(r"/\*M?[!+]")  # MySQL runs the first kind and obeys the second
 # Words of the grammar, and types, that may stand before a parenthesis without being calls.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from text2sql.ask import one_line
-from text2sql.errors import UserError
+from text2sql.base.errors import UserError
+from text2sql.base.text import one_line
 from text2sql.sources.schemas import quoted
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from text2sql.ask import one_line
 from text2sql.ask.guard import MYSQL_FUNCTIONS, checked
-from text2sql.errors import UserError
-from text2sql.sqlexec.sandbox import Answer, Failure
+from text2sql.base.errors import UserError
+from text2sql.base.text import one_line
+from text2sql.engines.sqlite import Answer, Failure
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine

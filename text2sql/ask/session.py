@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from text2sql.ask.choose import choose
 from text2sql.ask.database import Database
 from text2sql.ask.schema import fit
-from text2sql.errors import UserError
-from text2sql.sqlexec.extract import extract
-from text2sql.sqlexec.sandbox import Answer, Failure
+from text2sql.base.errors import UserError
+from text2sql.engines.sqlite import Answer, Failure
+from text2sql.sql.extract import extract
 
 if TYPE_CHECKING:
-    from text2sql.params import GenerateParams, PromptParams
+    from text2sql.base.params import GenerateParams, PromptParams
 
 ADAPTER = Path("models/finetuned")
 SERVER_CONTEXT = 8192  # tokens that a served model is taken to have; its own figure is not part of the API
@@ -60,7 +60,8 @@ def without_collector() -> Iterator[None]:
 @without_collector()
 def load(prompt: "PromptParams", config: "GenerateParams", arm: str) -> Model:
     """The arm, ready to answer. Raises UserError where it is not there."""
-    from text2sql import generate, models, prompts
+    from text2sql.generation import generate
+    from text2sql.models import load, pin, prompts
 
     if config.backend == "openai":
         size = lambda text: len(text.encode("utf-8", "backslashreplace")) // BYTES_PER_TOKEN + 1  # noqa: E731
@@ -70,10 +71,10 @@ def load(prompt: "PromptParams", config: "GenerateParams", arm: str) -> Model:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    pointer = models.read_pointer("models/base")
+    pointer = pin.read_pointer("models/base")
     answer = generate.open_arm(pointer, ADAPTER if arm == "finetuned" else None, prompt.chat, config, arm)
-    room = AutoConfig.from_pretrained(models.weights_folder(pointer)).max_position_embeddings - config.max_new_tokens
-    tokenizer = cache(lambda: models.load_tokenizer(pointer))  # half a second, and rarely needed
+    room = AutoConfig.from_pretrained(pin.weights_folder(pointer)).max_position_embeddings - config.max_new_tokens
+    tokenizer = cache(lambda: load.load_tokenizer(pointer))  # half a second, and rarely needed
 
     def tokens(text: str) -> int:
         most = len(text.encode("utf-8", "backslashreplace")) + TEMPLATE  # no token is shorter than a byte
@@ -111,8 +112,8 @@ def reply_to(
     question: str, database: Database, model: Model, prompt: "PromptParams", *, samples: int, seed: int, runs: bool
 ) -> Reply:
     """Asks the model and, with `runs`, the database. Raises UserError where there is no SQL."""
-    from text2sql.labels import language_of
-    from text2sql.prompts import build_prompt, read_templates
+    from text2sql.dataset.labels import language_of
+    from text2sql.models.prompts import build_prompt, read_templates
 
     templates = read_templates(prompt)
     row = {"question": question, "language": language_of(question), "dialect": database.dialect}

@@ -3,9 +3,9 @@
 import sys
 from typing import Any
 
-from text2sql.ask import printable, printable_json
 from text2sql.ask.session import Reply
-from text2sql.sqlexec.sandbox import Answer, Failure
+from text2sql.base.text import printable, printable_json
+from text2sql.engines.sqlite import Answer, Failure
 
 READABLE = 16  # characters that a column should have before the table is turned on its side
 

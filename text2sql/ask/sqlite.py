@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from text2sql.ask import one_line
 from text2sql.ask.schema import Table, read_tables
-from text2sql.errors import UserError
-from text2sql.sqlexec.pool import Lost, guarded_workers
-from text2sql.sqlexec.sandbox import Answer, Failure, Limits, open_database, query
+from text2sql.base.errors import UserError
+from text2sql.base.text import one_line
+from text2sql.engines.pool import Lost, guarded_workers
+from text2sql.engines.sqlite import Answer, Failure, Limits, open_database, query
 
 COLUMNS = 2_000  # of a table: SQLite's own limit
 DEAD_MAN_SWITCH = 128  # that byte's place

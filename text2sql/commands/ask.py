@@ -30,8 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from text2sql.ask import database, session, show
-    from text2sql.errors import UserError
-    from text2sql.params import read_params
+    from text2sql.base.errors import UserError
+    from text2sql.base.params import read_params
 
     for name, least, most in (("samples", 1, 100), ("limit", 1, ROWS)):
         if not least <= getattr(args, name) <= most:
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 def failure_line(failure) -> str:
     """One line for a query without an answer."""
-    from text2sql.ask import one_line
+    from text2sql.base.text import one_line
 
     what = {
         "refused": "the SQL was refused",
@@ -89,7 +89,7 @@ def questions() -> Iterator[str]:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.history import FileHistory
 
-    from text2sql.resume import FOLDER
+    from text2sql.base.resume import FOLDER
 
     FOLDER.mkdir(exist_ok=True)
     prompts = PromptSession(history=FileHistory(str(FOLDER / "questions")))

@@ -25,7 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import json
 
-    from text2sql.experiments import load_run, paired, require_figures, seed_groups, spread
+    from text2sql.experiments.paired import paired
+    from text2sql.experiments.runs import load_run, require_figures
+    from text2sql.experiments.seeds import seed_groups, spread
 
     runs = [require_figures(load_run(name)) for name in (args.first, *args.others)]
     comparisons = [paired(runs[0], other, common=args.common) for other in runs[1:]]
@@ -47,25 +49,29 @@ def run(args: argparse.Namespace) -> int:
 
 def show(runs: Sequence[Any], comparisons: Sequence[Mapping], seeds: Sequence[Mapping]) -> None:
     """Prints each comparison with the first run, and the seeds."""
+    from text2sql.base.text import printable
     from text2sql.commands.experiments import shown
     from text2sql.commands.show import questions
-    from text2sql.experiments import changed_params, plain, question_texts, verdict
+    from text2sql.experiments.paired import question_texts, verdict
+    from text2sql.experiments.runs import changed_params
 
     for run, comparison in zip(runs[1:], comparisons, strict=True):
         before, after = (f"{100 * comparison[key]:.1f} %" for key in ("ex_before", "ex_after"))
-        print(f"{plain(runs[0].name)} → {plain(run.name)}: EX {before} → {after}, {verdict(comparison)}")
+        print(f"{printable(runs[0].name)} → {printable(run.name)}: EX {before} → {after}, {verdict(comparison)}")
         print(f"  {questions(comparison)}{left_out(comparison)}")
         for key, pair in changed_params(run, runs[0]).items():
-            print(f"  {plain(key)}: {' → '.join(plain(shown(value)) for value in pair)}")
+            print(f"  {printable(key)}: {' → '.join(printable(shown(value)) for value in pair)}")
         texts = question_texts(runs[0]) | question_texts(run)
         for kind in ("won", "lost"):
             for name in comparison[kind][:SHOWN]:
-                print(f"  {kind:<4} {plain(name)}{'  ' * (name in texts)}{plain(texts.get(name, ''))}")
+                print(f"  {kind:<4} {printable(name)}{'  ' * (name in texts)}{printable(texts.get(name, ''))}")
             if len(comparison[kind]) > SHOWN:
                 print(f"  {kind:<4} and {len(comparison[kind]) - SHOWN} more (--json lists all)")
         print()
     for group in seeds:
-        members = ", ".join(f"{plain(name)} ({seed})" for name, seed in zip(group["runs"], group["seeds"], strict=True))
+        members = ", ".join(
+            f"{printable(name)} ({seed})" for name, seed in zip(group["runs"], group["seeds"], strict=True)
+        )
         print(f"{len(group['seeds'])} seeds of one recipe: {members}")
         for key, label, unit in (("ex.ft", "EX", "%"), ("ex.gain", "gain", "points")):
             print(f"  {label:<4} {spread_text(group[key], unit)}")
@@ -73,7 +79,7 @@ def show(runs: Sequence[Any], comparisons: Sequence[Mapping], seeds: Sequence[Ma
 
 def left_out(comparison: Mapping) -> str:
     """What a reader has to know about the questions compared."""
-    from text2sql.stats import caution
+    from text2sql.scoring.stats import caution
 
     notes = []
     if comparison["left_out"]:

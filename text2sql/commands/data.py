@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def show_account(console, folder: Path) -> None:
-    from text2sql.data import LABELS, STEPS, account
+    from text2sql.dataset.account import LABELS, STEPS, account
 
     accounted = account(folder)
     for title, part in (("Read and validated", "read"), (f"Selected (split: {accounted['split']})", "selected")):
@@ -60,9 +60,9 @@ def table_of(title: str, header: list[str], rows: list[list]):
 
 
 def show_rejects(console, folder: Path, reason: str, limit: int) -> None:
-    from text2sql.data import find_rejects
-    from text2sql.errors import UserError
-    from text2sql.files import read_json
+    from text2sql.base.errors import UserError
+    from text2sql.base.files import read_json
+    from text2sql.dataset.account import find_rejects
 
     total, rows = find_rejects(folder, reason, limit)
     if not rows:

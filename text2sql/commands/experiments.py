@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from text2sql.base.text import printable
+
 WIDTH = 120
 
 
@@ -22,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from text2sql.experiments import every_run
+    from text2sql.experiments.runs import every_run
 
     runs = every_run()
     console = Console()
@@ -40,7 +42,7 @@ def table_of(runs: Sequence[Any]):
     from rich import box
     from rich.table import Table
 
-    from text2sql.experiments import own_changes, plain
+    from text2sql.experiments.runs import own_changes
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("experiment", "preset", "changed parameters"):
@@ -56,7 +58,7 @@ def table_of(runs: Sequence[Any]):
         name = f"└ {run.name}" if run.baseline else run.name
         changes = [f"{key}={shown(value)}" for key, value in own_changes(run, reference).items()]
         cells = [name, str(run.params.get("preset", "")), "\n".join(changes), *figures(run)]
-        table.add_row(*("\n".join(map(plain, cell.split("\n"))) for cell in cells))
+        table.add_row(*("\n".join(map(printable, cell.split("\n"))) for cell in cells))
     return table
 
 

@@ -20,8 +20,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from text2sql.errors import UserError
-    from text2sql.experiments import EVALUATION, checksum, load_comparable, load_run, plain, require_figures
+    from text2sql.base.errors import UserError
+    from text2sql.base.text import printable
+    from text2sql.experiments.paired import EVALUATION, load_comparable
+    from text2sql.experiments.runs import checksum, load_run, require_figures
 
     if args.min_gain_lo is None and args.max_drop is None:
         raise UserError("gate: nothing to hold to; give --min-gain-lo, --max-drop or both")
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         load_comparable(base, head)
         if checksum(base, EVALUATION) != checksum(head, EVALUATION):
             raise UserError(
-                f"gate: {plain(args.base)} and {plain(args.head)} answered different evaluation questions; "
+                f"gate: {printable(args.base)} and {printable(args.head)} answered different evaluation questions; "
                 "--max-drop cannot compare them"
             )
         before, after = base.summary["ex.ft"], head.summary["ex.ft"]

@@ -19,11 +19,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from text2sql.errors import UserError
-    from text2sql.files import read_jsonl
+    from text2sql.base.errors import UserError
+    from text2sql.base.files import read_jsonl
+    from text2sql.base.params import read_params
     from text2sql.judge.results import FILES, summary
     from text2sql.judge.run import estimate, judge_rows
-    from text2sql.params import read_params
 
     (params,) = read_params("judge")
     if args.estimate:

@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from text2sql.files import atomic_write
+    from text2sql.base.files import atomic_write
 
     with atomic_write(FRAME) as file:
         file.write(frame())

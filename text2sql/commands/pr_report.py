@@ -24,8 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from text2sql.experiments import load_run
-    from text2sql.files import atomic_write
+    from text2sql.base.files import atomic_write
+    from text2sql.experiments.runs import load_run
 
     text = report(load_run(args.base), load_run(args.head))
     if args.out is None:
@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
 
 def report(base: Any, head: Any) -> str:
     """The report on two runs, in whatever state they are."""
-    from text2sql.experiments import DONE, changed_params
+    from text2sql.experiments.git import DONE
+    from text2sql.experiments.runs import changed_params
 
     params = changed_params(head, base)
     keys = list(dict.fromkeys([*base.summary, *head.summary]))
@@ -69,9 +70,9 @@ def missing(when: str, run: Any) -> str:
 
 def comparison_parts(base: Any, head: Any, *, changed_anything: bool) -> list[str]:
     """The paired comparison in a sentence and the flipped questions, or why there is none."""
-    from text2sql.errors import UserError
-    from text2sql.experiments import paired, verdict
-    from text2sql.stats import caution
+    from text2sql.base.errors import UserError
+    from text2sql.experiments.paired import paired, verdict
+    from text2sql.scoring.stats import caution
 
     if not changed_anything and base.stages == head.stages:
         return ["Nothing changed in what the pipeline runs or measures: same parameters, same inputs, same figures."]
@@ -96,7 +97,8 @@ def comparison_parts(base: Any, head: Any, *, changed_anything: bool) -> list[st
 def arm_table(base: Any, head: Any) -> list[str]:
     """Both arms before and after, with intervals; nothing where neither run has figures."""
     from text2sql.commands.show import percent
-    from text2sql.experiments import DONE, load_arm
+    from text2sql.experiments.git import DONE
+    from text2sql.experiments.paired import load_arm
 
     rows = []
     for when, run in (("before", base), ("after", head)):
@@ -135,9 +137,9 @@ def section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], em
 
 def code(text: str) -> str:
     """Any text as code inside a table cell, where it can be neither markup nor a mention."""
-    from text2sql.experiments import plain
+    from text2sql.base.text import printable
 
-    text = plain(text)
+    text = printable(text)
     if not re.search(r"[`|\\]", text) and text.strip():
         return f"`{text}`"
     return f"<code>{re.sub(r'[^0-9A-Za-z ._-]', lambda match: f'&#{ord(match[0])};', text)}</code>"

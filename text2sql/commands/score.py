@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from text2sql.sqlexec.pool import cores
+from text2sql.engines.pool import cores
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from text2sql.errors import UserError
-    from text2sql.files import json_line, read_jsonl
-    from text2sql.scoring import score_file, score_key, score_rows
-    from text2sql.sqlexec.sandbox import Limits
+    from text2sql.base.errors import UserError
+    from text2sql.base.files import json_line, read_jsonl
+    from text2sql.engines.sqlite import Limits
+    from text2sql.scoring.score import score_file, score_key, score_rows
 
     for name, least in (("populate", 1), ("workers", 1), ("timeout", 0.001)):
         value = getattr(args, name)
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 def checked(row: dict, file: Path, number: int) -> dict:
     """The row, if it has the fields of the interface. Raises UserError naming file, row and field otherwise."""
-    from text2sql.errors import UserError
+    from text2sql.base.errors import UserError
 
     where = f"{file}, row {number}"
     if "id" not in row:
@@ -77,8 +77,8 @@ def checked(row: dict, file: Path, number: int) -> dict:
 
 def filled(rows: Sequence[dict], args: argparse.Namespace) -> dict[int, tuple[str, ...]]:
     """The filled databases of the rows whose setup brings no rows, by the row's place; none where no filling helps."""
-    from text2sql.rows import brings_rows
-    from text2sql.sqlexec.populate import populate_rows
+    from text2sql.databases.populate import populate_rows
+    from text2sql.sql.context import brings_rows
 
     empty = [
         {"id": place, "context": row["setup_sql"], "answer": row["gold_sql"], "dialect": row.get("dialect")}
@@ -97,7 +97,7 @@ def filled(rows: Sequence[dict], args: argparse.Namespace) -> dict[int, tuple[st
 
 def to_items(rows: Sequence[dict], populated: dict[int, tuple[str, ...]]) -> list:
     """The rows as the engine takes them."""
-    from text2sql.scoring import Item, Question
+    from text2sql.scoring.score import Item, Question
 
     items = []
     for place, row in enumerate(rows):
@@ -114,8 +114,8 @@ def to_items(rows: Sequence[dict], populated: dict[int, tuple[str, ...]]) -> lis
 
 def summarize(rows: Sequence[dict]) -> int:
     """Prints the totals to stderr; returns the exit code."""
-    from text2sql.sqlexec.compare import POLICY_VERSION
-    from text2sql.stats import wilson
+    from text2sql.scoring.compare import POLICY_VERSION
+    from text2sql.scoring.stats import wilson
 
     outcomes = Counter(row["outcome"] for row in rows)
     scored = [row for row in rows if row["ex"] is not None]

@@ -14,9 +14,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from text2sql.files import read_json
-    from text2sql.report import ARMS
-    from text2sql.stage import TIMINGS
+    from text2sql.base.arms import ARMS
+    from text2sql.base.files import read_json
+    from text2sql.base.stage import TIMINGS
 
     comparison = read_json(args.metrics / "comparison.json")
     details = {arm: read_json(args.metrics / f"{arm}.json") for arm in ARMS}
@@ -63,7 +63,7 @@ def questions(comparison: dict) -> str:
 
 def verdict(comparison: dict) -> str:
     """What the comparison says, in words."""
-    from text2sql.stats import caution
+    from text2sql.scoring.stats import caution
 
     interval = f"95 % interval {points(comparison['lo'])} to {points(comparison['hi'])}"
     counts = f"won {len(comparison['won'])}, lost {len(comparison['lost'])}, McNemar p = {comparison['mcnemar_p']:.2g}"

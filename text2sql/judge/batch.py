@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text2sql.endpoint import NoAnswer, key_for, strike_out
-from text2sql.errors import UserError
-from text2sql.files import json_line
+from text2sql.base.endpoint import NoAnswer, key_for, strike_out
+from text2sql.base.errors import UserError
+from text2sql.base.files import json_line
+from text2sql.base.resume import whole_lines
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.client import (
     REMEDY,
@@ -29,14 +30,13 @@ from text2sql.judge.client import (
     is_too_long,
     read_completion,
 )
-from text2sql.resume import whole_lines
 
 if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types import Batch
     from tqdm import tqdm
 
-    from text2sql.params import JudgeParams
+    from text2sql.base.params import JudgeParams
 
 Requests = Callable[[], Iterator[tuple[str, str]]]
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from text2sql.errors import UserError
+from text2sql.base.errors import UserError
 
 
 class AnswerStore:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from text2sql.endpoint import KEY_VARIABLE, TRANSIENT, NoAnswer, key_for, retry_after, strike_out
-from text2sql.errors import UserError
+from text2sql.base.endpoint import KEY_VARIABLE, TRANSIENT, NoAnswer, key_for, retry_after, strike_out
+from text2sql.base.errors import UserError
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.cost import body_tokens, cost_usd
 from text2sql.judge.limits import Gate
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
     from tqdm import tqdm
 
-    from text2sql.params import JudgeParams
+    from text2sql.base.params import JudgeParams
 
 SETTING = "judge.base_url"
 LONGEST_WAIT = 600.0  # seconds of Retry-After that a run sits out; for more it ends, to be run again later

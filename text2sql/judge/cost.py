@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from text2sql.params import JudgeParams, Price
+    from text2sql.base.params import JudgeParams, Price
 
 MESSAGE_TOKENS = 4  # what a chat format adds to each message
 # Tokens of a usual answer. A model that reasons first uses more; `judge.max_tokens` is the bound.

@@ -1,6 +1,6 @@
 """What the judge is asked, and how its answer is read.
 
-A request is the body of one chat completion. The templates are `stages/prompts/judge_*.txt`:
+A request is the body of one chat completion. The templates are `prompts/judge_*.txt`:
 
 - `resolve_yn`: the exercise's prompt, fields pasted into one message; answered with {"resolve_yn": "yes" | "no"};
 - `verdict`: instructions alone in the system message, the fields as one JSON object in the user's, so that a comment
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text2sql.errors import UserError
+from text2sql.base.errors import UserError
 
 if TYPE_CHECKING:
-    from text2sql.params import JudgeParams
+    from text2sql.base.params import JudgeParams
 
-FOLDER = Path("stages/prompts")
+FOLDER = Path("prompts")
 VERDICTS = ("correct", "incorrect", "cannot_tell")
 PROMPT_TOO_LONG = "prompt_too_long"  # in place of the server's finish_reason
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text2sql.files import atomic_write, json_line, write_json
+from text2sql.base.files import atomic_write, json_line, write_json
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.cost import cost_usd
 from text2sql.judge.requests import PROMPT_TOO_LONG, Template, Verdict, prompt_of, read_answer
 
 if TYPE_CHECKING:
-    from text2sql.params import JudgeParams
+    from text2sql.base.params import JudgeParams
 
 FILES = ("requests.jsonl", "answers.csv", "disagreements.jsonl", "metrics.json")  # in the folder beside the verdicts
 VERDICTS = ("correct", "incorrect", "cannot_tell", "judge_error")
@@ -141,7 +141,7 @@ def disagreement(entry: Entry, row: dict[str, Any]) -> dict[str, Any]:
 
 def compared(pairs: Sequence[tuple[bool, bool]]) -> dict[str, Any]:
     """Agreement, Cohen's kappa and the 2x2 table of (judge, execution) pairs; None where they are undefined."""
-    from text2sql.stats import kappa
+    from text2sql.scoring.stats import kappa
 
     judge, execution = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     return {

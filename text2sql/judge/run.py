@@ -10,18 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text2sql.endpoint import check_address, key_for
-from text2sql.errors import UserError
-from text2sql.files import atomic_write, read_jsonl
+from text2sql.base.endpoint import check_address, key_for
+from text2sql.base.errors import UserError
+from text2sql.base.files import atomic_write, read_jsonl
+from text2sql.dataset.rows import read_batches
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.client import SETTING, Traffic, ask_all, settled
 from text2sql.judge.cost import ANSWER_TOKENS, body_tokens, cost_usd, describe
 from text2sql.judge.requests import CANARY, Template, encode, read_answer, read_template, request_body, request_key
 from text2sql.judge.results import Entry, write_results
-from text2sql.rows import read_batches
 
 if TYPE_CHECKING:
-    from text2sql.params import JudgeParams
+    from text2sql.base.params import JudgeParams
 
 NEEDED = ("id", "context", "question", "answer")
 

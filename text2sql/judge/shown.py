@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
-from text2sql.rows import brings_rows
-from text2sql.sqlexec.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
-from text2sql.sqlexec.pool import Lost, cores, guarded_map
-from text2sql.sqlexec.sandbox import Answer, Connection, Failure, build, open_database, query
+from text2sql.engines.pool import Lost, cores, guarded_map
+from text2sql.engines.sqlite import Answer, Connection, Failure, build, open_database, query
+from text2sql.sql.context import brings_rows
+from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
 
 SECONDS = 5.0  # for one row: its database and both queries
 SIDES = ("answer", "sql")  # the row's gold and generated query

@@ -4,10 +4,10 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text2sql.errors import UserError
-from text2sql.files import read_json
-from text2sql.params import IngestParams, read_params
-from text2sql.prompts import read_templates
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json
+from text2sql.base.params import IngestParams, read_params
+from text2sql.models.prompts import read_templates
 from text2sql.publish.params import Base, PublishParams
 from text2sql.sources import SOURCES
 

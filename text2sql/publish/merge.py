@@ -4,16 +4,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text2sql import adapters, models, prompts
-from text2sql.errors import UserError
-from text2sql.generate import complete_padded, stop_tokens
-from text2sql.resume import FOLDER
+from text2sql.base.errors import UserError
+from text2sql.base.resume import FOLDER
+from text2sql.generation.local import complete_padded, stop_tokens
+from text2sql.models import adapters, load, pin, prompts
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from text2sql.params import PromptParams
+    from text2sql.base.params import PromptParams
 
 CHECKED = 32  # evaluation prompts that merged and unmerged model both answer
 BATCH = 16
@@ -30,13 +30,13 @@ def merge(pointer: dict[str, Any], adapter: Path, folder: Path) -> None:
 
     check_adapter(adapter)
     dtype = dtype_of(pointer)
-    base = AutoModelForCausalLM.from_pretrained(models.weights_folder(pointer), dtype=dtype)
+    base = AutoModelForCausalLM.from_pretrained(pin.weights_folder(pointer), dtype=dtype)
     merged = adapters.merged(base, adapter)
     # Beside DVC's outs, so that a kill leaves nothing that git would see.
     unfinished = FOLDER / "merge" / "model"
-    with models.new_folder(unfinished) as temporary:
+    with pin.new_folder(unfinished) as temporary:
         merged.save_pretrained(temporary)
-        models.load_tokenizer(pointer).save_pretrained(temporary)
+        load.load_tokenizer(pointer).save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(unfinished, folder)
@@ -53,7 +53,7 @@ def dtype_of(pointer: dict[str, Any]) -> "torch.dtype":
     import torch
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(models.weights_folder(pointer))
+    config = AutoConfig.from_pretrained(pin.weights_folder(pointer))
     if getattr(config, "quantization_config", None):
         raise UserError(
             f"{pointer['name']}: its weights are quantised, and an adapter is merged into 16-bit ones; set resolve to"
@@ -78,9 +78,9 @@ def agreement(
     from peft import PeftModel
 
     dtype = dtype_of(pointer)
-    tokenizer = models.load_tokenizer(pointer)
+    tokenizer = load.load_tokenizer(pointer)
     templates = prompts.read_templates(prompt)
-    model: Any = PeftModel.from_pretrained(models.load_model(pointer, dtype), adapter)
+    model: Any = PeftModel.from_pretrained(load.load_model(pointer, dtype), adapter)
     room = model.config.max_position_embeddings - max_new_tokens
     ids = {
         row["id"]: prompts.prompt_ids(prompts.build_prompt(row, templates, prompt), tokenizer, prompt.chat)
@@ -104,7 +104,7 @@ def agreement(
 
     before = answers(model, "unmerged")
     del model
-    after = answers(models.load_model({"source": "folder", "name": str(merged)}, dtype), "merged")
+    after = answers(load.load_model({"source": "folder", "name": str(merged)}, dtype), "merged")
     differ = [
         {"id": key, "unmerged": unmerged, "merged": text}
         for key, unmerged, text in zip(chosen, before, after, strict=True)

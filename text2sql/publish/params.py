@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from text2sql.params import Section, check, read_yaml
+from text2sql.base.params import Section, check, read_yaml
 
 PATH = Path("publish/params.yaml")
 

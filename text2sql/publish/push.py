@@ -8,9 +8,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from text2sql.errors import UserError
-from text2sql.files import read_json
-from text2sql.models import load_tokenizer
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json
+from text2sql.models.load import load_tokenizer
 from text2sql.publish.card import MERGED, base_of
 from text2sql.publish.params import PublishParams
 

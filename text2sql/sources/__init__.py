@@ -1,4 +1,4 @@
-"""Every data set the pipeline reads, brought to the one row format of `text2sql.rows`.
+"""Every data set the pipeline reads, brought to the one row format of `text2sql.dataset.rows`.
 
 A source is a module of this package with `load(params: IngestParams) -> {"train": rows, "test": rows}`; rows are
 plain dicts, made one at a time so that a million of them need no memory. A source without a test split returns an
@@ -9,10 +9,10 @@ derived complexity and language.
 import importlib
 from collections.abc import Iterable, Iterator
 
-from text2sql.errors import UserError
-from text2sql.labels import complexity_of, language_of
-from text2sql.params import IngestParams
-from text2sql.rows import COLUMNS
+from text2sql.base.errors import UserError
+from text2sql.base.params import IngestParams
+from text2sql.dataset.labels import complexity_of, language_of
+from text2sql.dataset.rows import COLUMNS
 from text2sql.sources.schemas import name_of_schema
 
 # name in `ingest.source` → module of this package

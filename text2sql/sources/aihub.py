@@ -8,8 +8,8 @@ evaluate.
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from text2sql.errors import UserError
-from text2sql.params import IngestParams
+from text2sql.base.errors import UserError
+from text2sql.base.params import IngestParams
 from text2sql.sources.records import read_json_list, renamed, split_of
 from text2sql.sources.schemas import ddl_of_spider
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from text2sql.errors import UserError
-from text2sql.params import IngestParams
+from text2sql.base.errors import UserError
+from text2sql.base.params import IngestParams
 from text2sql.sources.records import read_records, split_files
 
 # From the first CREATE TABLE to the last `)` or `;` that ends a line of the same block.

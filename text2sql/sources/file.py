@@ -1,18 +1,18 @@
 """Anybody's file: JSON Lines, JSON, CSV or Parquet with a question and its SQL in each record.
 
 `ingest.path` is the file, or a folder with train… and test… files; `ingest.test_path` names a held-out file apart.
-The columns are named as ours (`text2sql.rows`), which is also how b-mc2/sql-create-context names them, or mapped by
-`ingest.columns`. With `ingest.database` (a SQLite file) the questions are about that database: its schema is their
-context and its rows answer them. A mapped column `database` names such a file for each row.
+The columns are named as ours (`text2sql/dataset/rows.py`), which is how b-mc2/sql-create-context names them too, or
+mapped by `ingest.columns`. With `ingest.database` (a SQLite file) the questions are about that database: its schema is
+their context and its rows answer them. A mapped column `database` names such a file for each row.
 """
 
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
-from text2sql.errors import UserError
-from text2sql.params import IngestParams
-from text2sql.rows import COLUMNS
+from text2sql.base.errors import UserError
+from text2sql.base.params import IngestParams
+from text2sql.dataset.rows import COLUMNS
 from text2sql.sources.records import read_records, renamed, split_files
 from text2sql.sources.schemas import schema_of_database
 

@@ -6,7 +6,7 @@ context; about half the rows do not survive `validate`.
 
 from collections.abc import Iterable
 
-from text2sql.params import IngestParams
+from text2sql.base.params import IngestParams
 from text2sql.sources.records import local_or_hub, renamed
 
 NAME = "gretelai/synthetic_text_to_sql"

@@ -6,7 +6,7 @@ game database (db_id 1), so the training rows of that database are left out.
 
 from collections.abc import Iterable
 
-from text2sql.params import IngestParams
+from text2sql.base.params import IngestParams
 from text2sql.sources.records import local_or_hub, renamed
 
 NAME = "shangrilar/ko_text2sql"

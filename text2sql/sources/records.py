@@ -7,9 +7,10 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from text2sql.errors import UserError
-from text2sql.files import read_jsonl
-from text2sql.params import IngestParams
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_jsonl
+from text2sql.base.params import IngestParams
+from text2sql.base.text import first_line
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".csv", ".csv.gz", ".parquet")
 # How the files of a split are named; `dev` and `validation` stand in for `test` where there is none.
@@ -188,7 +189,3 @@ def renamed(records: Iterable[dict], columns: dict[str, str], source: str, neede
 
 def text_of(value) -> str | None:
     return None if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

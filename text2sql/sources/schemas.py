@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from text2sql.errors import UserError
+from text2sql.base.errors import UserError
 
 CREATED = re.compile(
     r"""\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|`[^`]+`|\[[^\]]+\]|[^\s(]+)""", re.IGNORECASE

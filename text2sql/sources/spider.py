@@ -11,8 +11,8 @@ folder whose name says `ko` (train_ko.json, dev_ko.json, spider-ko/validation.cs
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from text2sql.errors import UserError
-from text2sql.params import IngestParams
+from text2sql.base.errors import UserError
+from text2sql.base.params import IngestParams
 from text2sql.sources.records import (
     chain_files,
     from_hub,

@@ -83,7 +83,7 @@ def generate(rows: int, seed: int) -> Iterator[dict]:
 
 
 def rows(count: int, seed: int) -> Iterator[dict]:
-    """Yields the same rows in the project's columns (see `text2sql.rows`); db_id is the schema's name."""
+    """Yields the same rows in the project's columns (see `text2sql.dataset.rows`); db_id is the schema's name."""
     for index in range(count):
         example = draw(seed, index)
         yield {

@@ -9,8 +9,8 @@ holds rows out: `question` (default: known queries with other words and values) 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from text2sql.errors import UserError
-from text2sql.params import IngestParams
+from text2sql.base.errors import UserError
+from text2sql.base.params import IngestParams
 from text2sql.sources.records import read_json_list
 from text2sql.sources.schemas import schema_of_database
 

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from text2sql.errors import UserError
-from text2sql.files import read_jsonl
-from text2sql.params import IngestParams
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_jsonl
+from text2sql.base.params import IngestParams
 from text2sql.sources.schemas import quoted
 
 AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")

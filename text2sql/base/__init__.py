@@ -1,0 +1,1 @@
+"""What every room uses: errors, files, parameters, resuming, a stage's frame, endpoints, safe text."""

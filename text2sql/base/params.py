@@ -1,0 +1,253 @@
+"""The parameters of a run: `params.yaml`, checked before any stage does work.
+
+One class per section, in the order of the pipeline. There are no defaults here: `params.yaml` holds every key, so that
+what a run used is what the file (and `dvc exp show`) says.
+"""
+
+import reprlib
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from text2sql.base.errors import UserError
+
+PATH = Path("params.yaml")
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """Strict: an unknown key, a missing key, a number written as text, or one without end is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+# The columns of a row that a file can bring (see text2sql/dataset/rows.py).
+RowColumn = Literal[
+    "id", "db_id", "dialect", "context", "question", "answer", "domain", "complexity", "language", "database"
+]
+
+
+class IngestParams(Section):
+    source: str
+    path: str | None
+    test_path: str | None
+    config: str | None
+    revision: str | None
+    columns: dict[RowColumn, str]
+    database: str | None
+    dialect: str | None
+    rows: Positive
+    seed: Seed
+
+
+class ValidateParams(Section):
+    has_rows: bool
+    runs: bool
+    returns_rows: bool
+    seconds: Annotated[float, Field(gt=0)]
+    engine: Literal["local", "ray"]
+
+
+class SelectParams(Section):
+    domains: list[str]
+    complexities: list[str]
+    languages: list[Literal["en", "ko"]]
+    split: Literal["auto", "holdout"]
+    train_size: Positive | None
+    eval_size: Positive | None
+    holdout: Fraction
+    seed: Seed
+
+
+class PopulateParams(Section):
+    instances: Annotated[int, Field(ge=0, le=50)]
+    beside_rows: bool
+    seed: Seed
+
+
+class ResolveParams(Section):
+    source: Literal["wheel", "hub", "folder"]
+    name: str
+    file: str | None
+    revision: str | None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+
+
+class PromptParams(Section):
+    template: Literal["auto", "en", "ko"]
+    context: Literal["schema", "full"]
+    chat: bool
+
+
+class LoraParams(Section):
+    """PEFT's LoraConfig by its own names; those not listed here may be added. `loraplus_lr_ratio` is LoRA+'s."""
+
+    model_config = ConfigDict(extra="allow")
+
+    r: Positive
+    lora_alpha: Positive
+    lora_dropout: Fraction
+    target_modules: str | list[str]
+    use_dora: bool
+    use_rslora: bool
+    init_lora_weights: bool | Annotated[str, Field(pattern=r"^(gaussian|olora|orthogonal|pissa|pissa_niter_\d+)$")]
+    loraplus_lr_ratio: Annotated[float, Field(ge=1)] | None
+
+    @model_validator(mode="after")
+    def added_names_are_pefts(self) -> "LoraParams":
+        if self.model_extra:
+            from peft import LoraConfig  # takes seconds, so only where a name was added
+
+            unknown = set(self.model_extra) - {field.name for field in fields(LoraConfig)}
+            if unknown:
+                raise PydanticCustomError("lora_name", f"{', '.join(sorted(unknown))}: no name of PEFT's LoraConfig")
+        return self
+
+
+class FinetuneParams(Section):
+    lora: LoraParams
+    quantization: Literal["none", "nf4"]
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup: Fraction
+    scheduler: Literal["linear", "cosine", "constant_with_warmup"]
+    epochs: Annotated[float, Field(gt=0)]
+    batch_size: Positive
+    accumulation: Positive
+    max_length: Positive
+    eval_rows: Annotated[int, Field(ge=0)]
+    keep: Literal["last", "best"]
+    patience: Positive | None
+    attention: Literal["auto", "sdpa", "flash_attention_2", "eager"]
+    packing: Literal["none", "padding_free"]
+    gradient_checkpointing: Literal["auto"] | bool
+    compile: bool
+    liger: bool
+    launcher: Literal["none", "accelerate"]
+    accelerate: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def a_choice_by_loss_needs_rows(self) -> "FinetuneParams":
+        if not self.eval_rows and (self.keep == "best" or self.patience):
+            raise PydanticCustomError("eval_rows", "keep: best and patience need eval_rows above 0")
+        return self
+
+
+class GenerateParams(Section):
+    backend: Literal["transformers", "vllm", "openai"]
+    max_new_tokens: Positive
+    batch_tokens: Literal["auto"] | Positive
+    quantization: Literal["none", "nf4"]
+    cuda_graphs: bool
+    base_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None
+    models: dict[Literal["base", "finetuned"], Annotated[str, Field(min_length=1)]]
+    concurrency: Positive
+
+
+class ScoreParams(Section):
+    seconds: Annotated[float, Field(gt=0)]
+
+
+class Price(Section):
+    """US dollars per million tokens."""
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)]
+
+
+class JudgeParams(Section):
+    enabled: bool
+    base_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
+    model: Annotated[str, Field(min_length=1)]
+    template: Literal["resolve_yn", "verdict"]
+    response_format: bool
+    temperature: Annotated[float, Field(ge=0, le=2)] | None
+    max_tokens: Positive
+    show_results: Annotated[int, Field(ge=0)]
+    canary: bool
+    transport: Literal["chat", "batch"]
+    requests_per_minute: Positive | None
+    tokens_per_minute: Positive | None
+    concurrency: Positive
+    timeout: Annotated[float, Field(gt=0)]
+    max_attempts: Positive
+    max_asks: Positive
+    max_cost_usd: Annotated[float, Field(ge=0)] | None
+    prices: dict[str, Price]
+    cache: Annotated[str, Field(min_length=1)]
+
+
+class ReportParams(Section):
+    resamples: Positive
+    seed: Seed
+
+
+class Params(Section):
+    preset: str
+    seed: Seed
+    ingest: IngestParams
+    validate_: ValidateParams = Field(alias="validate")
+    select: SelectParams
+    populate: PopulateParams
+    resolve: ResolveParams
+    prompt: PromptParams
+    finetune: FinetuneParams
+    generate: GenerateParams
+    score: ScoreParams
+    judge: JudgeParams
+    report: ReportParams
+
+
+def check(values: Any, path: Path = PATH, shape: type[Section] = Params) -> Any:
+    """The checked parameters, of `shape`. Raises UserError naming the first key that is unknown, missing, or wrong."""
+    try:
+        return shape.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # Where a value may be of several types, pydantic adds the type, in brackets, to the key.
+        key = ".".join(part for part in map(str, first["loc"]) if "[" not in part) or "the file"
+        message = {"extra_forbidden": "unknown key; remove it or mend its spelling", "missing": "missing key; add it"}
+        raise UserError(f"{path}, {key}: {message.get(first['type'], explain(first))}") from error
+
+
+def explain(problem: Any) -> str:
+    """Pydantic's message with the value it is about, shortened to stay on one line."""
+    value = problem["input"]
+    return f"{problem['msg']}, got {'the text ' * isinstance(value, str)}{reprlib.repr(value)}; mend the value"
+
+
+def read_params(*names: str, path: Path = PATH) -> tuple:
+    """The named top-level values of `params.yaml`, in the order asked; all of the file is checked first.
+
+    A stage asks for exactly the names that its entry in dvc.yaml lists under `params`. Raises UserError.
+    """
+    params = check(read_yaml(path), path)
+    return tuple(getattr(params, "validate_" if name == "validate" else name) for name in names)
+
+
+def read_yaml(path: Path) -> Any:
+    """The values in a YAML file as DVC reads them. Raises UserError when it is missing or broken.
+
+    DVC follows YAML 1.2, where 1e-05 is a number, and so writes it for `-S finetune.learning_rate=1.0e-5`; PyYAML
+    follows YAML 1.1 and would call that text.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; run from the project's folder") from error
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(
+            f"{path}{line}: not valid YAML ({' '.join(str(error.problem).split())}); mend the line"
+        ) from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend the file") from error

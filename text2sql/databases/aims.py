@@ -1,0 +1,326 @@
+"""What a gold asks of the rows: its tables, what must be equal, what is compared with constants, what is grouped.
+
+From this `populate` makes rows that a gold finds and rows that it just misses. Nothing here has to be complete: what
+is not understood is left to chance and to the search over seeds.
+"""
+
+import contextlib
+import sqlite3
+from dataclasses import dataclass, field
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from text2sql.databases import values as literals
+from text2sql.databases.schema import Schema
+
+MANY = 120  # rows in a group, at most, that a condition on COUNT gets
+Place = tuple[int, str]  # (source, column): a column of one occurrence of a table in the gold
+
+
+@dataclass(frozen=True)
+class Atom:
+    """A condition on one column: `sql` speaks of it as `"v"`."""
+
+    place: Place
+    sql: str
+
+
+@dataclass
+class Aim:
+    """One gold's wishes. `sources[i]` is the table of occurrence i.
+
+    `conditions` is a tree: an Atom, or ("and" | "or" | "not", [trees]). `equal` must hold for a row to be found;
+    `maybe_equal` are the links of NOT IN and EXCEPT, where a row is found only without them.
+    `fixed` are the places that stay equal in a group, `repeats` the group sizes worth making.
+    """
+
+    sources: list[str] = field(default_factory=list)
+    conditions: list = field(default_factory=list)
+    equal: list[tuple[Place, Place]] = field(default_factory=list)
+    maybe_equal: list[tuple[Place, Place]] = field(default_factory=list)
+    fixed: list[Place] = field(default_factory=list)
+    projected: list[Place] = field(default_factory=list)
+    repeats: list[int] = field(default_factory=list)
+    constants: dict[tuple[str, str], list] = field(default_factory=dict)  # (table, column): values worth having
+    numeric: set[tuple[str, str]] = field(default_factory=set)  # text columns that golds calculate with
+
+
+def parse(sql: str, schema: Schema) -> exp.Expr | None:
+    """The gold's tree with SQLite's double-quoted strings as strings; None where sqlglot cannot read it.
+
+    SQLite takes "name" for a string when no table in the query has such a column.
+    """
+    try:
+        tree = sqlglot.parse_one(sql, dialect="sqlite")
+    except (SqlglotError, RecursionError, ValueError):
+        return None
+    names = {alias.alias.lower() for alias in tree.find_all(exp.Alias)}
+    derived = tree.find(exp.Subquery, exp.CTE) is not None
+    for table in tree.find_all(exp.Table):
+        found = schema.tables.get(table.name.lower())
+        names |= {name.lower() for name in found.columns} if found else set()
+    names |= {"rowid", "oid", "_rowid_"}
+    if derived:
+        names |= {column.name.lower() for column in tree.find_all(exp.Column) if not column.this.args.get("quoted")}
+    for column in list(tree.find_all(exp.Column)):
+        name = column.this
+        quoted = isinstance(name, exp.Identifier) and name.args.get("quoted") and not column.table
+        if quoted and name.name.lower() not in names:
+            column.replace(exp.Literal.string(name.name))
+    return tree
+
+
+class _Reader:
+    def __init__(self, schema: Schema, connection: sqlite3.Connection) -> None:
+        self.schema, self.connection, self.aim = schema, connection, Aim()
+
+    # scopes -------------------------------------------------------------------------------------------------
+    def query(self, node: exp.Expr, outer: list[dict], ctes: dict) -> list[Place | None]:
+        """Reads a query; returns the places of its projections."""
+        ctes = dict(ctes)
+        for cte in (node.args.get("with_") or exp.With(expressions=[])).expressions:
+            ctes[cte.alias.lower()] = (cte.this, [c.name for c in (cte.args["alias"].args.get("columns") or [])])
+        if isinstance(node, (exp.Subquery, exp.Paren)):
+            return self.query(node.this, outer, ctes)
+        if isinstance(node, exp.SetOperation):
+            left, right = self.query(node.this, outer, ctes), self.query(node.expression, outer, ctes)
+            links: list[tuple[Place, Place]] = [(a, b) for a, b in zip(left, right, strict=False) if a and b]
+            if isinstance(node, exp.Intersect):
+                self.aim.equal += links
+            else:
+                self.aim.maybe_equal += links
+            return left
+        return self.select(node, outer, ctes) if isinstance(node, exp.Select) else []
+
+    def select(self, node: exp.Select, outer: list[dict], ctes: dict) -> list[Place | None]:
+        scope: dict[str, dict[str, Place | None]] = {}
+        scopes = [scope, *outer]
+        joins = node.args.get("joins") or []
+        for item in [node.args.get("from_"), *joins]:
+            if item is not None:
+                self.source(item.this, scope, outer, ctes)
+        for join in joins:
+            if join.args.get("on"):
+                self.condition(join.args["on"], scopes, ctes)
+            using = [c.name.lower() for c in join.args.get("using") or []]
+            if (join.args.get("method") or "").upper() == "NATURAL":
+                names = [set(columns) for columns in scope.values()]
+                using = sorted(names[-1] & set().union(*names[:-1])) if len(names) > 1 else []
+            for name in using:
+                places = [place for columns in scope.values() if (place := columns.get(name))]
+                self.aim.equal += [(places[0], other) for other in places[1:]]
+        for part in ("where", "having"):
+            if node.args.get(part):
+                self.condition(node.args[part].this, scopes, ctes)
+        group = node.args.get("group")
+        projections = [self.place(e, scopes) for e in node.expressions]
+        for expression in node.expressions:
+            self.subqueries(expression, scopes, ctes)
+            for case in expression.find_all(exp.If):
+                if not case.this.find(exp.Query, exp.AggFunc):
+                    self.tree(case.this, scopes, ctes, False)  # for its constants
+            if isinstance(expression, exp.Star):
+                projections = [place for columns in scope.values() for place in columns.values()]
+        for calculating in node.find_all(exp.Sum, exp.Avg, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Max, exp.Min):
+            for column in calculating.find_all(exp.Column):
+                if place := self.place(column, scopes):
+                    self.aim.numeric.add((self.aim.sources[place[0]], place[1]))
+        if group:
+            self.aim.fixed += [place for e in group.expressions if (place := self.place(e, scopes))]
+            self.aim.repeats += [1, 2, 3]
+        if not outer:
+            self.aim.projected += [place for place in projections if place]
+        return projections
+
+    def source(self, node: exp.Expr, scope: dict, outer: list[dict], ctes: dict) -> None:
+        name = (node.alias_or_name or f"#{len(scope)}").lower()
+        if isinstance(node, exp.Table):
+            table = self.schema.tables.get(node.name.lower())
+            if node.name.lower() in ctes:
+                query, columns = ctes[node.name.lower()]
+                rest = {key: value for key, value in ctes.items() if key != node.name.lower()}
+                scope[name] = self.derived(query, self.query(query, outer, rest), columns)
+            elif table:
+                self.aim.sources.append(table.name)
+                index = len(self.aim.sources) - 1
+                scope[name] = {column.lower(): (index, column) for column in table.columns}
+        elif isinstance(node, exp.Subquery):
+            scope[name] = self.derived(node.this, self.query(node.this, outer, ctes), [])
+
+    def derived(self, query: exp.Query, places: list, columns: list[str]) -> dict[str, Place | None]:
+        names = columns or query.named_selects
+        return {name.lower(): place for name, place in zip(names, places, strict=False)}
+
+    def place(self, node: exp.Expr, scopes: list[dict]) -> Place | None:
+        node = node.unalias().unnest()
+        if not isinstance(node, exp.Column) or isinstance(node.this, exp.Star):
+            return None
+        name = node.name.lower()
+        for scope in scopes:
+            if node.table:
+                if node.table.lower() in scope:
+                    return scope[node.table.lower()].get(name)
+            else:
+                for columns in scope.values():
+                    if name in columns:
+                        return columns[name]
+        return None
+
+    # conditions ---------------------------------------------------------------------------------------------
+    def condition(self, node: exp.Expr, scopes: list[dict], ctes: dict) -> None:
+        tree = self.tree(node, scopes, ctes, True)
+        if tree is not None:
+            self.aim.conditions.append(tree)
+
+    def tree(self, node: exp.Expr, scopes: list[dict], ctes: dict, wanted: bool):
+        if isinstance(node, exp.Paren):
+            return self.tree(node.this, scopes, ctes, wanted)
+        if isinstance(node, (exp.And, exp.Or)):
+            parts = [self.tree(side, scopes, ctes, wanted) for side in (node.this, node.expression)]
+            parts = [part for part in parts if part is not None]
+            return (node.key, parts) if parts else None
+        if isinstance(node, exp.Not) and not isinstance(node.this, exp.Is):
+            inner = node.this.unnest()
+            if isinstance(inner, (exp.In, exp.Exists)) and inner.find(exp.Query):
+                self.link(inner, scopes, ctes, not wanted)
+                return None
+            part = self.tree(inner, scopes, ctes, not wanted)
+            return ("not", [part]) if part is not None else None
+        if isinstance(node, (exp.In, exp.Exists)) and node.find(exp.Query):
+            self.link(node, scopes, ctes, wanted)
+            return None
+        if node.find(exp.Query):
+            self.subqueries(node, scopes, ctes)
+            if isinstance(node, exp.EQ):
+                sides = [self.place(side, scopes) for side in (node.this, node.expression)]
+                inner = [s for s in (node.this.unnest(), node.expression.unnest()) if isinstance(s, exp.Select)]
+                if any(sides) and inner and inner[0].expressions:
+                    outer_place = next(s for s in sides if s)
+                    self.aim.equal += [(outer_place, place) for place in self.last[:1] if place]
+            return None
+        return self.comparison(node, scopes, wanted)
+
+    def comparison(self, node: exp.Expr, scopes: list[dict], wanted: bool):
+        if isinstance(node, exp.EQ) and wanted:
+            left, right = self.place(node.this, scopes), self.place(node.expression, scopes)
+            if left and right:
+                self.aim.equal.append((left, right))
+                return None
+        if node.find(exp.AggFunc):
+            self.aggregate(node, scopes)
+            return None
+        columns = list(node.find_all(exp.Column))
+        places = [self.place(column, scopes) for column in columns]
+        known = list(dict.fromkeys(place for place in places if place))
+        wrapped = any(not isinstance(c.parent, (exp.Predicate, exp.Paren, exp.Between, exp.In)) for c in columns)
+        for place in known:
+            self.remember(place, node, wrapped or len(known) > 1)
+        if len(known) != 1 or None in places:
+            return None
+        copy = node.copy()
+        for column in list(copy.find_all(exp.Column)):
+            column.replace(exp.column("v", quoted=True)) if column is not copy else None
+        return Atom(known[0], copy.sql("sqlite"))
+
+    def remember(self, place: Place, node: exp.Expr, wrapped: bool) -> None:
+        key = (self.aim.sources[place[0]], place[1])
+        column = self.schema.column(*key)
+        values = self.aim.constants.setdefault(key, [])
+        for constant in self.constants(node):
+            if isinstance(node, (exp.Like, exp.ILike)) and isinstance(constant, str):
+                values += literals.from_pattern(constant)
+            elif isinstance(node, exp.Glob) and isinstance(constant, str):
+                values += literals.from_pattern(constant, "*", "?")
+            else:
+                values += literals.around(constant)
+            if wrapped and column:
+                values += literals.through_function(constant, column.kind)
+            if isinstance(constant, (int, float)):
+                self.aim.numeric.add(key)
+
+    def constants(self, node: exp.Expr) -> list:
+        """The constants in a condition; expressions of constants alone are calculated."""
+        if isinstance(node, exp.Literal) or not node.find(exp.Column, exp.Query, exp.AggFunc):
+            if isinstance(node, (exp.Literal, exp.Boolean, exp.Neg, exp.Func, exp.Binary, exp.Cast, exp.Paren)):
+                try:
+                    return [self.connection.execute(f"SELECT {node.sql('sqlite')}").fetchone()[0]]
+                except sqlite3.Error:
+                    return [node.name] if isinstance(node, exp.Literal) else []
+            if isinstance(node, (exp.Var, exp.Identifier, exp.DataType)):
+                return []
+        found = []
+        for child in node.iter_expressions():
+            if not isinstance(child, exp.Query):
+                found += self.constants(child)
+        return found
+
+    def aggregate(self, node: exp.Expr, scopes: list[dict]) -> None:
+        """HAVING: group sizes for COUNT, magnitudes for the rest."""
+        constants = [c for c in self.constants(node) if isinstance(c, (int, float))]
+        for function in node.find_all(exp.AggFunc):
+            place = self.place(function.this, scopes) if function.this is not None else None
+            if isinstance(function, exp.Count):
+                for constant in constants:
+                    self.aim.repeats += [
+                        n for n in (int(constant) - 1, int(constant), int(constant) + 1) if 0 < n <= MANY
+                    ]
+            elif place:
+                values = self.aim.constants.setdefault((self.aim.sources[place[0]], place[1]), [])
+                for constant in constants:
+                    values += [*literals.around(constant), constant * 2, constant / 2]
+
+    def link(self, node: exp.Expr, scopes: list[dict], ctes: dict, wanted: bool) -> None:
+        """[NOT] IN and [NOT] EXISTS over a query."""
+        query = node.args.get("query") if isinstance(node, exp.In) else node.this
+        if query is None:
+            return
+        before = len(self.aim.equal)
+        inner = self.query(query.unnest(), scopes, ctes)
+        if isinstance(node, exp.In):
+            sides = node.this.expressions if isinstance(node.this, exp.Tuple) else [node.this]
+            for side, place in zip(sides, inner, strict=False):
+                if (left := self.place(side, scopes)) and place:
+                    self.aim.equal.append((left, place))
+        if not wanted:  # only the links to the outer query forbid; the inner query's own joins must hold
+            outer = {place[0] for scope in scopes for columns in scope.values() for place in columns.values() if place}
+            links = self.aim.equal[before:]
+            crossing = [pair for pair in links if (pair[0][0] in outer) != (pair[1][0] in outer)]
+            self.aim.equal[before:] = [pair for pair in links if pair not in crossing]
+            self.aim.maybe_equal += crossing
+
+    def subqueries(self, node: exp.Expr, scopes: list[dict], ctes: dict) -> None:
+        self.last: list = []
+        for query in node.find_all(exp.Query):
+            if query.parent_select is None or query.find_ancestor(exp.Query) is node.find_ancestor(exp.Query):
+                self.last = self.query(query, scopes, ctes)
+
+
+def read_aim(tree: exp.Expr | None, schema: Schema, connection: sqlite3.Connection) -> Aim:
+    """What the gold asks of the rows; an empty Aim where it cannot be read.
+
+    `connection` calculates constant expressions; it must be one of the sandbox's.
+    """
+    reader = _Reader(schema, connection)
+    if tree is not None:
+        # A construct not thought of: what was read up to there still helps.
+        with contextlib.suppress(RecursionError, AttributeError, LookupError, TypeError, ValueError, ArithmeticError):
+            reader.query(tree, [], {})
+    return reader.aim
+
+
+def read_checks(schema: Schema, connection: sqlite3.Connection) -> list[Aim]:
+    """The CHECK constraints of each table as an Aim with one source, in the order of the tables."""
+    checks = []
+    for table, sql in zip(schema.tables.values(), schema.before, strict=True):
+        reader = _Reader(schema, connection)
+        reader.aim.sources.append(table.name)
+        scope: dict[str, dict] = {table.name.lower(): {name.lower(): (0, name) for name in table.columns}}
+        try:
+            for check in sqlglot.parse_one(sql, dialect="sqlite").find_all(exp.CheckColumnConstraint):
+                reader.condition(check.this, [scope], {})
+        except (SqlglotError, RecursionError, AttributeError, LookupError, TypeError, ValueError):
+            pass  # SQLite refuses what does not hold, whether or not it was foreseen
+        checks.append(reader.aim)
+    return checks

@@ -1,0 +1,1 @@
+"""What runs SQL that nobody vouches for: one module an engine, worker processes, a question's open databases."""

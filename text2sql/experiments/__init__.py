@@ -1,0 +1,1 @@
+"""Runs as git keeps them, and how two of them differ."""

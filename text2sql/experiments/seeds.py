@@ -1,0 +1,68 @@
+"""Runs that differ in their seed alone."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from text2sql.experiments.runs import Run
+
+
+def recipe(run: Run) -> dict[str, Any]:
+    """Everything that decides a run but its `seed`: for each stage the command, the parameters, and the checksums of
+    what it reads and writes, without what the seed reaches. Two runs of one recipe differ in nothing but the seed."""
+    seeded = seeded_stages(run.stages)
+    reached = [out["path"] for name in seeded for out in run.stages[name].get("outs", [])]
+    return {
+        name: {
+            "cmd": stage.get("cmd"),
+            "params": [{**values, "seed": None} for values in stage.get("params", {}).values()],
+            "deps": {
+                dep["path"]: dep.get("md5")
+                for dep in stage.get("deps", [])
+                if not any(touch(dep["path"], path) for path in reached)
+            },
+            "outs": {out["path"]: out.get("md5") for out in stage.get("outs", []) if name not in seeded},
+        }
+        for name, stage in run.stages.items()
+    }
+
+
+def seeded_stages(stages: Mapping[str, Mapping]) -> set[str]:
+    """The stages that read the parameter `seed`, and all that stand behind them."""
+    seeded: set[str] = {
+        name for name, stage in stages.items() if "seed" in stage.get("params", {}).get("params.yaml", {})
+    }
+    while True:
+        outs = [out["path"] for name in seeded for out in stages[name].get("outs", [])]
+        behind = {
+            name
+            for name, stage in stages.items()
+            if any(touch(dep["path"], out) for dep in stage.get("deps", []) for out in outs)
+        }
+        if behind <= seeded:
+            return seeded
+        seeded |= behind
+
+
+def touch(path: str, other: str) -> bool:
+    """Whether two paths are one, or one is inside the other."""
+    return path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/")
+
+
+def seed_groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs that are seeds of one recipe, by recipe, each seed once; recipes with a single seed are left out."""
+    groups: list[tuple[dict, dict[Any, Run]]] = []
+    for run in runs:
+        key = recipe(run)
+        seeds = next((seeds for other, seeds in groups if other == key), None)
+        if seeds is None:
+            seeds = {}
+            groups.append((key, seeds))
+        seeds.setdefault(run.params.get("seed"), run)
+    return [list(seeds.values()) for _, seeds in groups if len(seeds) > 1]
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Mean, sample standard deviation (n - 1), least and greatest of at least two values."""
+    import statistics
+
+    return {"mean": statistics.fmean(values), "sd": statistics.stdev(values), "min": min(values), "max": max(values)}

@@ -1,0 +1,1 @@
+"""Answers of a model: one protocol for backends, and the backends."""

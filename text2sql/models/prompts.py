@@ -1,0 +1,62 @@
+"""The prompt: one builder for training and generation, so that both arms and both steps see the same tokens.
+
+The templates are the text files in `prompts/`; the completion begins right after their last line end.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from string import Formatter
+from typing import TYPE_CHECKING
+
+from text2sql.base.errors import UserError
+from text2sql.sql.context import schema_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from text2sql.base.params import PromptParams
+
+FOLDER = Path("prompts")
+
+
+def read_templates(config: "PromptParams", folder: Path = FOLDER) -> dict[str, str]:
+    """Language ("en", "ko") to the template that its questions get; the same one for both unless it is `auto`.
+
+    Raises UserError for a template that is missing, or whose fields are not {context} and {question}.
+    """
+    names = {language: language if config.template == "auto" else config.template for language in ("en", "ko")}
+    return {language: read_template(folder / f"{name}.txt") for language, name in names.items()}
+
+
+def read_template(path: Path) -> str:
+    """One template's text. Raises UserError when it is missing or its fields are not {context} and {question}."""
+    try:
+        template = path.read_text(encoding="utf-8")
+        fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such template; mend prompt.template or write the file") from error
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; a brace that is meant as text is written twice") from error
+    if fields != {"context", "question"}:
+        raise UserError(f"{path}: {{context}} and {{question}} must stand in braces, and nothing else")
+    return template
+
+
+def build_prompt(row: Mapping, templates: Mapping[str, str], config: "PromptParams") -> str:
+    """The prompt text for one row (keys context, question, language; a language without a template gets `en`)."""
+    template = templates.get(row["language"], templates["en"])
+    context = row["context"] if config.context == "full" else schema_of(row["context"])
+    return template.format(context=context, question=row["question"])
+
+
+def prompt_ids(prompt: str, tokenizer: "PreTrainedTokenizerBase", chat: bool) -> list[int]:
+    """The token ids that a prompt is for the model: as it is, or as the user's turn of the model's chat template."""
+    if not chat:
+        return tokenizer(prompt)["input_ids"]
+    messages = [{"role": "user", "content": prompt.strip()}]
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)  # type: ignore[return-value]
+
+
+def completion_ids(sql: str, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """The token ids that training asks for: the SQL and the end of sequence."""
+    return [*tokenizer(sql, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]

@@ -1,0 +1,1 @@
+"""Everything joined by id: figures, plots, pages."""

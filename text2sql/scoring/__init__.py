@@ -1,0 +1,1 @@
+"""The comparator, the score of each prediction, and statistics over them."""

@@ -1,0 +1,1 @@
+"""SQL as text: its tokens, its statements, its spelling, its dialects. Runs nothing."""

@@ -1,0 +1,242 @@
+"""SQL of another dialect as SQLite runs it, with the same meaning; what has no such form is named, never guessed.
+
+sqlglot parses the source dialect; `sqlite_writer` writes SQLite 3.40, in which much of what sqlglot would leave
+as it is does not exist (CONCAT, YEAR, LEFT, INTERVAL …) or means something else (CAST AS DATE, LIKE).
+
+- Dialect `sqlite` or None: the text runs as it is, untouched.
+- Clock functions become `sandbox.NOW`, the one instant at which all SQL runs. Functions of chance
+  (RAND, UUID) are untranslatable.
+- Dates are text: `YYYY-MM-DD` or `YYYY-MM-DD HH:MM:SS`. Adding days or longer keeps a value's form; adding a month
+  to a month's last days gives the target month's last day, as MySQL and PostgreSQL do.
+- Identifiers are quoted with backticks, because SQLite reads an unknown "name" as a string and would hide the error.
+- LIKE ignores ASCII case in SQLite and MySQL; for dialects where it does not, it becomes GLOB. `=` compares text
+  exactly, whatever collation a MySQL server might have been set up with.
+"""
+
+import functools
+import itertools
+import logging
+import re
+from dataclasses import dataclass
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ParseError, SqlglotError, TokenError, UnsupportedError
+from sqlglot.tokens import TokenType
+
+from text2sql.base.errors import UserError
+from text2sql.sql.sqlite_generator import SQLITE_FUNCTIONS, NoForm, Target, generate, quoted, words
+
+logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings come back as reasons
+
+
+@dataclass(frozen=True)
+class Untranslatable:
+    """Why a text has no SQLite form. `outcome` is `syntax` where the text is no SQL of its own dialect."""
+
+    reason: str
+    outcome: str = "dialect"
+
+
+# Words before a parenthesis that call no function.
+_NOT_FUNCTIONS = frozenset(
+    words(
+        "all and any as between by case cast check collate conflict do default distinct else end escape "
+        "except exists filter foreign from glob group having if in index intersect into is join key like "
+        "limit not offset on or order over partition primary references replace select set then union unique "
+        "using values when where window with"
+    )
+)
+
+
+def _foreign_function(sql: str, defined: set[str]) -> str | None:
+    """The first name in `sql` that is called like a function and is none of SQLite's."""
+    tokens = Target().tokenize(sql)
+    for token, following in itertools.pairwise(tokens):
+        if following.token_type == TokenType.L_PAREN and token.token_type not in (
+            TokenType.IDENTIFIER,
+            TokenType.STRING,
+        ):
+            name = token.text.lower()
+            if name.isidentifier() and name not in SQLITE_FUNCTIONS | _NOT_FUNCTIONS | defined:
+                return token.text
+    return None
+
+
+def is_sqlite(dialect: str | None) -> bool:
+    """Whether texts of this dialect run as they are."""
+    return not dialect or dialect.lower() == "sqlite"
+
+
+@functools.cache
+def _check_dialect(dialect: str) -> None:
+    try:
+        sqlglot.Dialect.get_or_raise(dialect)
+    except ValueError as error:
+        raise UserError(
+            f"unknown SQL dialect {dialect!r}; use a name sqlglot knows: sqlite, mysql, postgres …"
+        ) from error
+
+
+def to_sqlite(sql: str, dialect: str | None) -> str | Untranslatable:
+    """One query of `dialect` (a sqlglot name) as SQLite, or why it has no SQLite form.
+
+    The text itself for sqlite. A text that does not parse gives Untranslatable with outcome `syntax`.
+    Raises UserError for a dialect that sqlglot does not know.
+    """
+    if not dialect or is_sqlite(dialect):
+        return sql
+    dialect = dialect.lower()
+    _check_dialect(dialect)
+    try:
+        trees = [tree for tree in sqlglot.parse(sql, dialect=dialect) if tree is not None]
+    except (ParseError, TokenError, RecursionError) as error:
+        return Untranslatable(_one_line(error), "syntax")
+    except (SqlglotError, ValueError, AttributeError, TypeError) as error:
+        return Untranslatable(_one_line(error), "syntax")
+    if len(trees) != 1:
+        return Untranslatable(f"expected one statement, found {len(trees)}", "syntax")
+    return _write(trees[0], dialect)
+
+
+def _write(tree: exp.Expr, dialect: str) -> str | Untranslatable:
+    if isinstance(tree, exp.Command):
+        return Untranslatable(f"{tree.name.upper()} has no SQLite form")
+    defined = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
+    defined |= {table.name.lower() for table in tree.find_all(exp.Table)}
+    try:
+        text = generate(tree, dialect)
+    except NoForm as error:
+        return Untranslatable(str(error))
+    except (UnsupportedError, RecursionError, SqlglotError, ValueError, AttributeError, TypeError, KeyError) as error:
+        return Untranslatable(_one_line(error))
+    name = _foreign_function(text, defined)
+    return Untranslatable(f"the function {name} has no SQLite form") if name else text
+
+
+def _one_line(error: Exception) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip() or type(error).__name__
+    return " ".join(text.split())[:300]
+
+
+# DDL ----------------------------------------------------------------------------------------------------------------
+
+_AFFINITY = [
+    (exp.DataType.INTEGER_TYPES | {exp.DataType.Type.SERIAL, exp.DataType.Type.BIGSERIAL,
+                                   exp.DataType.Type.SMALLSERIAL, exp.DataType.Type.YEAR}, "INTEGER"),
+    ({exp.DataType.Type.BOOLEAN}, "BOOLEAN"),
+    ({exp.DataType.Type.DATE, exp.DataType.Type.DATE32}, "DATE"),
+    ({exp.DataType.Type.TIME, exp.DataType.Type.TIMETZ}, "TIME"),
+    (exp.DataType.TEMPORAL_TYPES, "DATETIME"),
+    (exp.DataType.FLOAT_TYPES, "REAL"),
+    ({exp.DataType.Type.DECIMAL, exp.DataType.Type.UDECIMAL, exp.DataType.Type.BIGDECIMAL, exp.DataType.Type.MONEY},
+     "NUMERIC"),
+    ({exp.DataType.Type.BLOB, exp.DataType.Type.BINARY, exp.DataType.Type.VARBINARY, exp.DataType.Type.LONGBLOB},
+     "BLOB"),
+]  # fmt: skip
+
+
+def _sqlite_type(kind: exp.DataType | None) -> str:
+    for types, name in _AFFINITY:
+        if kind is not None and kind.this in types:
+            return name
+    return "TEXT"
+
+
+def _name(identifier: exp.Expr | str) -> str:
+    text = identifier if isinstance(identifier, str) else identifier.name
+    return "`" + text.replace("`", "``") + "`"
+
+
+def _names_of(node: exp.Expr) -> str:
+    columns = node.this.expressions if isinstance(node.this, exp.Schema) else node.expressions
+    return ", ".join(_name(column.find(exp.Identifier) or column) for column in columns)
+
+
+def _reference(reference: exp.Expr) -> str:
+    target = reference.this
+    table = target.this if isinstance(target, exp.Schema) else target
+    columns = f" ({', '.join(_name(c) for c in target.expressions)})" if isinstance(target, exp.Schema) else ""
+    return f"REFERENCES {_name(table)}{columns}"
+
+
+def _column(column: exp.ColumnDef, dialect: str) -> str:
+    kind = column.args.get("kind")
+    parts = [_name(column.this), _sqlite_type(kind)]
+    enum = isinstance(kind, exp.DataType) and kind.is_type("enum")
+    constraints = [c.kind for c in column.constraints]
+    if any(isinstance(c, exp.PrimaryKeyColumnConstraint) for c in constraints):
+        parts.append("PRIMARY KEY")
+    for c in constraints:
+        if isinstance(c, exp.NotNullColumnConstraint) and not c.args.get("allow_null"):
+            parts.append("NOT NULL")
+        elif isinstance(c, exp.UniqueColumnConstraint):
+            parts.append("UNIQUE")
+        elif isinstance(c, exp.CheckColumnConstraint):
+            parts.append(f"CHECK ({generate(c.this.copy(), dialect)})")
+        elif isinstance(c, exp.DefaultColumnConstraint) and not isinstance(c.this, exp.Uuid):
+            parts.append(f"DEFAULT ({generate(c.this.copy(), dialect)})")
+        elif isinstance(c, exp.Reference):
+            parts.append(_reference(c))
+        elif isinstance(c, exp.ComputedColumnConstraint):
+            parts.append(f"AS ({generate(c.this.copy(), dialect)}) STORED")
+    if enum and kind is not None:
+        parts.append(f"CHECK ({_name(column.this)} IN ({', '.join(quoted(v.name) for v in kind.expressions)}))")
+    return " ".join(parts)
+
+
+def _table(tree: exp.Create, dialect: str) -> str:
+    schema = tree.this
+    if not isinstance(schema, exp.Schema):
+        return generate(tree, dialect)
+    lines, late = [], []
+    for part in schema.expressions:
+        if isinstance(part, exp.ColumnDef):
+            lines.append(_column(part, dialect))
+            continue
+        for rule in part.expressions if isinstance(part, exp.Constraint) else [part]:
+            if isinstance(rule, exp.PrimaryKey):
+                late.append(f"PRIMARY KEY ({_names_of(rule)})")
+            elif isinstance(rule, exp.UniqueColumnConstraint):
+                late.append(f"UNIQUE ({_names_of(rule)})")
+            elif isinstance(rule, exp.ForeignKey):
+                late.append(f"FOREIGN KEY ({_names_of(rule)}) {_reference(rule.args['reference'])}")
+            elif isinstance(rule, exp.CheckColumnConstraint):
+                late.append(f"CHECK ({generate(rule.this.copy(), dialect)})")
+    exists = "IF NOT EXISTS " if tree.args.get("exists") else ""
+    return f"CREATE TABLE {exists}{_name(schema.this)} ({', '.join(lines + late)})"
+
+
+def to_sqlite_ddl(context: str, dialect: str | None) -> str | Untranslatable:
+    """A script of DDL and INSERTs of `dialect` as a SQLite script, or why it has no SQLite form.
+
+    Types become the nearest of INTEGER, REAL, NUMERIC, TEXT, BLOB, BOOLEAN, DATE, DATETIME, TIME; ENUM becomes a CHECK;
+    keys, NOT NULL, UNIQUE, CHECK, DEFAULT and generated columns stay; comments, engines, character sets, plain indexes,
+    ON UPDATE and ON DELETE go. Statements that hold no table, view or row (SET, USE, COMMENT ON, CREATE INDEX …) go.
+    The text itself for sqlite.
+    """
+    if not dialect or is_sqlite(dialect):
+        return context
+    dialect = dialect.lower()
+    _check_dialect(dialect)
+    try:
+        trees = [tree for tree in sqlglot.parse(context, dialect=dialect) if tree is not None]
+    except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError) as error:
+        return Untranslatable(_one_line(error), "syntax")
+    statements = []
+    for tree in trees:
+        if isinstance(tree, exp.Create) and tree.kind == "TABLE":
+            try:
+                statements.append(_table(tree, dialect))
+            except (NoForm, SqlglotError) as error:
+                return Untranslatable(_one_line(error))
+        elif (isinstance(tree, exp.Create) and tree.kind == "VIEW") or isinstance(tree, exp.Insert):
+            text = _write(tree, dialect)
+            if isinstance(text, Untranslatable):
+                return text
+            statements.append(text)
+        elif isinstance(tree, exp.Create) and tree.kind == "INDEX" and tree.args.get("unique"):
+            statements.append(generate(tree, dialect))
+        elif isinstance(tree, exp.Alter):
+            return Untranslatable("ALTER TABLE in a context has no SQLite form")
+    return ";\n".join(statements) + (";" if statements else "")

@@ -1,1 +1,0 @@
-"""Running SQL that nobody vouches for, and deciding whether two queries give the same answer."""

@@ -1,0 +1,1 @@
+"""Fine-tuning: LoRA, loss on the SQL alone."""
