@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from text2sql.engines.sqlite import Answer, build, query
 from text2sql.scoring.compare import compare
-from text2sql.scoring.gold import Gold, Slice, answer_gold, plan
+from text2sql.scoring.gold import Gold, answer_gold, plan
+from text2sql.scoring.matching import Slice
 from text2sql.sql.exact_match import em_ast, em_text
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from text2sql.engines.sqlite import Failure, build, query
-from text2sql.scoring import compare as comparator
+from text2sql.scoring import compare, gold, matching
 from text2sql.scoring.score import OUTCOMES, Item, Question, score_rows
 from text2sql.sql.extract import extract
 
@@ -50,19 +50,19 @@ def test_the_projects_own_pairs_cover_every_family():
 def judge(pair):
     """The verdict in this process, where parts of the comparator can be exchanged."""
     connection = build(pair["setup_sql"])
-    gold = comparator.answer_gold(connection, comparator.plan(pair["gold_sql"]))
+    allowed = gold.answer_gold(connection, gold.plan(pair["gold_sql"]))
     extracted = extract(pair["prediction"])
-    if isinstance(gold, Failure) or extracted.outcome:
+    if isinstance(allowed, Failure) or extracted.outcome:
         return "error"
     answer = query(connection, extracted.sql)
-    return "error" if isinstance(answer, Failure) else comparator.compare(gold, answer).ex
+    return "error" if isinstance(answer, Failure) else compare.compare(allowed, answer).ex
 
 
 def as_set(pool, rows):
     return set(rows) <= set(pool)
 
 
-def as_text(pool, rows, exact=comparator._drawn_from):
+def as_text(pool, rows, exact=matching._drawn_from):
     def texts(table):
         return [tuple(str(cell) for cell in row) for row in table]
 
@@ -73,18 +73,18 @@ def trusting_the_engine(*_):
     return None  # no ranks known: the order that SQLite happens to return
 
 
-def by_substring(sql, parsed=comparator.plan):
+def by_substring(sql, parsed=gold.plan):
     from dataclasses import replace
 
     plan = parsed(sql)
     return plan if "order by" in sql.lower() else replace(plan, order=())
 
 
-def ordered_by_substring(sql, parsed=comparator.plan):
+def ordered_by_substring(sql, parsed=gold.plan):
     from dataclasses import replace
 
     plan = parsed(sql)
-    return replace(plan, order=plan.order or (comparator.Order("nowhere", ""),)) if "order by" in sql.lower() else plan
+    return replace(plan, order=plan.order or (gold.Order("nowhere", ""),)) if "order by" in sql.lower() else plan
 
 
 def rounded(a, b):
@@ -92,19 +92,19 @@ def rounded(a, b):
 
 
 @pytest.mark.parametrize(
-    "seam, mutant",
+    "module, seam, mutant",
     [
-        ("_drawn_from", as_set),
-        ("_drawn_from", as_text),
-        ("_ranked_rows", trusting_the_engine),
-        ("plan", by_substring),
-        ("plan", ordered_by_substring),
-        ("_close", rounded),
-        ("_fits_permuted", lambda slices, rows: False),
+        (matching, "_drawn_from", as_set),
+        (matching, "_drawn_from", as_text),
+        (gold, "_ranked_rows", trusting_the_engine),
+        (gold, "plan", by_substring),
+        (gold, "plan", ordered_by_substring),
+        (matching, "_close", rounded),
+        (compare, "fits_permuted", lambda slices, rows: False),
     ],
 )
-def test_a_weaker_comparator_fails_on_the_projects_own_pairs(seam, mutant, monkeypatch):
+def test_a_weaker_comparator_fails_on_the_projects_own_pairs(module, seam, mutant, monkeypatch):
     given = pairs(OWN / "comparator.jsonl")
     assert all(judge(pair) == pair["expected"] for pair in given)
-    monkeypatch.setattr(comparator, seam, mutant)
+    monkeypatch.setattr(module, seam, mutant)
     assert any(judge(pair) != pair["expected"] for pair in given)

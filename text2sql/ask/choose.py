@@ -6,7 +6,8 @@ from typing import Any
 
 from text2sql.engines.sqlite import Answer, Failure
 from text2sql.scoring.compare import compare
-from text2sql.scoring.gold import Gold, Slice, plan
+from text2sql.scoring.gold import Gold, plan
+from text2sql.scoring.matching import Slice
 
 
 def choose(queries: Sequence[str], answers: Sequence[Answer | Failure]) -> tuple[int, int]:

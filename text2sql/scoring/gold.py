@@ -7,14 +7,11 @@ SQLite itself."""
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from text2sql.engines.sqlite import DEFAULT_LIMITS, Answer, Connection, Failure, Limits, query
-from text2sql.scoring.matching import fits
+from text2sql.scoring.matching import Row, Slice, fits
 from text2sql.sql.exact_match import canonical
 from text2sql.sql.tokens import Token, tokens
-
-Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -122,14 +119,6 @@ def _offset(text: str) -> str | None:
         return parts[0]
     offset = next((token.end for token in _outside_parentheses(text) if token.text.lower() == "offset"), None)
     return None if offset is None else text[offset:]
-
-
-@dataclass(frozen=True)
-class Slice:
-    """Part of an answer: any `take` of these rows, in any order."""
-
-    rows: list[Row]
-    take: int
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,20 @@ import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from text2sql.scoring.gold import Row, Slice
-
+Row = tuple[Any, ...]
 TOLERANCE = 1e-9  # relative, and absolute near zero, between numbers of which at least one is not an integer
 SEARCH_CELLS = 10_000_000  # cells looked at for a permutation of columns before two answers are called different
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Part of an answer: any `take` of these rows, in any order."""
+
+    rows: list[Row]
+    take: int
 
 
 def fits(slices: Sequence[Slice], rows: list[Row]) -> bool:
