@@ -14,11 +14,13 @@ from text2sql.base.stage import run_stage
 from text2sql.dataset.rows import read_table
 from text2sql.generation.generate import generate
 from text2sql.models.pin import read_pointer
+from text2sql.models.process import prepare_process
 
 ADAPTERS = {"base": None, "finetuned": Path("models/finetuned")}
 
 
 def main(arm: str) -> dict:
+    prepare_process()
     prompt, config = read_params("prompt", "generate")
     rows, adapter = Path("data/selected/eval.parquet"), ADAPTERS[arm]
     pointer = read_pointer("models/base")

@@ -14,9 +14,8 @@ from text2sql.base.errors import reports_user_errors
 from text2sql.base.files import write_json
 from text2sql.base.params import read_params
 from text2sql.dataset.rows import read_table
-from text2sql.models.load import prepare_process
 from text2sql.models.pin import read_pointer
-from text2sql.publish.merge import agreement, merge
+from text2sql.models.process import prepare_process
 
 
 @reports_user_errors
@@ -26,6 +25,8 @@ def main() -> None:
     pointer, adapter, merged = read_pointer("models/base"), Path("models/finetuned"), Path("publish/merged")
     table = read_table("data/selected/eval.parquet")
     prepare_process()
+    from text2sql.publish.merge import agreement, merge  # torch takes seconds to load
+
     merge(pointer, adapter, merged)
     found = agreement(table, pointer, adapter, merged, prompt, generate.max_new_tokens)
     write_json("publish/merged.json", found)

@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from text2sql.ask.choose import choose
 from text2sql.ask.database import Database
 from text2sql.ask.schema import fit
 from text2sql.base.errors import UserError
+from text2sql.base.params import GenerateParams, PromptParams
+from text2sql.dataset.labels import language_of
 from text2sql.engines.sqlite import Answer, Failure
+from text2sql.generation import generate
+from text2sql.models import pin, process, prompts
 from text2sql.sql.extract import extract
-
-if TYPE_CHECKING:
-    from text2sql.base.params import GenerateParams, PromptParams
 
 ADAPTER = Path("models/finetuned")
 SERVER_CONTEXT = 8192  # tokens that a served model is taken to have; its own figure is not part of the API
@@ -58,22 +59,18 @@ def without_collector() -> Iterator[None]:
 
 
 @without_collector()
-def load(prompt: "PromptParams", config: "GenerateParams", arm: str) -> Model:
+def load(prompt: PromptParams, config: GenerateParams, arm: str) -> Model:
     """The arm, ready to answer. Raises UserError where it is not there."""
-    from text2sql.generation import generate
-    from text2sql.models import load, pin, prompts
-
     if config.backend == "openai":
         size = lambda text: len(text.encode("utf-8", "backslashreplace")) // BYTES_PER_TOKEN + 1  # noqa: E731
         answer = generate.open_arm({}, None, prompt.chat, config, arm)
         return Model(answer, size, size, SERVER_CONTEXT - config.max_new_tokens)
-    from transformers import AutoConfig
-    from transformers.utils import logging
+    process.prepare_process()
+    from text2sql.models import load  # takes seconds, here in the background
 
-    logging.disable_progress_bar()
     pointer = pin.read_pointer("models/base")
     answer = generate.open_arm(pointer, ADAPTER if arm == "finetuned" else None, prompt.chat, config, arm)
-    room = AutoConfig.from_pretrained(pin.weights_folder(pointer)).max_position_embeddings - config.max_new_tokens
+    room = load.max_positions(load.load_config(pointer)) - config.max_new_tokens
     tokenizer = cache(lambda: load.load_tokenizer(pointer))  # half a second, and rarely needed
 
     def tokens(text: str) -> int:
@@ -83,13 +80,13 @@ def load(prompt: "PromptParams", config: "GenerateParams", arm: str) -> Model:
     return Model(answer, tokens, lambda text: len(tokenizer()(text, add_special_tokens=False)["input_ids"]), room)
 
 
-def check_arm(config: "GenerateParams", arm: str) -> None:
+def check_arm(config: GenerateParams, arm: str) -> None:
     """Raises UserError where the arm's files are not there, before anything slow begins."""
     if config.backend == "openai":
         return
     if not Path("models/base/model.json").is_file():
         raise UserError("models/base: no model yet; run `dvc repro resolve` in the project's folder")
-    if arm == "finetuned" and not (ADAPTER / "adapter_config.json").is_file():
+    if arm == "finetuned" and not pin.is_adapter(ADAPTER):
         raise UserError(f"{ADAPTER}: no fine-tuned model yet; run `dvc repro`, or ask the base model with --arm base")
 
 
@@ -109,15 +106,12 @@ def in_background(function: Callable[..., Any], *arguments: Any) -> Iterator[Fut
 
 
 def reply_to(
-    question: str, database: Database, model: Model, prompt: "PromptParams", *, samples: int, seed: int, runs: bool
+    question: str, database: Database, model: Model, prompt: PromptParams, *, samples: int, seed: int, runs: bool
 ) -> Reply:
     """Asks the model and, with `runs`, the database. Raises UserError where there is no SQL."""
-    from text2sql.dataset.labels import language_of
-    from text2sql.models.prompts import build_prompt, read_templates
-
-    templates = read_templates(prompt)
+    templates = prompts.read_templates(prompt)
     row = {"question": question, "language": language_of(question), "dialect": database.dialect}
-    build = lambda context: build_prompt(row | {"context": context}, templates, prompt)  # noqa: E731
+    build = lambda context: prompts.build_prompt(row | {"context": context}, templates, prompt)  # noqa: E731
     context, cut = fit(
         database.tables, question, lambda context: model.tokens(build(context)), model.room, model.own_tokens
     )

@@ -1,10 +1,9 @@
-"""The protocol that every backend of generation follows."""
+"""The seam between generation and what answers prompts: a model in this process, or a server."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    pass
+TEMPERATURE = 0.7  # of sampled answers
 
 
 class Completion(NamedTuple):
@@ -19,12 +18,26 @@ class Completion(NamedTuple):
     finish_reason: str
 
 
-# Completes prompts: (prompts, a seed for each, the indices that are done already, (number of this process, of how
-# many)). Yields what is finished, by index, in pieces that are not to be torn apart: a batch's members decide how its
-# arithmetic rounds. A prompt with a seed is sampled, one without is answered greedily.
-Complete = Callable[
-    [Sequence[str], Sequence[int | None], Collection[int], tuple[int, int]], Iterator[dict[int, Completion]]
-]
+class Backend(Protocol):
+    """What completes prompts with one arm, loaded once. `generate.open_backend` chooses it by `generate.backend`."""
+
+    def complete(
+        self, texts: Sequence[str], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
+    ) -> Iterator[dict[int, Completion]]:
+        """Yields, piece by piece, the completions of this process's share of the prompts, by their index in `texts`.
+
+        texts: prompts as `prompts.build_prompt` makes them, all of the run's. seeds: one for each; None is answered
+        greedily, a number is sampled at TEMPERATURE, and the same number gives the same text. done: indices that an
+        earlier run has finished. share: (number of this process, how many there are), each of which is given the same
+        arguments.
+
+        Over all processes each prompt outside `done` is yielded once, in any order. The caller keeps a piece whole or
+        not at all, so `done` holds whole pieces: where a batch's members decide how its arithmetic rounds, a batch is a
+        piece, and batches are planned from all of `texts`, so that a killed run goes on to the same bytes. A prompt
+        without room for an answer is yielded as "prompt_too_long" with an empty text; it is never cut. Raises UserError
+        for what the user can change.
+        """
+        ...
 
 
 def with_room(ids: Sequence[list[int]], limit: int, max_new_tokens: int) -> tuple[list[int], dict[int, Completion]]:

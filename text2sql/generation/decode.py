@@ -7,11 +7,12 @@ row's keys can be copied to another row that begins alike, and a token attends t
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel
+import torch
+from transformers import PreTrainedModel
+
+from text2sql.generation.backend import TEMPERATURE
 
 # Architectures whose result in fp32 is that of `model.generate` (tests/test_generate.py builds each of them).
 SERVED = {
@@ -19,7 +20,6 @@ SERVED = {
     "mixtral", "olmo", "olmo2", "opt", "phi", "phi3", "qwen2", "qwen2_moe", "qwen3", "smollm3", "stablelm",
     "starcoder2",
 }  # fmt: skip
-TEMPERATURE = 0.7  # of sampled answers
 
 
 def alike(prompts: Sequence[list[int]], least: float = 1 / 2) -> list[list[int]]:
@@ -58,7 +58,7 @@ def plan_batches(prompts: Sequence[list[int]], batch_tokens: int, max_new_tokens
     return batches
 
 
-def serves(model: "PreTrainedModel", columns: int) -> bool:
+def serves(model: PreTrainedModel, columns: int) -> bool:
     """Whether `decode` can take rows of so many tokens: a tested architecture that attends to all of them."""
     config = model.config
     window = getattr(config, "sliding_window", None)
@@ -67,7 +67,7 @@ def serves(model: "PreTrainedModel", columns: int) -> bool:
 
 
 def decode(
-    model: "PreTrainedModel",
+    model: PreTrainedModel,
     prompts: Sequence[list[int]],
     stops: set[int],
     max_new_tokens: int,
@@ -79,8 +79,6 @@ def decode(
 
     Greedy, or sampled at TEMPERATURE for prompts whose seed is not None. The model must be one that it `serves`.
     """
-    import torch
-
     with torch.inference_mode(), last_tokens_together(model):
         columns = max(map(len, prompts)) + max_new_tokens
         cache = Cache(len(prompts), -(-columns // 8) * 8)  # as attention's kernels on a card want it
@@ -108,7 +106,7 @@ def decode(
 
 
 @contextlib.contextmanager
-def last_tokens_together(model: "PreTrainedModel") -> Iterator[None]:
+def last_tokens_together(model: PreTrainedModel) -> Iterator[None]:
     """Hands the output layer the prompts' last tokens as one block of memory.
 
     A slice of all tokens makes PyTorch multiply row by row, and copy the output layer's weights for each.
@@ -133,10 +131,8 @@ def close_gaps(cache: "Cache", kept: list[int], columns: int) -> list[int]:
     return [dict(zip(gaps, moved, strict=True)).get(place, place) for place in range(count)]
 
 
-def choose(logits: "torch.Tensor", draws: "Sequence[torch.Generator | None]") -> list[int]:
+def choose(logits: torch.Tensor, draws: Sequence[torch.Generator | None]) -> list[int]:
     """The next token of each row: the likeliest, or drawn by its generator where it has one."""
-    import torch
-
     tokens = logits.argmax(-1).tolist()
     for slot, generator in enumerate(draws):
         if generator is not None:
@@ -146,15 +142,13 @@ def choose(logits: "torch.Tensor", draws: "Sequence[torch.Generator | None]") ->
 
 
 def read_prompts(
-    model: "PreTrainedModel", cache: "Cache", prompts: Sequence[list[int]], least: float = 1 / 2
-) -> "tuple[torch.Tensor, list[int]]":
+    model: PreTrainedModel, cache: "Cache", prompts: Sequence[list[int]], least: float = 1 / 2
+) -> tuple[torch.Tensor, list[int]]:
     """Reads the prompts into the cache. What a group shares is read once, and again what those beginnings share.
 
     least: share of its tokens that a prompt must have in common with its neighbour to be in one group.
     Returns the logits behind each prompt (slots x vocabulary) and the prompt that each slot holds.
     """
-    import torch
-
     source, start = [0] * len(prompts), [0] * len(prompts)
     # A prompt of one token has nothing to share: its logits are needed.
     groups = [group for group in alike(prompts, least) if len(group) > 1 and len(prompts[group[0]]) > 1]
@@ -177,7 +171,7 @@ def read_prompts(
     return torch.cat(logits), rows
 
 
-def pieces(rows: list[list[int]], model: "PreTrainedModel") -> list[tuple[int, list[list[int]]]]:
+def pieces(rows: list[list[int]], model: PreTrainedModel) -> list[tuple[int, list[list[int]]]]:
     """Cuts rows, the longest first, into parts whose activations are small: (place of the first row, rows)."""
     most = 16384 if model.device.type == "cuda" else 1024
     parts: list[tuple[int, list[list[int]]]] = []
@@ -189,15 +183,13 @@ def pieces(rows: list[list[int]], model: "PreTrainedModel") -> list[tuple[int, l
 
 
 def feed(
-    model: "PreTrainedModel", cache: "Cache", rows: Sequence[list[int]], starts: Sequence[int], first: int = 0
-) -> "torch.Tensor":
+    model: PreTrainedModel, cache: "Cache", rows: Sequence[list[int]], starts: Sequence[int], first: int = 0
+) -> torch.Tensor:
     """Reads each row's new tokens, at the positions from its start on, into the slots from `first` on.
 
     Returns the logits behind the last token of each (rows x vocabulary). Shorter rows are filled up on the left with
     tokens at the position after their last, which nothing attends to before the next real token is written there.
     """
-    import torch
-
     width = max(map(len, rows))
     ids, positions = [], []
     for row, start in zip(rows, starts, strict=True):
@@ -210,14 +202,12 @@ def feed(
 
 
 def forward(
-    model: "PreTrainedModel", cache: "Cache", ids: "torch.Tensor", positions: "torch.Tensor", first: int, seen: int
-) -> "torch.Tensor":
+    model: PreTrainedModel, cache: "Cache", ids: torch.Tensor, positions: torch.Tensor, first: int, seen: int
+) -> torch.Tensor:
     """One pass over tokens (rows x tokens) at their positions, attending to the first `seen` columns of the cache.
 
     Returns the logits behind each row's last token.
     """
-    import torch
-
     cache.place(first, positions, seen)
     hidden = torch.arange(seen, device=ids.device) > positions[:, None, :, None]
     mask = torch.zeros(hidden.shape, dtype=model.dtype, device=ids.device).masked_fill(
@@ -234,21 +224,19 @@ def forward(
     return output.logits[:, -1]
 
 
-Step = Callable[[list[int], list[int]], "torch.Tensor"]
+Step = Callable[[list[int], list[int]], torch.Tensor]
 
 
-def plain(model: "PreTrainedModel", cache: "Cache") -> Step:
+def plain(model: PreTrainedModel, cache: "Cache") -> Step:
     """A step of decoding: one token and its position for each live slot in, logits (slots x vocabulary) out."""
     return lambda tokens, positions: feed(model, cache, [[token] for token in tokens], positions)
 
 
-def recorded(model: "PreTrainedModel", cache: "Cache") -> Step:
+def recorded(model: PreTrainedModel, cache: "Cache") -> Step:
     """The same step on a CUDA card, its kernels recorded once per shape and then launched as one graph.
 
     Launched one by one, they take several times as long to launch as to run.
     """
-    import torch
-
     graphs: dict[tuple[int, int], tuple] = {}
     refused: list[RuntimeError] = []
     by_launches = plain(model, cache)
@@ -302,18 +290,16 @@ class Cache:
         self.shape = rows, columns
         self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def place(self, first: int, positions: "torch.Tensor", seen: int) -> None:
+    def place(self, first: int, positions: torch.Tensor, seen: int) -> None:
         """Sets what the next pass writes, tokens at `positions` (rows x tokens) of the slots from `first` on, and how
         many columns it sees."""
-        import torch
-
         self.positions, self.seen = positions, seen
         self.slots = slice(first, first + len(positions))
         self.slot_numbers = torch.arange(first, first + len(positions), device=positions.device)[:, None]
 
     def update(
-        self, keys: "torch.Tensor", values: "torch.Tensor", layer: int, *_: Any, **__: Any
-    ) -> "tuple[torch.Tensor, torch.Tensor]":
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Called by the model in each layer: takes new keys and values (rows x heads x tokens x size), returns all."""
         if layer == len(self.layers):
             rows, columns = self.shape

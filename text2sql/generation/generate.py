@@ -8,25 +8,24 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from text2sql.base.files import json_line, write_jsonl
+from text2sql.base.params import GenerateParams, PromptParams
 from text2sql.base.resume import whole_lines
-from text2sql.generation.backend import Complete
-from text2sql.generation.local import open_transformers
-from text2sql.generation.vllm import open_vllm
+from text2sql.generation.backend import Backend
 from text2sql.models import prompts
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `ask` hands over texts, and a server's answers need no table
     import pandas as pd
-
-    from text2sql.base.params import GenerateParams, PromptParams
 
 
 def generate(
     table: "pd.DataFrame",
     pointer: dict[str, Any],
     adapter: Path | None,
-    prompt: "PromptParams",
-    config: "GenerateParams",
+    prompt: PromptParams,
+    config: GenerateParams,
     arm: str,
     *,
     out: Path,
@@ -39,7 +38,7 @@ def generate(
     first one writes. Returns tokens_per_second of what this process generated. Raises UserError.
     """
     share, everyone = processes()
-    complete = open_backend(pointer, adapter, prompt.chat, config, arm)
+    backend = open_backend(pointer, adapter, prompt.chat, config, arm)
     templates = prompts.read_templates(prompt)
     ids = table["id"].tolist()
     texts = [prompts.build_prompt(row, templates, prompt) for row in table.to_dict("records")]
@@ -49,9 +48,12 @@ def generate(
     tokens, start = 0, time.monotonic()
     done = {index for index, key in enumerate(ids) if key in finished}
     path = work / f"finished{share[0] or ''}.jsonl"
-    with open(path, "a", encoding="utf-8") as file, progress(len(ids), arm) as bar:
+    with (
+        open(path, "a", encoding="utf-8") as file,
+        tqdm(total=len(ids), unit=" rows", desc=f"generate {arm}") as bar,
+    ):
         bar.update(len(done))
-        for piece in complete(texts, [None] * len(texts), done, share):
+        for piece in backend.complete(texts, [None] * len(texts), done, share):
             rows = [
                 {"id": ids[index], "prompt_sha256": hashlib.sha256(texts[index].encode()).hexdigest()}
                 | completion._asdict()
@@ -88,44 +90,47 @@ def processes() -> tuple[tuple[int, int], Callable[[], None]]:
     """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return (0, 1), lambda: None
-    from accelerate import PartialState
+    from accelerate import PartialState  # brings torch, which a server's client does without
 
     state = PartialState(timeout=timedelta(days=7))  # of a wait for the slowest
     return (state.process_index, state.num_processes), state.wait_for_everyone
 
 
 def open_arm(
-    pointer: dict[str, Any], adapter: Path | None, chat: bool, config: "GenerateParams", arm: str
+    pointer: dict[str, Any], adapter: Path | None, chat: bool, config: GenerateParams, arm: str
 ) -> Callable[..., list[list[str]]]:
     """Loads an arm once and returns `answer(prompts, samples=1, seed=0)`: for each prompt its `samples` raw texts.
 
     The first text is the greedy answer, what the pipeline's generate stage writes for it; the others are sampled with
     the seed. A prompt that the model has no room for gets empty texts. Raises UserError.
     """
-    complete = open_backend(pointer, adapter, chat, config, arm)
+    backend = open_backend(pointer, adapter, chat, config, arm)
 
     def answer(prompts: Sequence[str], samples: int = 1, seed: int = 0) -> list[list[str]]:
         texts = [text for text in prompts for _ in range(samples)]
         seeds = [None if sample == 0 else seed + sample for _ in prompts for sample in range(samples)]
-        found = {index: one.text for piece in complete(texts, seeds, (), (0, 1)) for index, one in piece.items()}
+        found = {
+            index: one.text for piece in backend.complete(texts, seeds, (), (0, 1)) for index, one in piece.items()
+        }
         return [[found[place * samples + sample] for sample in range(samples)] for place in range(len(prompts))]
 
     return answer
 
 
 def open_backend(
-    pointer: dict[str, Any], adapter: Path | None, chat: bool, config: "GenerateParams", arm: str
-) -> Complete:
-    """What completes prompts as `config.backend` says."""
-    if config.backend == "openai":
-        from text2sql.generation.server import open_server
+    pointer: dict[str, Any], adapter: Path | None, chat: bool, config: GenerateParams, arm: str
+) -> Backend:
+    """What completes prompts as `config.backend` says; only that one's module, and what it needs, is imported."""
+    match config.backend:
+        case "transformers":
+            from text2sql.generation.local import LocalModel
 
-        return open_server(chat, config, arm)
-    return (open_vllm if config.backend == "vllm" else open_transformers)(pointer, adapter, chat, config)
+            return LocalModel(pointer, adapter, chat, config)
+        case "vllm":
+            from text2sql.generation.vllm import VLLM
 
+            return VLLM(pointer, adapter, chat, config)
+        case "openai":
+            from text2sql.generation.server import Server
 
-def progress(total: int, name: str) -> Any:
-    """A progress bar over rows."""
-    from tqdm import tqdm
-
-    return tqdm(total=total, unit=" rows", desc=f"generate {name}")
+            return Server(chat, config, arm)

@@ -1,86 +1,81 @@
 """Answers by transformers' model in this process."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from text2sql.base.errors import UserError
+from text2sql.base.params import GenerateParams
 from text2sql.generation import decode
-from text2sql.generation.backend import Complete, Completion, with_room
+from text2sql.generation.backend import TEMPERATURE, Backend, Completion, with_room
 from text2sql.models import adapters, load, prompts
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from text2sql.base.params import GenerateParams
 
 CPU_BYTES = 3 * 2**28  # of a batch's keys and values, where no card's memory sets the limit
 CARD_SHARE = 0.7  # of the memory that the weights leave, for a batch's keys and values
 
 
-def open_transformers(pointer: dict[str, Any], adapter: Path | None, chat: bool, config: "GenerateParams") -> Complete:
+class LocalModel(Backend):
     """Completes by transformers' model in this process, in batches of prompts that begin alike."""
-    load.prepare_process()
-    tokenizer = load.load_tokenizer(pointer)
-    model = load_arm(pointer, adapter, config.quantization)
-    stops = stop_tokens(model, tokenizer)
-    budget = card_tokens(model) if config.batch_tokens == "auto" else config.batch_tokens
-    limit = model.config.max_position_embeddings
 
-    def complete(texts, seeds, done, share):
-        import torch
+    def __init__(self, pointer: dict[str, Any], adapter: Path | None, chat: bool, config: GenerateParams) -> None:
+        self.chat, self.config = chat, config
+        self.tokenizer = load.load_tokenizer(pointer)
+        self.model = load_arm(pointer, adapter, config.quantization)
+        self.stops = stop_tokens(self.model, self.tokenizer)
+        self.budget = card_tokens(self.model) if config.batch_tokens == "auto" else config.batch_tokens
 
-        ids = [prompts.prompt_ids(text, tokenizer, chat) for text in texts]
-        fits, too_long = with_room(ids, limit, config.max_new_tokens)
-        planned = decode.plan_batches([ids[index] for index in fits], budget, config.max_new_tokens)
-        batches = [[fits[place] for place in batch] for batch in planned]
+    def complete(
+        self, texts: Sequence[str], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
+    ) -> Iterator[dict[int, Completion]]:
+        new = self.config.max_new_tokens
+        ids = [prompts.prompt_ids(text, self.tokenizer, self.chat) for text in texts]
+        fits, too_long = with_room(ids, load.max_positions(self.model.config), new)
         if share[0] == 0 and too_long.keys() - done:
             yield too_long
+        planned = decode.plan_batches([ids[index] for index in fits], self.budget, new)
+        batches = [[fits[place] for place in batch] for batch in planned]
         for batch in batches[share[0] :: share[1]]:
             if batch[0] in done:
                 continue
-            rows = [ids[index] for index in batch]
-            options = [rows, stops, config.max_new_tokens, [seeds[index] for index in batch]]
-            try:
-                if decode.serves(model, len(max(rows, key=len)) + config.max_new_tokens):
-                    answers = decode.decode(model, *options, cuda_graphs=config.cuda_graphs)
-                else:
-                    answers = complete_padded(model, tokenizer, *options)
-            except torch.OutOfMemoryError as error:
-                raise UserError(
-                    f"a batch of {len(batch)} prompts does not fit the card beside the model;"
-                    f" set generate.batch_tokens below {budget}"
-                ) from error
+            answers = self.answer([ids[index] for index in batch], [seeds[index] for index in batch])
             yield {
-                index: to_completion(answer, tokenizer, stops, len(ids[index]))
+                index: to_completion(answer, self.tokenizer, self.stops, len(ids[index]))
                 for index, answer in zip(batch, answers, strict=True)
             }
 
-    return complete
+    def answer(self, rows: list[list[int]], seeds: list[int | None]) -> list[list[int]]:
+        """One batch's answers as token ids. Raises UserError where it does not fit the card."""
+        new = self.config.max_new_tokens
+        try:
+            if decode.serves(self.model, max(map(len, rows)) + new):
+                return decode.decode(self.model, rows, self.stops, new, seeds, cuda_graphs=self.config.cuda_graphs)
+            return complete_padded(self.model, self.tokenizer, rows, self.stops, new, seeds)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"a batch of {len(rows)} prompts does not fit the card beside the model;"
+                f" set generate.batch_tokens below {self.budget}"
+            ) from error
 
 
-def load_arm(pointer: dict[str, Any], adapter: Path | None, quantization: str) -> "PreTrainedModel":
+def load_arm(pointer: dict[str, Any], adapter: Path | None, quantization: Literal["none", "nf4"]) -> PreTrainedModel:
     """The base model, ready to generate, with the adapter if there is one.
 
     In 16 bits the adapter is merged: the same numbers, 1.4 times the speed. Beside 4-bit weights it stays apart, as
     merging would round it to 4 bits too.
     """
-    model = load.load_model(pointer, quantization=quantization)  # type: ignore[arg-type]
+    model = load.load_model(pointer, quantization=quantization)
     if "flash" in model.config._attn_implementation:  # takes no mask of our own
         model.set_attn_implementation("sdpa")
-    if adapter is not None and quantization == "none":
-        model = adapters.merged(model, adapter)
-    elif adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, adapter).get_base_model()
+    if adapter is not None:
+        model = adapters.merged(model, adapter) if quantization == "none" else adapters.beside(model, adapter)
     return model.eval()
 
 
-def card_tokens(model: "PreTrainedModel") -> int:
+def card_tokens(model: PreTrainedModel) -> int:
     """How many tokens' keys and values a batch may hold: on a card as its memory allows, else CPU_BYTES."""
-    import torch
-
     config = model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -91,22 +86,21 @@ def card_tokens(model: "PreTrainedModel") -> int:
     return max(1, int(CARD_SHARE * room / token))
 
 
-def to_completion(answer: list[int], tokenizer: "PreTrainedTokenizerBase", stops: set[int], length: int) -> Completion:
+def to_completion(answer: list[int], tokenizer: PreTrainedTokenizerBase, stops: set[int], length: int) -> Completion:
     """The completion that token ids (up to and with a stop token) are, behind a prompt of `length` tokens."""
-    text = tokenizer.decode(answer, skip_special_tokens=True)
+    text = prompts.answer_text(answer, tokenizer)
     return Completion(text, length, len(answer), "stop" if answer and answer[-1] in stops else "length")
 
 
 def complete_padded(
-    model: "PreTrainedModel",
-    tokenizer: "PreTrainedTokenizerBase",
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[list[int]],
     stops: set[int],
     max_new_tokens: int,
     seeds: Sequence[int | None],
 ) -> list[list[int]]:
     """What `decode.decode` returns, by `model.generate`, for architectures that it does not serve."""
-    import torch
 
     def run(chosen: list[int], **how: Any) -> dict[int, list[int]]:
         inputs = tokenizer.pad({"input_ids": [rows[place] for place in chosen]}, return_tensors="pt").to(model.device)
@@ -126,7 +120,7 @@ def complete_padded(
     for place, seed in enumerate(seeds):
         if seed is not None:
             torch.manual_seed(seed)
-            answers |= run([place], do_sample=True, temperature=decode.TEMPERATURE, top_k=0)
+            answers |= run([place], do_sample=True, temperature=TEMPERATURE, top_k=0)
     return [answers[place] for place in range(len(rows))]
 
 
@@ -136,7 +130,7 @@ def up_to_stop(tokens: list[int], stops: set[int]) -> list[int]:
     return tokens[: end + 1]
 
 
-def stop_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> set[int]:
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """The tokens that end a completion: the tokenizer's end of sequence and those of the model's own settings."""
     own = model.generation_config.eos_token_id
     return {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}

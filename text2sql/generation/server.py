@@ -1,19 +1,18 @@
 """Completions from a server that speaks OpenAI's API: vLLM, SGLang, TGI, `transformers serve`, or OpenAI itself."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from openai import APIConnectionError, APIError, APIStatusError, OpenAI
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_random_exponential
 
 from text2sql.base.endpoint import KEY_VARIABLE, TRANSIENT, NoAnswer, check_address, key_for, retry_after, strike_out
 from text2sql.base.errors import UserError
-from text2sql.generation.backend import Complete, Completion
-from text2sql.generation.decode import TEMPERATURE
-
-if TYPE_CHECKING:
-    from openai import OpenAI
-
-    from text2sql.base.params import GenerateParams
+from text2sql.base.params import GenerateParams
+from text2sql.generation.backend import TEMPERATURE, Backend, Completion
 
 ATTEMPTS = 5  # at one answer
 LONGEST_WAIT = 60.0  # seconds between two attempts
@@ -21,92 +20,86 @@ TIMEOUT = 600.0  # seconds of one attempt: a small machine's server answers one 
 TOO_LONG = re.compile(r"context.length|context.window|too long|too many tokens|inputs.? tokens", re.IGNORECASE)
 
 
-def open_server(chat: bool, config: "GenerateParams", arm: str) -> Complete:
+class Server(Backend):
     """Completes by the server at config.base_url, which knows the arm as config.models says; each row by itself.
 
     chat: the prompt goes as the user's turn of a chat, to the server's chat template; else as bare text.
     """
-    from openai import OpenAI
 
-    if config.base_url is None:
-        raise UserError("params.yaml, generate.base_url: backend openai needs the server's address")
-    check_address(config.base_url, "params.yaml, generate.base_url")
-    if arm not in config.models:
-        raise UserError(f"params.yaml, generate.models: no name for {arm}; write what the server calls it")
-    key = key_for(config.base_url, "generate.base_url")
-    client = OpenAI(api_key=key or "none", base_url=config.base_url, max_retries=0, timeout=TIMEOUT)
+    def __init__(self, chat: bool, config: GenerateParams, arm: str) -> None:
+        if config.base_url is None:
+            raise UserError("params.yaml, generate.base_url: backend openai needs the server's address")
+        check_address(config.base_url, "params.yaml, generate.base_url")
+        names: Mapping[str, str] = config.models
+        if arm not in names:
+            raise UserError(f"params.yaml, generate.models: no name for {arm}; write what the server calls it")
+        self.chat, self.config, self.name = chat, config, names[arm]
+        self.key = key_for(config.base_url, "generate.base_url")
+        self.client = OpenAI(api_key=self.key or "none", base_url=config.base_url, max_retries=0, timeout=TIMEOUT)
 
-    def ask(text: str, seed: int | None) -> Completion:
-        how = {"model": config.models[arm], "max_tokens": config.max_new_tokens}
-        how |= {"temperature": 0.0} if seed is None else {"temperature": TEMPERATURE, "seed": seed}
-        return answer_of(client, chat, text, how, key)
-
-    def complete(texts, seeds, done, share) -> Iterator[dict[int, Completion]]:
+    def complete(
+        self, texts: Sequence[str], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
+    ) -> Iterator[dict[int, Completion]]:
         todo = [index for index in range(len(texts)) if index not in done and index % share[1] == share[0]]
-        pool = ThreadPoolExecutor(config.concurrency)
+        pool = ThreadPoolExecutor(self.config.concurrency)
         try:
-            asked = {pool.submit(ask, texts[index], seeds[index]): index for index in todo}
+            asked = {pool.submit(self.ask, texts[index], seeds[index]): index for index in todo}
             for future in as_completed(asked):
                 yield {asked[future]: future.result()}
         finally:
             pool.shutdown(cancel_futures=True)
 
-    return complete
+    def ask(self, text: str, seed: int | None) -> Completion:
+        """One completion, in at most ATTEMPTS attempts with growing, jittered waits between them. Raises UserError."""
+        backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT)
 
+        def wait(state: RetryCallState) -> float:
+            return min(LONGEST_WAIT, state.outcome.exception().wait or 0.0) + backoff(state)  # type: ignore[union-attr]
 
-def answer_of(client: "OpenAI", chat: bool, text: str, how: dict[str, Any], key: str | None) -> Completion:
-    """One completion, in at most ATTEMPTS attempts with growing, jittered waits between them. Raises UserError."""
-    from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
-    from tenacity.wait import wait_random_exponential
+        retrying = Retrying(
+            stop=stop_after_attempt(ATTEMPTS), wait=wait, retry=retry_if_exception_type(NoAnswer), reraise=True
+        )
+        try:
+            return retrying(self.attempt, text, seed)
+        except NoAnswer as failure:
+            raise UserError(
+                f"{self.client.base_url}: no answer in {ATTEMPTS} attempts, the last: {failure};"
+                " see to the server and run again, finished rows are kept"
+            ) from None
 
-    backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT)
-
-    def wait(state: RetryCallState) -> float:
-        return min(LONGEST_WAIT, state.outcome.exception().wait or 0.0) + backoff(state)  # type: ignore[union-attr]
-
-    retrying = Retrying(
-        stop=stop_after_attempt(ATTEMPTS), wait=wait, retry=retry_if_exception_type(NoAnswer), reraise=True
-    )
-    try:
-        return retrying(attempt, client, chat, text, how, key)
-    except NoAnswer as failure:
-        raise UserError(
-            f"{client.base_url}: no answer in {ATTEMPTS} attempts, the last: {failure};"
-            " see to the server and run again, finished rows are kept"
-        ) from None
-
-
-def attempt(client: "OpenAI", chat: bool, text: str, how: dict[str, Any], key: str | None) -> Completion:
-    """One attempt. Raises NoAnswer for what may pass, UserError for what will not."""
-    from openai import APIConnectionError, APIError, APIStatusError
-
-    try:
-        if chat:
-            messages = [{"role": "user", "content": text.strip()}]
-            response = client.chat.completions.create(messages=messages, **how)  # type: ignore[arg-type]
-        else:
-            response = client.completions.create(prompt=text, **how)
-        choice = response.choices[0]
-        content = (choice.message.content if chat else choice.text) or ""
-    except APIStatusError as error:
-        said = strike_out(" ".join(error.message.split())[:200], key)
-        if error.status_code in (400, 413, 422) and TOO_LONG.search(error.message):
-            return Completion("", 0, 0, "prompt_too_long")
-        if error.status_code in TRANSIENT or error.status_code >= 500:
-            raise NoAnswer(f"status {error.status_code}", retry_after(error.response.headers)) from error
-        remedy = {401: f"check {KEY_VARIABLE}", 404: "check generate.models and generate.base_url"}
-        raise UserError(
-            f"{client.base_url}: status {error.status_code} ({said});"
-            f" {remedy.get(error.status_code, 'mend the generate section of params.yaml')}"
-        ) from None
-    except APIConnectionError as error:  # a timeout too
-        raise NoAnswer(strike_out(str(error), key)) from error
-    except (APIError, AttributeError, IndexError, TypeError, ValueError) as error:
-        raise NoAnswer("an answer that is not of the API's form") from error
-    usage = response.usage
-    return Completion(
-        content,
-        usage.prompt_tokens if usage else 0,
-        usage.completion_tokens if usage else 0,
-        choice.finish_reason or "stop",
-    )
+    def attempt(self, text: str, seed: int | None) -> Completion:
+        """One attempt. Raises NoAnswer for what may pass, UserError for what will not."""
+        how: dict[str, Any] = {"model": self.name, "max_tokens": self.config.max_new_tokens}
+        how |= {"temperature": 0.0} if seed is None else {"temperature": TEMPERATURE, "seed": seed}
+        try:
+            if self.chat:
+                messages = [{"role": "user", "content": text.strip()}]
+                response = self.client.chat.completions.create(messages=messages, **how)
+                choice = response.choices[0]
+                content = choice.message.content or ""
+            else:
+                response = self.client.completions.create(prompt=text, **how)
+                choice = response.choices[0]
+                content = choice.text or ""
+        except APIStatusError as error:
+            said = strike_out(" ".join(error.message.split())[:200], self.key)
+            if error.status_code in (400, 413, 422) and TOO_LONG.search(error.message):
+                return Completion("", 0, 0, "prompt_too_long")
+            if error.status_code in TRANSIENT or error.status_code >= 500:
+                raise NoAnswer(f"status {error.status_code}", retry_after(error.response.headers)) from error
+            remedy = {401: f"check {KEY_VARIABLE}", 404: "check generate.models and generate.base_url"}
+            raise UserError(
+                f"{self.client.base_url}: status {error.status_code} ({said});"
+                f" {remedy.get(error.status_code, 'mend the generate section of params.yaml')}"
+            ) from None
+        except APIConnectionError as error:  # a timeout too
+            raise NoAnswer(strike_out(str(error), self.key)) from error
+        except (APIError, AttributeError, IndexError, TypeError, ValueError) as error:
+            raise NoAnswer("an answer that is not of the API's form") from error
+        usage = response.usage
+        return Completion(
+            content,
+            usage.prompt_tokens if usage else 0,
+            usage.completion_tokens if usage else 0,
+            choice.finish_reason or "stop",
+        )

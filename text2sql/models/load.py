@@ -1,36 +1,41 @@
-"""Base models: pin one, find its weights again, load it with its tokenizer.
+"""A pinned base model and its tokenizer, loaded onto the best device."""
 
-`resolve` writes a small pointer file, `model.json`; the weights themselves stay in a cache outside the pipeline's outs
-(the hub's own, or `~/.cache/text2sql`, moved by TEXT2SQL_CACHE), so that a checkout with the pointer alone can load
-them.
-"""
-
-import contextlib
-import ctypes
-import importlib.metadata
 import importlib.util
-import logging
 import os
 import re
-import warnings
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from text2sql.base.errors import UserError
 from text2sql.base.text import first_line
 from text2sql.models.pin import weights_folder
 
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+def load_config(pointer: dict[str, Any]) -> PreTrainedConfig:
+    """The model's configuration."""
+    return AutoConfig.from_pretrained(weights_folder(pointer))
 
 
-def load_tokenizer(pointer: dict[str, Any]) -> "PreTrainedTokenizerBase":
+def max_positions(config: PreTrainedConfig) -> int:
+    """How many tokens, prompt and answer together, a model of this configuration has positions for."""
+    return config.max_position_embeddings
+
+
+def load_tokenizer(pointer: dict[str, Any]) -> PreTrainedTokenizerBase:
     """The model's tokenizer, padding on the left as generation needs, with a padding token that is not the end's.
 
     A model trained with its end token masked as padding never learns to stop.
     """
-    from transformers import AutoTokenizer
-
     tokenizer = AutoTokenizer.from_pretrained(weights_folder(pointer), padding_side="left")
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         tokenizer.pad_token = tokenizer.unk_token if tokenizer.unk_token else tokenizer.eos_token
@@ -39,11 +44,11 @@ def load_tokenizer(pointer: dict[str, Any]) -> "PreTrainedTokenizerBase":
 
 def load_model(
     pointer: dict[str, Any],
-    dtype: "torch.dtype | None" = None,
+    dtype: torch.dtype | None = None,
     *,
     quantization: Literal["none", "nf4"] = "none",
     attention: str = "auto",
-) -> "PreTrainedModel":
+) -> PreTrainedModel:
     """The base model on the best device, in `dtype` (by default bf16 where the device computes it, else fp16 or fp32).
 
     quantization: "nf4" keeps the linear layers' weights in 4-bit NormalFloat with doubly quantised constants and
@@ -51,9 +56,6 @@ def load_model(
     flash attention where it is installed for the card, else what transformers prefers for the model. Raises UserError
     where that one is missing.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
     device, default = device_and_dtype()
     dtype = dtype or default
     options: dict[str, Any] = {}
@@ -85,7 +87,7 @@ def load_model(
         # On a CPU, bitsandbytes would repack, and round, weights as soon as they are not trained on; evaluation in the
         # middle of training, and generation after it, shall see the numbers that were trained beside.
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010
     return model
 
 
@@ -94,32 +96,11 @@ def is_sharded() -> bool:
     return any(os.environ.get(f"ACCELERATE_USE_{name}") == "true" for name in ("FSDP", "DEEPSPEED"))
 
 
-def prepare_process() -> None:
-    """Settings of the process that must stand before PyTorch first allocates memory.
-
-    On a CPU a training step frees and takes gigabytes in large blocks. glibc hands such blocks back to the system each
-    time, so that half of the time goes into page faults; kept in the heap, on huge pages, training runs 2.3 times as
-    fast (benchmarks/train.py).
-    """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of a kernel that it does without
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")  # told to their authors
-    with contextlib.suppress(OSError, AttributeError):  # another C library has no mallopt
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        m_trim_threshold, m_mmap_threshold, largest = -1, -3, 2**31 - 1
-        mallopt(m_mmap_threshold, largest)
-        mallopt(m_trim_threshold, largest)
-
-
-def device_and_dtype() -> "tuple[str, torch.dtype]":
+def device_and_dtype() -> tuple[str, torch.dtype]:
     """("cuda" or "cpu", the number format it is fast in).
 
     A CPU without bf16 instructions emulates them, slower than fp32.
     """
-    import torch
-
     if torch.cuda.is_available():
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return "cuda", torch.bfloat16 if has_bf16 else torch.float16

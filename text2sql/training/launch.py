@@ -18,8 +18,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate.commands.launch import launch_command, launch_command_parser
+
 from text2sql.base.errors import UserError, explain
 from text2sql.base.files import read_json, write_json
+from text2sql.base.params import read_yaml
 
 # What differs from node to node, and so is no parameter: `--machine_rank 1 --main_process_ip 10.0.0.1`.
 ARGUMENTS = "TEXT2SQL_ACCELERATE_ARGS"
@@ -38,8 +42,6 @@ def launch(script: str, configuration: Path) -> dict[str, Any]:
     Raises UserError when the configuration is missing or asks for what this machine lacks, and for the user's errors
     in any process.
     """
-    from accelerate.commands.launch import launch_command, launch_command_parser
-
     arguments = [*needed_arguments(configuration), *shlex.split(os.environ.get(ARGUMENTS, ""))]
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes say more themselves
     with tempfile.TemporaryDirectory() as folder:
@@ -66,10 +68,6 @@ def needed_arguments(configuration: Path) -> list[str]:
 
     Raises UserError for a file that is missing or asks for DeepSpeed or cards that are not there.
     """
-    import torch
-
-    from text2sql.base.params import read_yaml
-
     settings = read_yaml(configuration)
     if not isinstance(settings, dict) or "distributed_type" not in settings:
         raise UserError(f"{configuration}: no distributed_type; write it with `accelerate config --config_file …`")

@@ -1,9 +1,16 @@
-"""What training needs of a card's memory, estimated before it starts."""
+"""What training needs of a card's memory and of a processor's time, estimated before it starts."""
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+import torch
+from peft import PeftModel
+
+from text2sql.base.errors import UserError
+from text2sql.base.params import FinetuneParams
 
 # Adapter, its gradient and AdamW's two moments, in fp32.
 BYTES_PER_TRAINED_PARAMETER = 16
@@ -36,11 +43,24 @@ def training_bytes(
     return weights + BYTES_PER_TRAINED_PARAMETER * trained + tokens * layers + 10 * completions * shape["vocab_size"]
 
 
-def needs_checkpointing(model: "PreTrainedModel", tokens: int, completions: int, dropout: bool) -> tuple[bool, str]:
+def checkpoints_gradients(model: PeftModel, config: FinetuneParams, longest: int, learnt: int) -> bool:
+    """What `finetune.gradient_checkpointing` comes to: auto asks the card's memory, and says what it found.
+
+    longest: tokens of the longest example. learnt: of the longest completion.
+    """
+    if config.gradient_checkpointing != "auto":
+        return config.gradient_checkpointing
+    if model.device.type == "cpu":
+        return False
+    rows, dropout = config.batch_size, config.lora.lora_dropout > 0
+    needed, why = needs_checkpointing(model, rows * longest, rows * learnt, dropout)
+    print(f"finetune: {why}", file=sys.stderr)
+    return needed
+
+
+def needs_checkpointing(model: PeftModel, tokens: int, completions: int, dropout: bool) -> tuple[bool, str]:
     """Whether a training step on `tokens` tokens, `completions` of them learnt, needs gradient checkpointing to fit the
     model's CUDA card, and why."""
-    import torch
-
     total = torch.cuda.get_device_properties(model.device).total_memory
     weights = sum(p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -71,3 +91,27 @@ def cpu_hours(parameters: int, tokens: float, cores: int) -> float:
     an AMD EPYC did 360 tokens/s of 135 million parameters, about 0.1 TFLOP/s a core.
     """
     return 4 * parameters * tokens / (1e11 * cores) / 3600
+
+
+def say_how_long(model: PeftModel, tokens: float) -> None:
+    """Warns where a model is large for a CPU. Nothing is forbidden: a first step may be all that is wanted."""
+    _, parameters = model.get_nb_trainable_parameters()
+    hours = cpu_hours(parameters, tokens, os.cpu_count() or 1)
+    if hours > 1:
+        size = f"{parameters / 1e9:.1f} billion parameters"
+        print(f"finetune: no CUDA card, and {size}: about {hours:.0f} hours on this processor", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def clear_errors(config: FinetuneParams) -> Iterator[None]:
+    """Turns a lack of GPU memory into one line that names the parameter to change first."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        remedies = (
+            (config.batch_size > 1, "lower finetune.batch_size (raise finetune.accumulation to keep their product)"),
+            (config.gradient_checkpointing is not True, "set finetune.gradient_checkpointing to true"),
+            (config.quantization == "none", "set finetune.quantization to nf4"),
+            (True, "lower finetune.max_length"),
+        )
+        raise UserError(f"out of GPU memory: {next(line for fits, line in remedies if fits)}") from error

@@ -1,0 +1,66 @@
+"""What is seen of a training run while it runs: tokens, their rate, the time left, the loss."""
+
+import math
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from text2sql.base.errors import UserError
+
+LOWER = "lower finetune.learning_rate (params.yaml)"
+
+
+class Progress(TrainerCallback):
+    """Shows the tokens trained on, their rate, the time left and the loss; stops the run at a loss that is no number.
+
+    total: tokens of the whole run. `counts` holds how many were trained on, real ones and those computed (padding
+    included), over all processes. Raises UserError for a loss that is no number.
+    """
+
+    def __init__(self, total: float) -> None:
+        self.total = int(total)
+        self.counts = {"tokens": 0, "computed": 0}
+        self.step = [0, 0]
+
+    def count(self, model: torch.nn.Module, args: tuple, inputs: dict[str, Any]) -> None:
+        """Runs before each forward pass of the model."""
+        if model.training:
+            computed, mask = inputs["input_ids"].numel(), inputs.get("attention_mask")
+            self.step[0] += computed if mask is None else int(mask.sum())
+            self.step[1] += computed
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        seen = self.counts["tokens"]
+        quiet = not state.is_world_process_zero
+        self.bar = tqdm(total=self.total, initial=seen, unit=" tokens", unit_scale=True, desc="train", disable=quiet)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        step = torch.tensor(self.step, device=args.device)
+        if args.world_size > 1:
+            torch.distributed.all_reduce(step)
+        self.counts = {name: n + more for (name, n), more in zip(self.counts.items(), step.tolist(), strict=True)}
+        self.step = [0, 0]
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        losses = {name: value for name, value in (logs or {}).items() if name in ("loss", "eval_loss")}
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise UserError(f"{name} is no number at step {state.global_step} of {state.max_steps}; {LOWER}")
+            self.bar.set_postfix(step=f"{state.global_step}/{state.max_steps}", **{name: f"{value:.3f}"})
+        self.bar.update(self.counts["tokens"] - self.bar.n)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.bar.close()
