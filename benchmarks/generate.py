@@ -18,8 +18,11 @@ from text2sql.base.files import read_jsonl
 from text2sql.base.params import read_params
 from text2sql.dataset.rows import read_table
 from text2sql.generation.generate import generate
-from text2sql.generation.local import complete_padded, load_arm, stop_tokens
-from text2sql.models import load, pin, prompts
+from text2sql.models import pin, process, prompts
+
+process.prepare_process()
+from text2sql.generation.local import complete_padded, load_arm, stop_tokens  # noqa: E402
+from text2sql.models import load  # noqa: E402
 
 
 def main() -> None:
@@ -55,7 +58,6 @@ def main() -> None:
 def one_at_a_time(table, adapter: Path | None) -> dict:
     """Seconds, completion tokens and texts by id, each prompt by itself."""
     prompt, config = read_params("prompt", "generate")
-    load.prepare_process()
     pointer, templates = pin.read_pointer("models/base"), prompts.read_templates(prompt)
     tokenizer, model = load.load_tokenizer(pointer), load_arm(pointer, adapter, "none")
     stops, texts, tokens = stop_tokens(model, tokenizer), {}, 0

@@ -26,6 +26,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from text2sql.models.process import prepare_process
+
 ROOT = Path(__file__).parents[1]
 YI_KO_6B = {
     "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
@@ -75,6 +77,7 @@ def main() -> None:
     args = parser.parse_args()
     size = SMALL_SIZE if args.small else FULL_SIZE
     if args.way:
+        prepare_process()
         if args.way == "model":
             measured = make_model(args.model, TINY if args.small else YI_KO_6B)
         else:
@@ -153,10 +156,10 @@ def generate_by(way: str, model: Path, size: dict) -> dict:
     texts = [f"{number:08} {'x' * (size['prompt'] - 9)}" for number in range(size[count])]
     start = time.monotonic()
     if who == "stage":
-        complete = open_backend(pointer_to(model), None, False, config, "base")
+        backend = open_backend(pointer_to(model), None, False, config, "base")
 
         def answer() -> int:
-            pieces = complete(texts, [None] * len(texts), (), (0, 1))
+            pieces = backend.complete(texts, [None] * len(texts), (), (0, 1))
             return sum(completion.completion_tokens for piece in pieces for completion in piece.values())
     else:
         answer = by_transformers(pointer_to(model), texts, config, alone=count == "alone")

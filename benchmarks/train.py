@@ -52,6 +52,10 @@ def train(way: str, rows: int) -> dict[str, float]:
     from text2sql.base.params import read_params
     from text2sql.dataset.rows import read_table
     from text2sql.models.pin import read_pointer
+    from text2sql.models.process import prepare_process
+
+    if way == "stage":
+        prepare_process()
     from text2sql.training.finetune import finetune
 
     seed, prompt, config = read_params("seed", "prompt", "finetune")

@@ -71,17 +71,64 @@ def in_the_project():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def pointer(tiny_model) -> dict:
     """The tiny model as `resolve` would point to it."""
     return {"source": "folder", "name": str(tiny_model), "sha256": "0" * 64}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tokenizer(pointer):
     from text2sql.models import load
 
     return load.load_tokenizer(pointer)
+
+
+@pytest.fixture(scope="session")
+def adapter(pointer, tmp_path_factory) -> Path:
+    """An adapter with random weights in both its matrices, as if it had been trained."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from text2sql.models import load
+
+    torch.manual_seed(0)
+    config = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear", init_lora_weights=False)
+    folder = tmp_path_factory.mktemp("adapter")
+    get_peft_model(load.load_model(pointer), config).save_pretrained(folder)
+    return folder
+
+
+def tiny_architecture(kind: str, tokenizer, folder: Path) -> dict:
+    """The pointer to a model of two layers with random weights and the architecture of Yi-Ko, phi-2 or Qwen."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "max_position_embeddings": 1024}
+    tokens = {"vocab_size": len(tokenizer), "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
+    torch.manual_seed(0)
+    architecture = AutoConfig.for_model(kind, **shape, **heads, **tokens)
+    AutoModelForCausalLM.from_config(architecture).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return {"source": "folder", "name": str(folder)}
+
+
+@pytest.fixture(scope="session")
+def pointers(tokenizer, tmp_path_factory) -> dict[str, dict]:
+    return {
+        kind: tiny_architecture(kind, tokenizer, tmp_path_factory.mktemp(kind)) for kind in ("llama", "phi", "qwen2")
+    }
+
+
+@pytest.fixture
+def fp32(monkeypatch):
+    """The formats' rounding aside: a merge or a conversion in bf16 moves a logit in the third digit."""
+    import torch
+
+    from text2sql.models import load
+
+    monkeypatch.setattr(load, "device_and_dtype", lambda: ("cpu", torch.float32))
 
 
 class Project:

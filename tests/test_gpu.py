@@ -1,14 +1,12 @@
 """Training and generation on a CUDA card: NF4 and bf16, checkpointed, packed and compiled. Skipped without one."""
 
-# ruff: noqa: F811, fixtures of another file are names here
 import importlib.util
 
 import pytest
 import test_launch
-from test_finetune import PROMPT, generation, losses, pointers, table, train  # noqa: F401
+from tiny_runs import losses, run, train
 
-from text2sql.base.files import read_json, read_jsonl
-from text2sql.generation.generate import generate
+from text2sql.base.files import read_json
 from text2sql.models import load
 
 
@@ -38,12 +36,9 @@ def test_training_and_generation_run_on_the_card(changes, pointers, tmp_path):
     measured = train(pointers["llama"], tmp_path, **changes)
     assert measured["gpu_peak_gib"] > 0 and measured["device"] != "CPU"
     assert losses(tmp_path)[-1] < losses(tmp_path)[0]
-    (tmp_path / "generate").mkdir()
-    out = tmp_path / "out.jsonl"
-    settings = generation(changes.get("quantization", "none"))
-    adapter, work = tmp_path / "adapter", tmp_path / "generate"
-    generate(table(), pointers["llama"], adapter, PROMPT, settings, "finetuned", out=out, work=work)
-    assert [row["completion_tokens"] for row in read_jsonl(out)] == [6] * 7
+    quantization = changes.get("quantization", "none")
+    rows = run(pointers["llama"], tmp_path / "out", tmp_path / "adapter", arm="finetuned", quantization=quantization)
+    assert [row["completion_tokens"] for row in rows] == [6] * 7
 
 
 def test_nf4_on_the_card_computes_in_bf16(pointers):

@@ -3,15 +3,15 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from sqlalchemy import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from text2sql.ask import schema, servers, sqlite
 from text2sql.base.errors import UserError
 from text2sql.base.text import one_line
 from text2sql.engines.sqlite import Answer, Failure
-
-if TYPE_CHECKING:
-    from sqlalchemy import URL
 
 SAMPLES, SAMPLE_LENGTH = 3, 40  # of the values of one column, with --sample-values
 DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "postgres": "postgres", "mysql": "mysql", "mariadb": "mysql"}
@@ -50,7 +50,7 @@ def connect(address: str, seconds: float, rows: int, sample_values: bool) -> Ite
         yield Database(dialect, tables, notes, run)
 
 
-def check(address: str) -> tuple["URL", str]:
+def check(address: str) -> tuple[URL, str]:
     """The address and its dialect, before anything is opened. Raises UserError."""
     url = parsed(address)
     dialect = DIALECTS.get(url.get_backend_name())
@@ -64,11 +64,8 @@ def check(address: str) -> tuple["URL", str]:
     return url, dialect
 
 
-def parsed(address: str) -> "URL":
+def parsed(address: str) -> URL:
     """The URL; what has no scheme is the path of an SQLite file. Raises UserError, which never quotes the address."""
-    from sqlalchemy.engine import URL, make_url
-    from sqlalchemy.exc import ArgumentError
-
     if "://" not in address:
         return URL.create("sqlite", database=address)
     try:
@@ -78,10 +75,8 @@ def parsed(address: str) -> "URL":
         raise UserError(f"--db: not a database URL; its form is {form} (special characters as %40)") from error
 
 
-def read_server(engine) -> tuple[list[schema.Table], list[str]]:
+def read_server(engine: Engine) -> tuple[list[schema.Table], list[str]]:
     """The tables of a server's database. Raises UserError."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         return schema.read_tables(engine, engine.dialect.identifier_preparer.quote)
     except SQLAlchemyError as error:

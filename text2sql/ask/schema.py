@@ -2,18 +2,21 @@
 
 import math
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+
+import sqlalchemy
+from sqlalchemy import Engine
+from sqlalchemy.engine.interfaces import ReflectedColumn
+from sqlalchemy.engine.reflection import ObjectKind
+from sqlalchemy.exc import CompileError, SAWarning, SQLAlchemyError
 
 from text2sql.base.errors import UserError
 from text2sql.base.text import one_line
 from text2sql.sources.schemas import quoted
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
 
 COMMENT_LENGTH = 200  # characters of one comment that the prompt shows
 NEIGHBOUR = 0.5  # share of its neighbour's relevance that a table gets through a foreign key
@@ -83,14 +86,8 @@ def commented(text: str) -> str:
     return f"/* {text} */" if text else ""
 
 
-def read_tables(engine: "Engine", spelled: Callable[[str], str] = quoted) -> tuple[list[Table], list[str]]:
+def read_tables(engine: Engine, spelled: Callable[[str], str] = quoted) -> tuple[list[Table], list[str]]:
     """The tables and views of the engine's default schema, and a line about each view that cannot be read."""
-    import warnings
-
-    import sqlalchemy
-    from sqlalchemy.engine.reflection import ObjectKind
-    from sqlalchemy.exc import SAWarning, SQLAlchemyError
-
     warnings.simplefilter("ignore", SAWarning)  # a type it does not know: the column then stands without one
     inspector = sqlalchemy.inspect(engine)
     tables: list[Table] = []
@@ -98,7 +95,8 @@ def read_tables(engine: "Engine", spelled: Callable[[str], str] = quoted) -> tup
     columns = inspector.get_multi_columns(kind=ObjectKind.TABLE)
     keys = inspector.get_multi_pk_constraint(kind=ObjectKind.TABLE)
     links = inspector.get_multi_foreign_keys(kind=ObjectKind.TABLE)
-    comments = inspector.get_multi_table_comment(kind=ObjectKind.TABLE) if engine.dialect.supports_comments else {}
+    has_comments = engine.dialect.supports_comments
+    comments = dict(inspector.get_multi_table_comment(kind=ObjectKind.TABLE)) if has_comments else {}
     for place, found in columns.items():
         tables.append(
             Table(
@@ -109,7 +107,7 @@ def read_tables(engine: "Engine", spelled: Callable[[str], str] = quoted) -> tup
                     (tuple(key["constrained_columns"]), key["referred_table"], tuple(key["referred_columns"]))
                     for key in links.get(place, ())
                 ),
-                comment=(comments.get(place) or {}).get("text") or "",
+                comment=(comments[place]["text"] if place in comments else None) or "",
                 spelled=spelled,
             )
         )
@@ -125,10 +123,8 @@ def read_tables(engine: "Engine", spelled: Callable[[str], str] = quoted) -> tup
     return tables, broken
 
 
-def read_column(found: dict, engine: "Engine") -> Column:
+def read_column(found: ReflectedColumn, engine: Engine) -> Column:
     """A column as SQLAlchemy describes it."""
-    from sqlalchemy.exc import CompileError
-
     try:
         kind = found["type"].compile(dialect=engine.dialect)
     except CompileError:  # a type that SQLAlchemy does not know

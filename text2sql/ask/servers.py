@@ -3,15 +3,17 @@
 import contextlib
 import importlib.util
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from sqlalchemy import URL, Engine, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from text2sql.ask.guard import MYSQL_FUNCTIONS, checked
 from text2sql.base.errors import UserError
 from text2sql.base.text import one_line
 from text2sql.engines.sqlite import Answer, Failure
-
-if TYPE_CHECKING:
-    from sqlalchemy import URL, Engine
 
 CONNECT_SECONDS = 10
 DRIVERS = {  # dialect: (SQLAlchemy's name for it with its driver, the driver's module, our extra)
@@ -22,12 +24,8 @@ DRIVERS = {  # dialect: (SQLAlchemy's name for it with its driver, the driver's 
 HARMLESS = frozenset(["random", "clock_timestamp", "timeofday", "gen_random_uuid"])
 
 
-def connect(url: "URL", dialect: str) -> "Engine":
+def connect(url: URL, dialect: str) -> Engine:
     """An engine whose every transaction is read-only, after a first connection. Raises UserError."""
-    from sqlalchemy import create_engine, event
-    from sqlalchemy.exc import SQLAlchemyError
-    from sqlalchemy.pool import NullPool
-
     url = url.set(drivername=DRIVERS[dialect][0])
     if dialect == "mysql":
         url = url.update_query_dict({"charset": "utf8mb4"})
@@ -41,27 +39,30 @@ def connect(url: "URL", dialect: str) -> "Engine":
     return engine
 
 
-def check_driver(url: "URL", dialect: str) -> None:
+def check_driver(url: URL, dialect: str) -> None:
     """Raises UserError where the driver is not installed."""
     _, module, extra = DRIVERS[dialect]
     if importlib.util.find_spec(module) is None:
         raise UserError(f"--db: {url.get_backend_name()} needs its driver; pip install -e '.[{extra}]'")
 
 
-def shown(url: "URL") -> str:
+def shown(url: URL) -> str:
     """The address without its password and options."""
     return one_line(url.set(query={}).render_as_string(hide_password=True))
 
 
-def reason(error: Exception, url: "URL") -> str:
+def reason(error: Exception, url: URL) -> str:
     """An error's text on one line without the URL's secrets."""
-    import urllib.parse
-
     text = one_line(getattr(error, "orig", None) or error)
-    options = [value for name, value in url.query.items() if any(word in name for word in ("pass", "key", "token"))]
-    for secret in [url.password, *options]:
-        for form in (secret, urllib.parse.quote_plus(secret), urllib.parse.quote(secret)) if secret else ():
-            text = text.replace(str(form), "***")
+    options = [
+        value
+        for name, values in url.normalized_query.items()
+        if any(word in name for word in ("pass", "key", "token"))
+        for value in values
+    ]
+    for secret in filter(None, [url.password, *options]):
+        for form in (secret, quote_plus(secret), quote(secret)):
+            text = text.replace(form, "***")
     return text
 
 
@@ -84,16 +85,15 @@ def mysql_only_reading(connection: Any, _record: Any) -> None:
 only_reading = {"postgres": postgres_only_reading, "mysql": mysql_only_reading}
 
 
-def runner(engine: "Engine", dialect: str, seconds: float, rows: int) -> Callable[[str], Answer | Failure]:
+def runner(engine: Engine, dialect: str, seconds: float, rows: int) -> Callable[[str], Answer | Failure]:
     """What runs a statement on the server for at most `seconds` and gives at most `rows` of its rows."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     cursor_of = {"postgres": postgres_cursor, "mysql": mysql_cursor}[dialect]
+    driver: Any = engine.dialect.dbapi
 
     def run(sql: str) -> Answer | Failure:
         try:
             with engine.connect() as session:
-                connection = session.connection.driver_connection
+                connection: Any = session.connection.driver_connection
                 denied = denied_by_postgres(connection) if dialect == "postgres" else unknown_to_mysql
                 text = checked(sql, dialect, denied)
                 if isinstance(text, Failure):
@@ -103,7 +103,7 @@ def runner(engine: "Engine", dialect: str, seconds: float, rows: int) -> Callabl
                         return fetched(cursor, rows)
                 finally:
                     connection.rollback()
-        except (SQLAlchemyError, engine.dialect.dbapi.Error, OSError) as error:
+        except (SQLAlchemyError, driver.Error, OSError) as error:
             return failure(error, engine.url)
 
     return run
@@ -119,7 +119,7 @@ def fetched(cursor: Any, rows: int) -> Answer | Failure:
 
 
 @contextlib.contextmanager
-def postgres_cursor(connection: Any, engine: "Engine", sql: str, seconds: float, rows: int) -> Iterator[Any]:
+def postgres_cursor(connection: Any, engine: Engine, sql: str, seconds: float, rows: int) -> Iterator[Any]:
     """A cursor on the server, which takes one query and nothing else, and sends rows as they are fetched."""
     connection.execute(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
     with connection.cursor("answer") as cursor:
@@ -128,7 +128,7 @@ def postgres_cursor(connection: Any, engine: "Engine", sql: str, seconds: float,
 
 
 @contextlib.contextmanager
-def mysql_cursor(connection: Any, engine: "Engine", sql: str, seconds: float, rows: int) -> Iterator[Any]:
+def mysql_cursor(connection: Any, engine: Engine, sql: str, seconds: float, rows: int) -> Iterator[Any]:
     """An executed cursor under a deadline; the driver sends one statement at a time."""
     deadline = f"max_statement_time = {seconds}" if engine.dialect.is_mariadb else (  # type: ignore[attr-defined]
         f"max_execution_time = {int(seconds * 1000)}"
@@ -165,7 +165,7 @@ def unknown_to_mysql(names: set[str]) -> set[str]:
     return names - MYSQL_FUNCTIONS
 
 
-def failure(error: Exception, url: "URL") -> Failure:
+def failure(error: Exception, url: URL) -> Failure:
     """A server's error as the sandbox words it."""
     text = reason(error, url)
     late = any(words in text for words in ("statement timeout", "max_statement_time", "execution time exceeded"))

@@ -3,6 +3,10 @@
 import sys
 from typing import Any
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
 from text2sql.ask.session import Reply
 from text2sql.base.text import printable, printable_json
 from text2sql.engines.sqlite import Answer, Failure
@@ -17,8 +21,6 @@ def say(line: str) -> None:
 
 def show(reply: Reply, limit: int) -> None:
     """Prints a reply for people."""
-    from rich.console import Console
-
     console = Console(highlight=False)
     console.print(printable(reply.sql, keep="\n\t"), markup=False, soft_wrap=True)
     if isinstance(reply.answer, Answer):
@@ -38,11 +40,8 @@ def remark(reply: Reply, limit: int) -> None:
         say(f"{reply.agreed} of {reply.samples} candidates have this result")
 
 
-def print_table(console: Any, answer: Answer, limit: int) -> None:
+def print_table(console: Console, answer: Answer, limit: int) -> None:
     """The rows as a table; one field a line where the columns would be too narrow to read."""
-    from rich.table import Table
-    from rich.text import Text
-
     names = [printable(name) for name in answer.names]
     rows = [[cell_text(cell) for cell in row] for row in answer.rows[:limit]]
     widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]

@@ -10,6 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from sqlalchemy import create_engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
 from text2sql.ask.schema import Table, read_tables
 from text2sql.base.errors import UserError
 from text2sql.base.text import one_line
@@ -94,10 +98,6 @@ def runner(path: Path, seconds: float, rows: int) -> Iterator[Callable[[str], An
 
 def schema(path: Path) -> tuple[list[Table], list[str]]:
     """The file's tables and views with the statements that made them; what cannot be read. Raises UserError."""
-    from sqlalchemy import create_engine
-    from sqlalchemy.exc import SQLAlchemyError
-    from sqlalchemy.pool import StaticPool
-
     if not path.is_file():
         raise UserError(f"{one_line(path)}: no such database file; mend --db")
     try:

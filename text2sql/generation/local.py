@@ -102,10 +102,12 @@ def complete_padded(
 ) -> list[list[int]]:
     """What `decode.decode` returns, by `model.generate`, for architectures that it does not serve."""
 
+    generate: Any = model.generate
+
     def run(chosen: list[int], **how: Any) -> dict[int, list[int]]:
         inputs = tokenizer.pad({"input_ids": [rows[place] for place in chosen]}, return_tensors="pt").to(model.device)
         with torch.inference_mode():
-            output = model.generate(
+            output = generate(
                 **inputs,
                 **({"temperature": None, "top_p": None, "top_k": None} | how),
                 max_new_tokens=max_new_tokens,

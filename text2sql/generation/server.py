@@ -1,11 +1,12 @@
 """Completions from a server that speaks OpenAI's API: vLLM, SGLang, TGI, `transformers serve`, or OpenAI itself."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from openai import APIConnectionError, APIError, APIStatusError, OpenAI
+from openai.types.chat import ChatCompletionUserMessageParam
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
@@ -30,7 +31,7 @@ class Server(Backend):
         if config.base_url is None:
             raise UserError("params.yaml, generate.base_url: backend openai needs the server's address")
         check_address(config.base_url, "params.yaml, generate.base_url")
-        names: Mapping[str, str] = config.models
+        names = {str(known): name for known, name in config.models.items()}
         if arm not in names:
             raise UserError(f"params.yaml, generate.models: no name for {arm}; write what the server calls it")
         self.chat, self.config, self.name = chat, config, names[arm]
@@ -73,13 +74,13 @@ class Server(Backend):
         how |= {"temperature": 0.0} if seed is None else {"temperature": TEMPERATURE, "seed": seed}
         try:
             if self.chat:
-                messages = [{"role": "user", "content": text.strip()}]
-                response = self.client.chat.completions.create(messages=messages, **how)
-                choice = response.choices[0]
+                message: ChatCompletionUserMessageParam = {"role": "user", "content": text.strip()}
+                reply: Any = self.client.chat.completions.create(messages=[message], **how)
+                choice = reply.choices[0]
                 content = choice.message.content or ""
             else:
-                response = self.client.completions.create(prompt=text, **how)
-                choice = response.choices[0]
+                reply = self.client.completions.create(prompt=text, **how)
+                choice = reply.choices[0]
                 content = choice.text or ""
         except APIStatusError as error:
             said = strike_out(" ".join(error.message.split())[:200], self.key)
@@ -96,7 +97,7 @@ class Server(Backend):
             raise NoAnswer(strike_out(str(error), self.key)) from error
         except (APIError, AttributeError, IndexError, TypeError, ValueError) as error:
             raise NoAnswer("an answer that is not of the API's form") from error
-        usage = response.usage
+        usage = reply.usage
         return Completion(
             content,
             usage.prompt_tokens if usage else 0,

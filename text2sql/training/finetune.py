@@ -137,11 +137,11 @@ def add_adapter(pointer: dict[str, Any], config: FinetuneParams, seed: int, work
 
     Where the start of the adapter is taken out of the base, it is kept in work/initial: `write_adapter` needs it.
     """
-    model = load.load_model(pointer, quantization=config.quantization, attention=config.attention)
+    base = load.load_model(pointer, quantization=config.quantization, attention=config.attention)
     set_seed(seed)
     settings = config.lora.model_dump(exclude={"loraplus_lr_ratio"})
     try:
-        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **settings))
+        model: Any = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **settings))
     except (ValueError, TypeError, ImportError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"params.yaml, finetune.lora: PEFT says: {first_line(error)}; mend it") from error
     if str(config.lora.init_lora_weights).startswith(MUTATING):
@@ -172,12 +172,14 @@ def write_adapter(
     saved as the plain LoRA of twice the rank that it equals, so that it fits the untouched base.
     """
     initial = work / "initial"
-    converted = {"path_initial_model_for_weight_conversion": str(initial)} if initial.is_dir() else {}
+    how: dict[str, Any] = {"save_embedding_layers": False}
+    if initial.is_dir():
+        how["path_initial_model_for_weight_conversion"] = str(initial)
     for config in model.peft_config.values():
         config.base_model_name_or_path = pointer["name"]
         config.revision = pointer.get("revision")
     with pin.new_folder(folder) as temporary:
-        model.save_pretrained(temporary, state_dict=weights, save_embedding_layers=False, **converted)
+        model.save_pretrained(str(temporary), state_dict=weights, **how)
         (temporary / "README.md").unlink(missing_ok=True)
         adapters.write_settings(temporary, adapters.read_settings(temporary))
 

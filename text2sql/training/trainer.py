@@ -86,7 +86,7 @@ class CompletionTrainer(SFTTrainer):
             return super().create_optimizer(model)
         kind, how = Trainer.get_optimizer_cls_and_kwargs(self.args)
         ratio = {"loraplus_lr_ratio": self.loraplus_ratio, "loraplus_weight_decay": self.args.weight_decay}
-        whole = self.model if model is None else model
+        whole: Any = self.model if model is None else model
         self.optimizer = create_loraplus_optimizer(whole, kind, **how, **ratio)
         return self.optimizer
 
@@ -111,7 +111,7 @@ class CompletionTrainer(SFTTrainer):
         # A rerun from the checkpoint at which training stopped early would train on; from the one before, it stops.
         stopped_early = self.control.should_training_stop and self.state.global_step < self.state.max_steps
         if self.is_world_process_zero() and not stopped_early:
-            folder = Path(self.args.output_dir, f"checkpoint-{self.state.global_step}")
+            folder = Path(str(self.args.output_dir), f"checkpoint-{self.state.global_step}")
             write_json(folder / COMPLETE, self.progress.counts)
 
 

@@ -16,7 +16,6 @@ import pytest
 from conftest import ROOT
 
 from text2sql.base.errors import UserError
-from text2sql.base.files import read_json
 from text2sql.base.params import ResolveParams, read_params
 from text2sql.models import load, pin
 
@@ -145,22 +144,9 @@ def test_a_folder_without_a_model_is_one_line(tmp_path):
     assert not (tmp_path / "base").exists()
 
 
-def test_a_folder_that_went_away_after_resolve_is_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"gone: the model folder is gone; restore it, or mend resolve\.name"):
-        load.load_tokenizer({"source": "folder", "name": str(tmp_path / "gone"), "sha256": WRONG})
-
-
 def test_the_pointer_is_missing_before_resolve_ran(tmp_path):
     with pytest.raises(UserError, match=r"model\.json: no such file; run the stage"):
         pin.read_pointer(tmp_path)
-
-
-def test_a_tokenizer_without_padding_does_not_pad_with_the_end(tiny_model, tmp_path):
-    folder = shutil.copytree(tiny_model, tmp_path / "model")
-    settings = read_json(folder / "tokenizer_config.json") | {"pad_token": "<end>", "unk_token": "<pad>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    tokenizer = load.load_tokenizer({"source": "folder", "name": str(folder)})
-    assert (tokenizer.pad_token, tokenizer.eos_token, tokenizer.padding_side) == ("<pad>", "<end>", "left")
 
 
 # A model on the hub. Its client reads its settings when it is imported, so each case is a process of its own.
@@ -338,43 +324,6 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     with pin.new_folder(tmp_path / "x") as folder:
         (folder / "config.json").write_text("{}")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
-
-
-# Four bits, and attention
-
-
-def test_nf4_is_the_same_model_in_a_quarter_of_the_memory(tmp_path):
-    """Normal floats of 4 bits with doubly quantised constants; the output layer and the norms stay as they are.
-
-    On a CPU, bitsandbytes computes with layers whose widths are multiples of 64, which all models of use have.
-    """
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
-    LlamaForCausalLM(LlamaConfig(vocab_size=256, **shape)).save_pretrained(tmp_path)
-    pointer = {"source": "folder", "name": str(tmp_path)}
-    whole, four = load.load_model(pointer).cpu(), load.load_model(pointer, quantization="nf4")
-    projection = four.model.layers[0].self_attn.q_proj
-    assert projection.weight.dtype == torch.uint8
-    assert (projection.weight.quant_state.quant_type, projection.weight.quant_state.nested) == ("nf4", True)
-    assert projection.compute_dtype == load.device_and_dtype()[1]
-    assert four.lm_head.weight.dtype == whole.lm_head.weight.dtype
-    tokens = torch.arange(2, 42).reshape(1, -1)
-    with torch.inference_mode():
-        difference = (four.cpu()(tokens).logits - whole(tokens).logits).float()
-        assert 0 < difference.norm() < 0.25 * whole(tokens).logits.float().norm()
-
-
-@pytest.mark.parametrize("name", ["flash_attention_2", "no_such_attention"])
-def test_an_attention_that_is_not_there_is_one_line(tiny_model, name):
-    import importlib.util
-
-    if importlib.util.find_spec("flash_attn") and name == "flash_attention_2":
-        pytest.skip("flash attention is installed")
-    with pytest.raises(UserError, match=f"attention {name} cannot be had here .*; use auto or sdpa") as error:
-        load.load_model({"source": "folder", "name": str(tiny_model)}, attention=name)
-    assert "\n" not in str(error.value)
 
 
 def test_what_a_killed_process_left_of_a_folder_is_removed_and_what_a_living_one_writes_stays(tmp_path):

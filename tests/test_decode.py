@@ -1,0 +1,126 @@
+"""The decoding loop against transformers' own, and what it leaves to that."""
+
+import pytest
+from tiny_runs import generation, prompt_of, run, table
+
+from text2sql.generation.decode import SERVED, decode, plan_batches, serves
+from text2sql.generation.generate import open_arm
+from text2sql.generation.local import complete_padded, stop_tokens
+from text2sql.models import load
+
+pytestmark = pytest.mark.usefixtures("in_the_project")
+
+
+def test_batches_hold_prompts_that_begin_alike_the_longest_first_within_the_budget():
+    """The longest first, so that a lack of memory shows at once."""
+    long, short = list(range(40)), list(range(100, 120))
+    prompts = [[*short, 1], [*long, 1, 2], [*short, 2, 3], [7], [*long, 3], [*short, 4]]
+    assert plan_batches(prompts, 10_000, 8) == [[1, 4, 0, 2, 5, 3]]
+    assert plan_batches(prompts, 100, 8) == [[1, 4], [0, 2, 5], [3]]
+    assert plan_batches(prompts, 1, 8) == [[1], [4], [0], [2], [5], [3]]  # at least one row
+    assert plan_batches([], 100, 8) == []
+
+
+LLAMA = {
+    "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 256, "pad_token_id": 0, "eos_token_id": 1,
+    "bos_token_id": 2,
+}  # fmt: skip
+
+
+SMALL_EXPERTS = {"moe_intermediate_size": 16, "shared_expert_intermediate_size": 16, "num_experts": 4}
+
+
+OTHER_NAMES = {
+    "falcon": {"alibi": False},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256},
+    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
+    "qwen2_moe": SMALL_EXPERTS,
+}
+
+
+WITHOUT = {"gpt2": set(LLAMA) - {"vocab_size", "pad_token_id", "eos_token_id", "bos_token_id"}}
+
+
+OWN_HEADS = {"falcon", "gpt_neox", "opt", "phi"}  # as many key heads as heads
+
+
+def tiny(architecture: str, **changes):
+    """A model of two layers with random weights, large enough that its answers differ."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    without = WITHOUT.get(architecture, {"num_key_value_heads", "head_dim"} if architecture in OWN_HEADS else set())
+    settings = {key: value for key, value in LLAMA.items() if key not in without}
+    config = AutoConfig.for_model(architecture, **(settings | OTHER_NAMES.get(architecture, {}) | changes))
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    with torch.no_grad():
+        for weights in model.parameters():
+            if weights.dim() > 1:
+                weights.normal_(std=0.3)
+    return model
+
+
+def some_prompts() -> list[list[int]]:
+    """Token ids of different lengths: two groups that begin alike, one prompt that begins like another, and loners."""
+    import torch
+
+    source = torch.Generator().manual_seed(3)
+
+    def draw(count: int) -> list[int]:
+        return torch.randint(12, 97, (count,), generator=source).tolist()
+
+    one, other = draw(20), draw(30)
+    return [one + draw(3), draw(5), one + draw(9), other + draw(4), draw(17), other + draw(11), one, one + draw(1)]
+
+
+STOPS = {1, *range(40, 60)}
+
+
+def alone(model, prompt: list[int]) -> list[int]:
+    """The greedy answer to one prompt by transformers' own `generate`."""
+    import torch
+
+    ids = torch.tensor([prompt])
+    output = model.generate(
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24, eos_token_id=sorted(STOPS),
+        pad_token_id=0,
+    )  # fmt: skip
+    return output[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("architecture", sorted(SERVED))
+def test_every_architecture_gives_what_generate_gives_in_fp32(architecture):
+    model = tiny(architecture)
+    assert serves(model, 64)
+    answers = decode(model, some_prompts(), STOPS, 24)
+    assert answers == [alone(model, prompt) for prompt in some_prompts()]
+    assert len({len(answer) for answer in answers}) > 1  # rows have left the batch at different steps
+
+
+def test_what_the_loop_cannot_serve_goes_to_generate(tmp_path, tokenizer):
+    """Positions told to attention by ALiBi, and attention to the last few tokens only."""
+    assert serves(tiny("mistral", sliding_window=64), 64) and not serves(tiny("mistral", sliding_window=64), 65)
+    model = tiny("falcon", alibi=True, vocab_size=258, max_position_embeddings=1024)
+    assert not serves(model, 64)
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    pointer = {"source": "folder", "name": str(tmp_path / "model")}
+    assert [row["completion_tokens"] for row in run(pointer, tmp_path / "out")] == [6] * 7
+    answer = open_arm(pointer, None, False, generation(), "base")
+    sampled = answer(["a question", "another"], samples=2, seed=3)
+    assert sampled == answer(["a question", "another"], samples=2, seed=3)
+    assert [found[:1] for found in sampled] == answer(["a question", "another"])
+
+
+def test_batches_give_what_one_at_a_time_gives(pointer, tokenizer):
+    """In fp32, where padding changes no logit enough to turn a greedy choice."""
+    import torch
+
+    model = load.load_model(pointer, torch.float32).cpu().eval()
+    stops = stop_tokens(model, tokenizer)
+    prompts = [prompt_of(row, tokenizer) for row in table().to_dict("records")]
+    together = decode(model, prompts, stops, 8)
+    assert together == [complete_padded(model, tokenizer, [prompt], stops, 8, [None])[0] for prompt in prompts]
+    assert len({tuple(tokens) for tokens in together}) > 1
