@@ -16,11 +16,12 @@ from pathlib import Path
 
 from text2sql.base.files import read_jsonl
 from text2sql.base.params import read_params
+from text2sql.base.process import prepare_process
 from text2sql.dataset.rows import read_table
 from text2sql.generation.generate import generate
-from text2sql.models import pin, process, prompts
+from text2sql.models import pin, prompts
 
-process.prepare_process()
+prepare_process()
 from text2sql.generation.local import complete_padded, load_arm, stop_tokens  # noqa: E402
 from text2sql.models import load  # noqa: E402
 

@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from text2sql.models.process import prepare_process
+from text2sql.base.process import prepare_process
 
 ROOT = Path(__file__).parents[1]
 YI_KO_6B = {

@@ -50,9 +50,9 @@ def train(way: str, rows: int) -> dict[str, float]:
     import resource
 
     from text2sql.base.params import read_params
+    from text2sql.base.process import prepare_process
     from text2sql.dataset.rows import read_table
     from text2sql.models.pin import read_pointer
-    from text2sql.models.process import prepare_process
 
     if way == "stage":
         prepare_process()

@@ -9,11 +9,11 @@ Alone: python stages/finetune.py
 from pathlib import Path
 
 from text2sql.base.params import read_params
+from text2sql.base.process import prepare_process
 from text2sql.base.resume import file_key, work_folder
 from text2sql.base.stage import run_stage
 from text2sql.dataset.rows import read_table
 from text2sql.models.pin import read_pointer
-from text2sql.models.process import prepare_process
 
 
 def main() -> dict:

@@ -23,6 +23,7 @@ OUTPUTS = ("data", "metrics", "models")
 PLUMBING = {
     "text2sql/base/errors.py",
     "text2sql/base/params.py",  # checks values and hands them on as they are
+    "text2sql/base/process.py",  # speed and silence alone
     "text2sql/base/resume.py",
     "text2sql/base/stage.py",
     "text2sql/base/text.py",

@@ -13,9 +13,9 @@ from pathlib import Path
 from text2sql.base.errors import reports_user_errors
 from text2sql.base.files import write_json
 from text2sql.base.params import read_params
+from text2sql.base.process import prepare_process
 from text2sql.dataset.rows import read_table
 from text2sql.models.pin import read_pointer
-from text2sql.models.process import prepare_process
 
 
 @reports_user_errors

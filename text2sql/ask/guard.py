@@ -10,6 +10,12 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 
+import sqlglot
+from sqlglot import exp
+from sqlglot.dialects import Dialect
+from sqlglot.errors import SqlglotError
+from sqlglot.tokens import TokenType
+
 from text2sql.base.text import one_line
 from text2sql.engines.sqlite import Failure, _words
 
@@ -52,12 +58,6 @@ def checked(sql: str, dialect: str, denied: Callable[[set[str]], set[str]]) -> s
     What is sent are the tokens that were checked, without comments, because servers differ in where a comment ends.
     denied: which of some function names, in lower case, are not to be called.
     """
-    import sqlglot
-    from sqlglot import exp
-    from sqlglot.dialects import Dialect
-    from sqlglot.errors import SqlglotError
-    from sqlglot.tokens import TokenType
-
     logging.getLogger("sqlglot").setLevel(logging.ERROR)  # what it cannot read is refused, and said once
     try:
         sql.encode()

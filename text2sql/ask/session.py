@@ -14,10 +14,11 @@ from text2sql.ask.database import Database
 from text2sql.ask.schema import fit
 from text2sql.base.errors import UserError
 from text2sql.base.params import GenerateParams, PromptParams
+from text2sql.base.process import prepare_process
 from text2sql.dataset.labels import language_of
 from text2sql.engines.sqlite import Answer, Failure
 from text2sql.generation import generate
-from text2sql.models import pin, process, prompts
+from text2sql.models import pin, prompts
 from text2sql.sql.extract import extract
 
 ADAPTER = Path("models/finetuned")
@@ -65,7 +66,7 @@ def load(prompt: PromptParams, config: GenerateParams, arm: str) -> Model:
         size = lambda text: len(text.encode("utf-8", "backslashreplace")) // BYTES_PER_TOKEN + 1  # noqa: E731
         answer = generate.open_arm({}, None, prompt.chat, config, arm)
         return Model(answer, size, size, SERVER_CONTEXT - config.max_new_tokens)
-    process.prepare_process()
+    prepare_process()
     from text2sql.models import load  # takes seconds, here in the background
 
     pointer = pin.read_pointer("models/base")

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from text2sql.generation.backend import TEMPERATURE
 
-# Architectures whose result in fp32 is that of `model.generate` (tests/test_generate.py builds each of them).
+# Architectures whose result in fp32 is that of `model.generate` (tests/test_decode.py builds each of them).
 SERVED = {
     "cohere", "exaone4", "falcon", "gemma", "gemma3_text", "glm", "gpt2", "gpt_neox", "granite", "llama", "mistral",
     "mixtral", "olmo", "olmo2", "opt", "phi", "phi3", "qwen2", "qwen2_moe", "qwen3", "smollm3", "stablelm",

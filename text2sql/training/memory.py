@@ -35,7 +35,7 @@ def training_bytes(
     that are learnt. Per token and layer a step keeps the inputs of the adapted projections, both norms in fp32, and
     attention's operands; with dropout its masks too; with checkpointing the layer's input alone, but all of one layer
     at a time. Logits, their fp32 copy and their gradient take 10 bytes a word, for the completions alone. Within 20 %
-    of what an H100 and an H200 measured for 6.2 billion parameters (tests/test_finetune.py).
+    of what an H100 and an H200 measured for 6.2 billion parameters (tests/test_memory.py).
     """
     hidden, inner = shape["hidden_size"], shape["intermediate_size"]
     layer = 26 * hidden + 8 * inner + dropout * (6 * hidden + inner)
