@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from text2sql.base.errors import UserError
 from text2sql.base.text import one_line
-from text2sql.sources.schemas import quoted
+from text2sql.sql import spelling
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -40,7 +40,7 @@ class Table:
     foreign_keys: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = ()  # (columns, parent, its columns)
     comment: str = ""
     ddl: str | None = None
-    spelled: Callable[[str], str] = field(default=quoted, compare=False)
+    spelled: Callable[[str], str] = field(default=spelling.spelled, compare=False)
 
     @cached_property
     def statement(self) -> str:
@@ -83,7 +83,7 @@ def commented(text: str) -> str:
     return f"/* {text} */" if text else ""
 
 
-def read_tables(engine: "Engine", spelled: Callable[[str], str] = quoted) -> tuple[list[Table], list[str]]:
+def read_tables(engine: "Engine", spelled: Callable[[str], str] = spelling.spelled) -> tuple[list[Table], list[str]]:
     """The tables and views of the engine's default schema, and a line about each view that cannot be read."""
     import warnings
 

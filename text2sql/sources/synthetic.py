@@ -19,11 +19,11 @@ from text2sql.sources.synthetic_intents import (
     Built,
     Draw,
     Intent,
-    literal,
     names,
     settle_particles,
 )
 from text2sql.sources.synthetic_schemas import SCHEMAS, Column, Schema, Table
+from text2sql.sql.spelling import literal
 
 KOREAN_SHARE = 0.3
 COMPLEXITIES = {  # gretel's names; shares follow its order of frequency, the rare classes somewhat raised
@@ -149,13 +149,9 @@ def context_of(drawn: Draw, inserts: bool) -> str:
     if inserts:
         for table in drawn.schema.tables:
             cells = drawn.cells[table.name].values()
-            tuples = ", ".join(f"({', '.join(map(cell, row))})" for row in zip(*cells, strict=True))
+            tuples = ", ".join(f"({', '.join(map(literal, row))})" for row in zip(*cells, strict=True))
             statements.append(f"INSERT INTO {table.name} VALUES {tuples}")
     return ";\n".join(statements) + ";"
-
-
-def cell(value: str | float | None) -> str:
-    return "NULL" if value is None else literal(value)
 
 
 # ------------------------------------------------------------------------------------------------------- flaws

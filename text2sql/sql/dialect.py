@@ -1,10 +1,10 @@
 """SQL of another dialect as SQLite runs it, with the same meaning; what has no such form is named, never guessed.
 
-sqlglot parses the source dialect; `sqlite_writer` writes SQLite 3.40, in which much of what sqlglot would leave
+sqlglot parses the source dialect; `sqlite_generator` writes SQLite 3.40, in which much of what sqlglot would leave
 as it is does not exist (CONCAT, YEAR, LEFT, INTERVAL …) or means something else (CAST AS DATE, LIKE).
 
 - Dialect `sqlite` or None: the text runs as it is, untouched.
-- Clock functions become `sandbox.NOW`, the one instant at which all SQL runs. Functions of chance
+- Clock functions become `clock.NOW`, the one instant at which all SQL runs. Functions of chance
   (RAND, UUID) are untranslatable.
 - Dates are text: `YYYY-MM-DD` or `YYYY-MM-DD HH:MM:SS`. Adding days or longer keeps a value's form; adding a month
   to a month's last days gives the target month's last day, as MySQL and PostgreSQL do.
@@ -25,7 +25,8 @@ from sqlglot.errors import ParseError, SqlglotError, TokenError, UnsupportedErro
 from sqlglot.tokens import TokenType
 
 from text2sql.base.errors import UserError
-from text2sql.sql.sqlite_generator import SQLITE_FUNCTIONS, NoForm, Target, generate, quoted, words
+from text2sql.sql.spelling import literal, quoted
+from text2sql.sql.sqlite_generator import SQLITE_FUNCTIONS, NoForm, Target, generate
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings come back as reasons
 
@@ -40,12 +41,12 @@ class Untranslatable:
 
 # Words before a parenthesis that call no function.
 _NOT_FUNCTIONS = frozenset(
-    words(
+    (
         "all and any as between by case cast check collate conflict do default distinct else end escape "
         "except exists filter foreign from glob group having if in index intersect into is join key like "
         "limit not offset on or order over partition primary references replace select set then union unique "
         "using values when where window with"
-    )
+    ).split()
 )
 
 
@@ -144,8 +145,7 @@ def _sqlite_type(kind: exp.DataType | None) -> str:
 
 
 def _name(identifier: exp.Expr | str) -> str:
-    text = identifier if isinstance(identifier, str) else identifier.name
-    return "`" + text.replace("`", "``") + "`"
+    return quoted(identifier if isinstance(identifier, str) else identifier.name, "`")
 
 
 def _names_of(node: exp.Expr) -> str:
@@ -181,7 +181,7 @@ def _column(column: exp.ColumnDef, dialect: str) -> str:
         elif isinstance(c, exp.ComputedColumnConstraint):
             parts.append(f"AS ({generate(c.this.copy(), dialect)}) STORED")
     if enum and kind is not None:
-        parts.append(f"CHECK ({_name(column.this)} IN ({', '.join(quoted(v.name) for v in kind.expressions)}))")
+        parts.append(f"CHECK ({_name(column.this)} IN ({', '.join(literal(v.name) for v in kind.expressions)}))")
     return " ".join(parts)
 
 
