@@ -7,7 +7,8 @@ import pytest
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_jsonl
-from text2sql.engines.sqlite import NOW, Answer, Failure, build, query
+from text2sql.engines.sqlite import Answer, Failure, build, query
+from text2sql.sql.clock import NOW
 from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
 
 ROWS = (
@@ -27,7 +28,7 @@ def answer(expression: str, dialect: str) -> object:
 
 
 MYSQL = [
-    # the clock stands at sandbox.NOW
+    # the clock stands at clock.NOW
     ("NOW()", NOW),
     ("CURDATE()", NOW[:10]),
     ("CURRENT_TIMESTAMP", NOW),

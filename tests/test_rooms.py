@@ -8,8 +8,8 @@ from conftest import ROOT
 
 # From the ground up; `cli` and `__main__` are single modules on top of the commands.
 ORDER = (
-    "base sql engines dataset sources scoring databases models training generation judge report experiments ask publish "
-    "commands cli __main__"
+    "base sql engines dataset sources scoring databases models training generation judge report experiments ask "
+    "publish commands cli __main__"
 ).split()
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -71,7 +71,8 @@ def test_no_imports_go_in_a_circle():
 
 
 def test_the_library_imports_nothing_that_stands_beside_it():
-    assert {(path, name) for path in MODULES.values() for name in imported(path) if name.split(".")[0] in BESIDE} == set()
+    everything = set().union(*(imported(path) for path in MODULES.values()))
+    assert {name for name in everything if name.split(".")[0] in BESIDE} == set()
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)

@@ -16,6 +16,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import sqlglot
+from tqdm import tqdm
+
 from text2sql.base.files import json_line, read_jsonl, write_jsonl
 from text2sql.base.resume import whole_lines
 from text2sql.databases import aims
@@ -262,8 +265,6 @@ def populate_rows(
 
 def _finish(jobs: list[tuple], workers: int, unfinished: Path) -> Iterator[dict]:
     """The jobs' results in order, those of an earlier, stopped run taken from its file."""
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
     names = [_fingerprint(job) for job in jobs]
     kept = {done.pop("job"): done for done in whole_lines(unfinished)}
     open_jobs = [job for job, name in zip(jobs, names, strict=True) if name not in kept]
@@ -283,8 +284,6 @@ def _finish(jobs: list[tuple], workers: int, unfinished: Path) -> Iterator[dict]
 
 
 def _fingerprint(job: tuple) -> str:
-    import sqlglot
-
     text = json.dumps([VERSION, sqlite3.sqlite_version, sqlglot.__version__, *job])
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from text2sql.base.files import read_json
 from text2sql.dataset.rows import read_batches
-from text2sql.dataset.validate import RULES
+from text2sql.dataset.verdict import RULES
 
 LABELS = ("domain", "complexity", "language")
 STEPS = ("read", *RULES, "leaked", "train", "eval")

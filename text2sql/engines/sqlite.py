@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 
+from sqlglot.dialects import Dialect
+from sqlglot.expressions import FUNCTION_BY_NAME
+
 from text2sql.base.errors import UserError
 from text2sql.sql.clock import NOW
 
@@ -327,9 +330,6 @@ def _unknown_function(name: str) -> str:
 @cache
 def other_dialects() -> frozenset[str]:
     """Upper-case names of the functions that sqlglot knows in some dialect."""
-    from sqlglot.dialects import Dialect
-    from sqlglot.expressions import FUNCTION_BY_NAME
-
     names = set(FUNCTION_BY_NAME)
     for dialect in ("mysql", "postgres", "bigquery", "snowflake", "tsql", "oracle", "duckdb"):
         names.update(Dialect.get_or_raise(dialect).parser_class.FUNCTIONS)

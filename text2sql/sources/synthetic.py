@@ -7,11 +7,12 @@ and row i depends on the seed and i alone, so a shorter run is the beginning of 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
+from text2sql.base.params import IngestParams
 from text2sql.sources.synthetic_intents import (
     FILTERED_EN,
     FILTERED_KO,
@@ -80,6 +81,11 @@ def generate(rows: int, seed: int) -> Iterator[dict]:
             "sql_context": example.context,
             "sql": example.sql,
         }
+
+
+def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+    """`ingest.rows` rows of the data set that `ingest.seed` names, all to train on; `select` holds databases out."""
+    return {"train": rows(params.rows, params.seed), "test": ()}
 
 
 def rows(count: int, seed: int) -> Iterator[dict]:
