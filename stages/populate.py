@@ -21,9 +21,9 @@ def main() -> None:
     (config,) = read_params("populate")
     path = Path("data/selected/eval.parquet")
     rows = [
-        {**row, "context": schema_of(row["context"])}
+        {**row, "context": schema_of(row["context"], row["dialect"])}
         for row in read_table(path).to_dict("records")
-        if row["database"] is None and (config.beside_rows or not brings_rows(row["context"]))
+        if row["database"] is None and (config.beside_rows or not brings_rows(row["context"], row["dialect"]))
     ]
     work = work_folder("populate", config.model_dump(), file_key(path))
     instances, results = populate_rows(

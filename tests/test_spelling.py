@@ -33,7 +33,25 @@ def test_a_quoted_name_is_that_name(name, mark):
 
 @pytest.mark.parametrize(
     "value",
-    [None, 0, -7, 2**63 - 1, 1.5, 0.1, 1e300, -1e-9, math.inf, -math.inf, "", "it's", "a'';--", "공원", b"", b"\x00'"],
+    [
+        None,
+        0,
+        -7,
+        2**63 - 1,
+        1.5,
+        0.1,
+        1e300,
+        -1e-9,
+        math.inf,
+        -math.inf,
+        "",
+        "it's",
+        "a'';--",
+        "a\0b",
+        "공원",
+        b"",
+        b"\x00'",
+    ],
 )
 def test_a_literal_is_read_as_its_value(value):
     with closing(sqlite3.connect(":memory:")) as connection:

@@ -29,12 +29,17 @@ def spelled(name: str) -> str:
 
 
 def literal(value: Value) -> str:
-    """A value as SQLite's SQL writes it. SQLite has no name for infinity, but reads 9e999 so; NaN it keeps as NULL."""
+    """A value as SQLite's SQL writes it.
+
+    SQLite has no name for infinity, but reads 9e999 so; NaN it keeps as NULL; a script ends at a NUL character.
+    """
     if value is None or value != value:
         return "NULL"
     if isinstance(value, bytes):
         return f"x'{value.hex()}'"
     if isinstance(value, str):
+        if "\0" in value:
+            return f"CAST({literal(value.encode('utf-8', 'surrogatepass'))} AS TEXT)"
         return "'" + value.replace("'", "''") + "'"
     if math.isinf(value):
         return "9e999" if value > 0 else "-9e999"
