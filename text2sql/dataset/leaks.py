@@ -1,4 +1,4 @@
-"""What leaks from evaluation into training, and duplicates within a split."""
+"""What leaks from evaluation into training, and duplicates within a split, however they are written."""
 
 import hashlib
 import heapq

@@ -1,4 +1,4 @@
-"""The generator behind `dialect`: sqlglot syntax trees written as SQLite 3.40 runs them.
+"""A generator of SQLite's SQL: sqlglot syntax trees of any dialect, written as SQLite 3.40 runs them.
 
 One method or table line per construct. What has no SQLite form raises `NoForm`, whose message is the reason.
 """
