@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
-import ray
+import ray  # type: ignore[import-not-found]  # an extra
 
 from text2sql.dataset.verdict import ITEM_COLUMNS, REASON_COLUMNS, Reject, verdicts
 
