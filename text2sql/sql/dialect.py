@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import ParseError, SqlglotError, TokenError, UnsupportedError
+from sqlglot.errors import SqlglotError, UnsupportedError
 from sqlglot.tokens import TokenType
 
 from text2sql.base.errors import UserError
@@ -88,16 +88,21 @@ def to_sqlite(sql: str, dialect: str | None) -> str | Untranslatable:
     if not dialect or is_sqlite(dialect):
         return sql
     dialect = dialect.lower()
-    _check_dialect(dialect)
-    try:
-        trees = [tree for tree in sqlglot.parse(sql, dialect=dialect) if tree is not None]
-    except (ParseError, TokenError, RecursionError) as error:
-        return Untranslatable(_one_line(error), "syntax")
-    except (SqlglotError, ValueError, AttributeError, TypeError) as error:
-        return Untranslatable(_one_line(error), "syntax")
+    trees = _parse(sql, dialect)
+    if isinstance(trees, Untranslatable):
+        return trees
     if len(trees) != 1:
         return Untranslatable(f"expected one statement, found {len(trees)}", "syntax")
     return _write(trees[0], dialect)
+
+
+def _parse(sql: str, dialect: str) -> list[exp.Expr] | Untranslatable:
+    """The trees of a script's statements. Raises UserError for a dialect that sqlglot does not know."""
+    _check_dialect(dialect)
+    try:
+        return [tree for tree in sqlglot.parse(sql, dialect=dialect) if tree is not None]
+    except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError) as error:
+        return Untranslatable(_one_line(error), "syntax")
 
 
 def _write(tree: exp.Expr, dialect: str) -> str | Untranslatable:
@@ -218,13 +223,17 @@ def to_sqlite_ddl(context: str, dialect: str | None) -> str | Untranslatable:
     if not dialect or is_sqlite(dialect):
         return context
     dialect = dialect.lower()
-    _check_dialect(dialect)
-    try:
-        trees = [tree for tree in sqlglot.parse(context, dialect=dialect) if tree is not None]
-    except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError) as error:
-        return Untranslatable(_one_line(error), "syntax")
+    trees = _parse(context, dialect)
+    if isinstance(trees, Untranslatable):
+        return trees
     statements = []
     for tree in trees:
+        if isinstance(tree, exp.Command) and tree.name.upper() == "REPLACE":
+            replaced = _parse(f"INSERT {tree.text('expression')}", dialect)
+            if isinstance(replaced, Untranslatable):
+                return replaced
+            (tree,) = replaced
+            tree.set("alternative", "REPLACE")
         if isinstance(tree, exp.Create) and tree.kind == "TABLE":
             try:
                 statements.append(_table(tree, dialect))
@@ -239,4 +248,6 @@ def to_sqlite_ddl(context: str, dialect: str | None) -> str | Untranslatable:
             statements.append(generate(tree, dialect))
         elif isinstance(tree, exp.Alter):
             return Untranslatable("ALTER TABLE in a context has no SQLite form")
+        elif isinstance(tree, (exp.Copy, exp.Merge)):  # its rows would be missing
+            return Untranslatable(f"{tree.key.upper()} in a context has no SQLite form")
     return ";\n".join(statements) + (";" if statements else "")
