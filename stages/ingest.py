@@ -11,12 +11,13 @@ from pathlib import Path
 
 from text2sql.base.params import read_params
 from text2sql.base.stage import run_stage
-from text2sql.dataset.rows import write_rows
-from text2sql.sources import read
 
 
 def main() -> None:
     from tqdm import tqdm
+
+    from text2sql.dataset.rows import write_rows
+    from text2sql.sources import read
 
     (ingest,) = read_params("ingest")
     for path in filter(None, (ingest.path, ingest.test_path, ingest.database)):

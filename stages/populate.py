@@ -11,19 +11,20 @@ from pathlib import Path
 from text2sql.base.params import read_params
 from text2sql.base.resume import file_key, work_folder
 from text2sql.base.stage import run_stage
-from text2sql.databases.populate import populate_rows, write_databases
-from text2sql.dataset.rows import read_table
 from text2sql.engines.pool import cores
-from text2sql.sql.context import brings_rows, schema_of
 
 
 def main() -> None:
+    from text2sql.databases.populate import populate_rows, write_databases
+    from text2sql.dataset.rows import read_table
+    from text2sql.sql.context import brings_rows, schema_of
+
     (config,) = read_params("populate")
     path = Path("data/selected/eval.parquet")
     rows = [
-        {**row, "context": schema_of(row["context"])}
+        {**row, "context": schema_of(row["context"], row["dialect"])}
         for row in read_table(path).to_dict("records")
-        if row["database"] is None and (config.beside_rows or not brings_rows(row["context"]))
+        if row["database"] is None and (config.beside_rows or not brings_rows(row["context"], row["dialect"]))
     ]
     work = work_folder("populate", config.model_dump(), file_key(path))
     instances, results = populate_rows(

@@ -11,10 +11,11 @@ from pathlib import Path
 from text2sql.base.files import write_json
 from text2sql.base.params import read_params
 from text2sql.base.stage import run_stage
-from text2sql.dataset.select import select_tables
 
 
 def main() -> None:
+    from text2sql.dataset.select import select_tables
+
     (select,) = read_params("select")
     valid = {split: Path(f"data/valid/{split}.parquet") for split in ("train", "test")}
     selected = {split: Path(f"data/selected/{split}.parquet") for split in ("train", "eval")}

@@ -10,11 +10,12 @@ from pathlib import Path
 from text2sql.base.files import write_json
 from text2sql.base.params import read_params
 from text2sql.base.stage import run_stage
-from text2sql.dataset.validate import validate_tables
 from text2sql.engines.pool import cores
 
 
 def main() -> None:
+    from text2sql.dataset.validate import validate_tables
+
     (validate,) = read_params("validate")
     splits = ("train", "test")
     raw = {split: Path(f"data/raw/{split}.parquet") for split in splits}

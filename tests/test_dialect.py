@@ -7,7 +7,8 @@ import pytest
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_jsonl
-from text2sql.engines.sqlite import NOW, Answer, Failure, build, query
+from text2sql.engines.sqlite import Answer, Failure, build, query
+from text2sql.sql.clock import NOW
 from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
 
 ROWS = (
@@ -27,7 +28,7 @@ def answer(expression: str, dialect: str) -> object:
 
 
 MYSQL = [
-    # the clock stands at sandbox.NOW
+    # the clock stands at clock.NOW
     ("NOW()", NOW),
     ("CURDATE()", NOW[:10]),
     ("CURRENT_TIMESTAMP", NOW),
@@ -225,3 +226,14 @@ def test_korean_game_rows_run_on_their_schemas():
         ddl, sql = to_sqlite_ddl(row["context"], "mysql"), to_sqlite(row["answer"], "mysql")
         assert isinstance(ddl, str) and isinstance(sql, str), (row["id"], ddl, sql)
         assert isinstance(query(build(ddl), sql), Answer), row["id"]
+
+
+@pytest.mark.parametrize("statement", ["REPLACE INTO t VALUES (1, 'x')", "REPLACE t (a, b) VALUES (1, 'y'), (1, 'x')"])
+def test_rows_that_replace_others_are_rows_of_the_context_too(statement):
+    script = to_sqlite_ddl(f"CREATE TABLE t (a INT PRIMARY KEY, b TEXT); {statement};", "mysql")
+    assert build(script).execute("SELECT * FROM t").fetchall() == [(1, "x")]
+
+
+def test_rows_that_have_no_sqlite_form_are_named_not_dropped():
+    found = to_sqlite_ddl("CREATE TABLE t (a INT); COPY t FROM '/data/t.csv';", "postgres")
+    assert found == Untranslatable("COPY in a context has no SQLite form")

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from text2sql.base.files import read_jsonl
+from text2sql.databases import aims
+from text2sql.databases import populate as populating
 from text2sql.databases.populate import populate, populate_rows, read_databases, summarize, write_databases
 from text2sql.databases.schema import read_schema
 from text2sql.engines.sqlite import Answer, Failure, build, query
@@ -184,6 +186,72 @@ def test_golds_that_no_filling_can_serve_are_named():
     assert [result.usable for result in filled] == [False, False, False]
     assert [result.reason.split(":")[0] for result in filled] == ["no_rows", "gold_error", "gold_error"]
     assert [result.instances for result in filled] == [[], [], []]
+
+
+PLAIN = "CREATE TABLE t (a REAL, b TEXT, c DATE);"
+
+
+@pytest.mark.parametrize(
+    "gold",
+    [
+        "SELECT a FROM t WHERE a < 9e999",
+        "SELECT a FROM t WHERE a = -9e999 OR b = char(0)",
+        "SELECT b FROM t WHERE b >= 'x' || char(0)",
+        "SELECT a FROM t WHERE a < " + "+".join(["1"] * 20),
+    ],
+)
+def test_a_constant_at_the_edge_of_what_sqlite_knows_costs_nobody_anything(gold):
+    _, filled = populate(PLAIN, [gold, "SELECT b FROM t"], 2, 1)
+    assert [(one.usable, one.reason) for one in filled] == [(True, None)] * 2
+
+
+BAD, OTHERS = "SELECT a FROM t WHERE a > 5", ["SELECT b FROM t WHERE b = 'x'", "SELECT COUNT(*) FROM t"]
+
+
+def test_a_gold_with_a_value_that_cannot_be_written_costs_itself_its_aim_and_the_others_nothing(monkeypatch):
+    """No such gold is known, so that the value is put in."""
+    read_aim = aims.read_aim
+
+    def with_no_value(tree, schema, connection):
+        aim = read_aim(tree, schema, connection)
+        if tree.sql("sqlite") == BAD:
+            aim.constants["t", "a"].append(object())
+        return aim
+
+    expected_scripts, expected = populate(PLAIN, OTHERS, 2, 1)
+    monkeypatch.setattr(aims, "read_aim", with_no_value)
+    scripts, filled = populate(PLAIN, [OTHERS[0], BAD, OTHERS[1]], 2, 1)
+    assert scripts[: len(expected_scripts)] == expected_scripts
+    assert [filled[0], filled[2]] == expected
+    assert filled[1].usable and filled[1].instances[0] >= len(expected_scripts)
+
+
+def test_a_gold_whose_mutants_cannot_be_made_is_filled_for_without_them(monkeypatch):
+    """No such gold is known, so that the error is put in."""
+    mutants = populating.mutants
+
+    def failing(tree, schema):
+        if tree is not None and tree.sql("sqlite") == BAD:
+            raise KeyError("a construct")
+        return mutants(tree, schema)
+
+    monkeypatch.setattr(populating, "mutants", failing)
+    _, filled = populate(PLAIN, [OTHERS[0], BAD, OTHERS[1]], 2, 1)
+    assert [(one.usable, one.power.mutants > 0) for one in filled] == [(True, True), (True, False), (True, True)]
+
+
+def test_a_gold_that_fails_on_every_filling_is_named_and_the_others_are_filled_for(monkeypatch):
+    """No such gold is known, so that the error is put in."""
+    look = populating.Gold.look
+
+    def failing(gold, connection, alive):
+        if gold.sql == BAD:
+            raise ZeroDivisionError("of something")
+        return look(gold, connection, alive)
+
+    monkeypatch.setattr(populating.Gold, "look", failing)
+    _, filled = populate(PLAIN, [OTHERS[0], BAD], 2, 1)
+    assert [(one.usable, one.reason) for one in filled] == [(True, None), (False, "lost: of something")]
 
 
 def test_counts_of_mutants_add_up():

@@ -10,7 +10,6 @@ from text2sql.base.params import PromptParams, read_params
 from text2sql.dataset.rows import to_table
 from text2sql.models import load, pin
 from text2sql.models.prompts import build_prompt, completion_ids, prompt_ids, read_templates
-from text2sql.sql.context import schema_of
 from text2sql.training.finetune import build_examples
 
 FOLDER = ROOT / "prompts"
@@ -81,30 +80,6 @@ def test_a_missing_template_is_one_line_that_names_it(tmp_path):
 
 
 # Contexts
-
-
-@pytest.mark.parametrize(
-    ("script", "shown"),
-    [
-        (f"{DDL}; INSERT INTO singer VALUES (1, 'a'), (2, 'b;c');", f"{DDL};"),
-        (f"{DDL};insert into singer values (1, 'x'); CREATE VIEW v AS SELECT 1", f"{DDL};\nCREATE VIEW v AS SELECT 1;"),
-        ("CREATE TABLE t (a TEXT DEFAULT 'x; INSERT INTO t');", "CREATE TABLE t (a TEXT DEFAULT 'x; INSERT INTO t');"),
-        ("CREATE TABLE t (\n  a INT, -- a; b\n  b INT\n);", "CREATE TABLE t (\n  a INT, -- a; b\n  b INT\n);"),
-        ("CREATE TABLE 가수 (이름 TEXT);\nINSERT INTO 가수 VALUES ('김;이');", "CREATE TABLE 가수 (이름 TEXT);"),
-        ("CREATE TABLE `select` ([a b] INT); INSERT INTO `select` VALUES (1)", "CREATE TABLE `select` ([a b] INT);"),
-        ("CREATE TABLE inserts (insert_at INT)", "CREATE TABLE inserts (insert_at INT);"),
-        ("CREATE   TABLE\tt (a INT)  ;;; ", "CREATE   TABLE\tt (a INT);"),
-        ("INSERT INTO t VALUES (1)", ""),
-        ("", ""),
-    ],
-)
-def test_the_schema_is_the_script_without_its_inserts_as_written(script, shown):
-    assert schema_of(script) == shown
-
-
-def test_a_script_that_cannot_be_cut_is_shown_whole():
-    broken = "CREATE TABLE t (a TEXT); INSERT INTO t VALUES ('its)"
-    assert schema_of(broken) == broken
 
 
 def test_a_full_context_keeps_its_inserts():

@@ -11,7 +11,7 @@ from text2sql.base.errors import UserError
 from text2sql.base.files import read_json, read_jsonl, write_json, write_jsonl
 from text2sql.commands import show
 from text2sql.dataset.rows import write_rows
-from text2sql.dataset.validate import RULES
+from text2sql.dataset.verdict import RULES
 from text2sql.engines.pool import Lost
 from text2sql.engines.sqlite import Limits
 from text2sql.report.explorer import Prediction, Task, examine, run_again

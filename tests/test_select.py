@@ -10,16 +10,6 @@ import pytest
 
 from text2sql.base.errors import UserError
 from text2sql.base.params import SelectParams
-from text2sql.dataset.leaks import (
-    NEAR,
-    NearDuplicates,
-    Texts,
-    find_leaks,
-    normal_question,
-    normal_schema,
-    normal_sql,
-    trigrams,
-)
 from text2sql.dataset.rows import read_table, write_rows
 from text2sql.dataset.select import proportional, select_tables
 from text2sql.sources import synthetic
@@ -172,23 +162,6 @@ def test_a_side_without_rows_is_an_error(tmp_path, given, test, message):
 # Leaks
 
 
-@pytest.mark.parametrize(
-    "question, answer, context, kind",
-    [
-        ("Which a are there?", "SELECT 1", DDL, "question_exact"),
-        ("which  A are there", "SELECT 1", DDL + " INSERT INTO t VALUES (1, 'CREATE; x');", "question_normalised"),
-        ("Show every a.", "select A from t;", "create table T (A int, B text)", "sql"),
-        ("Which a are there?", "SELECT 1", "CREATE TABLE u (a INT);", "question_near"),
-        ("Show every a.", "SELECT b FROM t", DDL, None),
-        ("Show every a.", "SELECT a FROM t", "CREATE TABLE t (a INT, c TEXT);", None),
-    ],
-)
-def test_each_kind_of_leak_is_found(question, answer, context, kind):
-    evaluation = [Texts("e", DDL, "Which a are there?", "SELECT a FROM t")]
-    found = find_leaks([Texts("t", context, question, answer)], evaluation)
-    assert [(leak.train, leak.eval, leak.kind) for leak in found] == ([("t", "e", kind)] if kind else [])
-
-
 def test_leaks_are_removed_from_training_and_counted(tmp_path):
     test = [row("e1", "Which a are there?"), row("e2", "What is the sum of a?", "SELECT SUM(a) FROM t")]
     train = [
@@ -211,68 +184,6 @@ def test_leaks_are_removed_from_training_and_counted(tmp_path):
     assert [(leak["train"], leak["eval"]) for leak in counts["leaked"]] == [("t1", "e1"), ("t2", "e1"), ("t3", "e2")]
     assert counts["train"] == {"available": 5, "filtered": 5, "without_leaks": 2, "selected": 2}
     assert counts["duplicates"] == {"train": {"question": 0, "sql": 1}, "eval": {"question": 0, "sql": 0}}
-
-
-def test_near_duplicates_are_those_that_a_full_comparison_finds():
-    rng = random.Random(2)
-    words = ["which", "player", "scored", "most", "goals", "in", "the", "final", "season", "at", "home", "number"]
-    texts = [" ".join(rng.choices(words, k=rng.randrange(1, 14))) for _ in range(300)]
-    texts += [text + rng.choice(["s", " x", "?", " 1"]) for text in texts[:150]]
-    rng.shuffle(texts)
-    added, asked = texts[:200], texts[200:]
-    near = NearDuplicates((text, text) for text in added)
-
-    def jaccard(a: str, b: str) -> float:
-        return len(trigrams(a) & trigrams(b)) / len(trigrams(a) | trigrams(b))
-
-    expected = [any(jaccard(text, other) >= NEAR for other in added) for text in asked]
-    assert [near.find(text) is not None for text in asked] == expected
-    assert 20 < sum(expected) < len(asked)
-
-
-def test_near_duplicates_in_korean_go_by_syllables():
-    question = "지난 시즌 홈 경기에서 가장 많은 골을 넣은 선수의 이름과 등번호를 모두 보여주세요"
-    near = NearDuplicates([("e", question)])
-    assert near.find(question.replace("주세요", "주세용")) == "e"
-    assert near.find("지난 시즌 원정 경기에서 가장 적은 골을 넣은 감독의 나이를 모두 보여주세요") is None
-
-
-# Normal forms
-
-
-@pytest.mark.parametrize(
-    "sql, same",
-    [
-        ("SELECT a FROM t", "select  A\nfrom T ;"),
-        ("SELECT a -- why\nFROM t", "SELECT a /* x */ FROM t"),
-        ("SELECT COUNT(*)>1 FROM t", "select count( * ) > 1 from t"),
-    ],
-)
-def test_normal_sql_forgets_case_space_and_comments(sql, same):
-    assert normal_sql(sql) == normal_sql(same)
-
-
-@pytest.mark.parametrize(
-    "sql, other",
-    [
-        ("SELECT 'A'", "SELECT 'a'"),
-        ("SELECT 'a  b'", "SELECT 'a b'"),
-        ("SELECT '--x'", "SELECT '--y'"),
-        ("SELECT ab", "SELECT a b"),
-    ],
-)
-def test_normal_sql_keeps_literals_and_words(sql, other):
-    assert normal_sql(sql) != normal_sql(other)
-
-
-def test_normal_schema_forgets_the_rows_alone():
-    rows = DDL + " INSERT INTO t VALUES (1, 'it''s; CREATE TABLE u'); insert or ignore into t values (2, 'y');"
-    assert normal_schema(rows) == normal_schema(DDL)
-    assert normal_schema(DDL + " CREATE TABLE u (a INT);") != normal_schema(DDL)
-
-
-def test_normal_question_forgets_case_width_and_punctuation():
-    assert normal_question("How MANY １２, really?!") == "how many 12 really"
 
 
 def test_the_stage_scripts_do_not_hide_pythons_own_modules():

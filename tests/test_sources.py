@@ -17,7 +17,7 @@ from text2sql.base.params import IngestParams
 from text2sql.dataset.labels import complexity_of, language_of
 from text2sql.dataset.rows import COLUMNS, read_table, write_rows
 from text2sql.sources import SOURCES, read
-from text2sql.sources.schemas import ddl_of_spider, name_of_schema, quoted
+from text2sql.sources.schemas import ddl_of_spider, name_of_schema
 
 DATA = Path(__file__).parent / "data"
 
@@ -126,20 +126,6 @@ def test_spiders_ddl_has_types_and_keys_and_builds_the_same_schema_in_sqlite():
 def test_sqlites_own_tables_are_left_out_of_spiders_ddl():
     schema = json.loads((DATA / "spider" / "tables.json").read_text())[1]
     assert "sqlite_sequence" not in ddl_of_spider(schema)
-
-
-@pytest.mark.parametrize(
-    "word, expected", [("name", "name"), ("Group", '"Group"'), ("a b", '"a b"'), ('x"y', '"x""y"')]
-)
-def test_names_are_quoted_where_sqlite_needs_it(word, expected):
-    assert quoted(word) == expected
-    with closing(sqlite3.connect(":memory:")) as connection:
-        connection.execute(f"CREATE TABLE t ({quoted(word)} TEXT)")
-        assert connection.execute("PRAGMA table_info(t)").fetchone()[1] == word
-
-
-def test_a_korean_name_stays_bare():
-    assert quoted("공원") == "공원"
 
 
 def test_spider_ko_asks_in_korean_about_spiders_schemas():

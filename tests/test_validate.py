@@ -12,7 +12,8 @@ import pytest
 from text2sql.base.errors import UserError
 from text2sql.base.params import ValidateParams
 from text2sql.dataset.rows import read_table, write_rows
-from text2sql.dataset.validate import REJECTED, check, validate_tables, verdicts
+from text2sql.dataset.validate import REJECTED, validate_tables
+from text2sql.dataset.verdict import check, verdicts
 from text2sql.sources import synthetic
 from text2sql.sources.schemas import ddl_of_spider
 
@@ -25,11 +26,14 @@ def rules(**changes) -> ValidateParams:
     return ValidateParams(**(values | changes))
 
 
+def switches(**changes) -> dict:
+    return rules(**changes).model_dump(exclude={"engine"})
+
+
 def verdict(
     context: str = CONTEXT, answer: str = "SELECT a FROM t", question="?", dialect="sqlite", database=None, **on
 ):
-    switches = {"has_rows": True, "runs": True, "returns_rows": True} | on
-    return check((context, answer, question, dialect, database), **switches)
+    return check((context, answer, question, dialect, database), **(switches() | on))
 
 
 def runs_and_returns(context: str, answer: str) -> bool | None:
@@ -87,7 +91,7 @@ def test_a_real_database_brings_the_rows(tmp_path):
 
 def test_a_missing_database_is_the_users_to_mend():
     with pytest.raises(UserError, match=r"absent.sqlite: no such database"):
-        list(verdicts([("", "SELECT 1", "?", "sqlite", "absent.sqlite")], rules(), 2))
+        list(verdicts([("", "SELECT 1", "?", "sqlite", "absent.sqlite")], switches(), 2))
 
 
 def test_another_dialect_runs_in_translation():
@@ -124,7 +128,7 @@ def test_each_attack_is_a_reject_with_its_reason_and_costs_no_other_row(tmp_path
     for sql, _ in ATTACKS.values():
         items += [(CONTEXT, sql.format(file=file), "?", "sqlite", None), items[0]]
     start = time.monotonic()
-    found = list(verdicts(items, rules(seconds=0.5), 2))
+    found = list(verdicts(items, switches(seconds=0.5), 2))
     assert time.monotonic() - start < 20
     assert found[::2] == [None] * (len(ATTACKS) + 1)
     assert [reject[:2] for reject in found[1::2]] == [("runs", reason) for _, reason in ATTACKS.values()]
@@ -139,7 +143,9 @@ def test_a_context_is_as_untrusted_as_the_sql(tmp_path):
         CONTEXT + "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i, 'x' FROM n;",
         CONTEXT + "CREATE TABLE g AS SELECT hex(zeroblob(1000000000));",
     ]
-    found = list(verdicts([(context, "SELECT 1", "?", "sqlite", None) for context in contexts], rules(seconds=0.5), 2))
+    found = list(
+        verdicts([(context, "SELECT 1", "?", "sqlite", None) for context in contexts], switches(seconds=0.5), 2)
+    )
     assert [reject[0] for reject in found] == ["runs"] * 4
     assert [reject[1] for reject in found[:2]] == ["refused"] * 2
     assert {reject[1] for reject in found[2:]} <= {"timeout", "too_large", "memory"}
@@ -152,7 +158,7 @@ def test_a_context_is_as_untrusted_as_the_sql(tmp_path):
 def differences(items: list[tuple], params: ValidateParams) -> list[tuple]:
     """(what the plain check says, our reject, SQL) where the two disagree."""
     found = []
-    for item, reject in zip(items, verdicts(items, params, 2), strict=True):
+    for item, reject in zip(items, verdicts(items, params.model_dump(exclude={"engine"}), 2), strict=True):
         plain = runs_and_returns(item[0], item[1])
         plain_keeps = plain is True or (plain is None and not params.returns_rows)
         if plain_keeps != (reject is None):
@@ -213,7 +219,7 @@ def test_a_real_filled_database_gives_the_verdicts_of_its_dump():
     plain = [runs_and_returns(dump, row["answer"]) is True for row in rows]
     for database_of in (lambda row: row["database"], lambda row: None):
         items = [(dump, row["answer"], row["question"], "sqlite", database_of(row)) for row in rows]
-        assert [reject is None for reject in verdicts(items, rules(), 2)] == plain
+        assert [reject is None for reject in verdicts(items, switches(), 2)] == plain
 
 
 # The stage
@@ -284,7 +290,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
 
 def test_ray_gives_the_same_bytes(tmp_path):
     """The same pure function through Ray Data, on a cluster of two workers on this machine."""
-    ray = pytest.importorskip("ray", reason="ray is not installed (pip install .[ray]): its engine is not tested")
+    ray = pytest.importorskip("ray", reason="ray is not installed (pip install -e '.[ray]'): its engine is not tested")
     rows = {"train": list(synthetic.rows(5_000, seed=4)), "test": list(synthetic.rows(100, seed=5))}
     rows["train"][7] |= {"answer": ATTACKS["endless recursion"][0], "context": CONTEXT}
     outputs = []
@@ -302,5 +308,7 @@ def test_ray_gives_the_same_bytes(tmp_path):
 
 def test_ray_asked_for_and_not_installed_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(UserError, match=r"validate.engine: ray is not installed; `pip install .\[ray\]`"):
+    with pytest.raises(
+        UserError, match=r"validate.engine: ray is not installed; `pip install -e '.\[ray\]' -c constraints.txt`"
+    ):
         run_tables(tmp_path, {"train": list(synthetic.rows(5, seed=4))}, rules(engine="ray"))

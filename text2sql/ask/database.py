@@ -12,6 +12,7 @@ from text2sql.ask import schema, servers, sqlite
 from text2sql.base.errors import UserError
 from text2sql.base.text import one_line
 from text2sql.engines.sqlite import Answer, Failure
+from text2sql.sql.spelling import literal, quoted
 
 SAMPLES, SAMPLE_LENGTH = 3, 40  # of the values of one column, with --sample-values
 DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "postgres": "postgres", "mysql": "mysql", "mariadb": "mysql"}
@@ -87,14 +88,12 @@ def read_server(engine: Engine) -> tuple[list[schema.Table], list[str]]:
 
 def samples(table: schema.Table, dialect: str, run: Callable[[str], Answer | Failure]) -> dict[str, tuple[str, ...]]:
     """A few different short values of each column as SQL literals, from the table's first rows."""
-    quote = "`" if dialect == "mysql" else '"'
-    name = quote + table.name.replace(quote, quote * 2) + quote
+    name = quoted(table.name, "`" if dialect == "mysql" else '"')
     answer = run(f"SELECT * FROM {name} LIMIT 50")
     if isinstance(answer, Failure):
         return {}
     found = {}
     for place, column in enumerate(answer.names):
         cells = dict.fromkeys(row[place] for row in answer.rows if isinstance(row[place], int | float | str))
-        texts = ["'" + cell.replace("'", "''") + "'" if isinstance(cell, str) else str(cell) for cell in cells]
-        found[column] = tuple([text for text in texts if len(text) <= SAMPLE_LENGTH][:SAMPLES])
+        found[column] = tuple([text for text in map(literal, cells) if len(text) <= SAMPLE_LENGTH][:SAMPLES])
     return found

@@ -17,21 +17,21 @@ from sqlglot.errors import SqlglotError
 from sqlglot.tokens import TokenType
 
 from text2sql.base.text import one_line
-from text2sql.engines.sqlite import Failure, _words
+from text2sql.engines.sqlite import Failure
 
 RUN_COMMENT = re.compile(r"/\*M?[!+]")  # MySQL runs the first kind and obeys the second
 # Words of the grammar, and types, that may stand before a parenthesis without being calls.
-SYNTAX = _words(
+SYNTAX = frozenset(
     "select from where and or not in on using as over values exists any some all union except intersect distinct by "
     "having case when then else end interval with recursive lateral filter group within partition order between like "
     "ilike rlike regexp escape limit offset fetch is join rows range array row grouping sets rollup cube materialized "
     "coalesce nullif greatest least cast convert extract trim position overlay substring collate default div mod xor "
     "char character varchar nchar varying text binary varbinary decimal numeric dec number float real double int "
-    "integer bigint smallint tinyint bit date time timestamp timestamptz datetime year boolean signed unsigned"
+    "integer bigint smallint tinyint bit date time timestamp timestamptz datetime year boolean signed unsigned".split()
 )
 # Pure functions of MySQL and MariaDB. Not here, among others: load_file, sleep, benchmark, get_lock, nextval,
 # last_insert_id, master_pos_wait, sys_exec and whatever else a server was taught.
-MYSQL_FUNCTIONS = _words(
+MYSQL_FUNCTIONS = frozenset(
     "abs acos adddate addtime any_value ascii asin atan atan2 avg bin bit_and bit_count bit_length bit_or bit_xor ceil "
     "ceiling char_length character_length concat concat_ws conv convert_tz cos cot count crc32 cume_dist curdate "
     "current_date current_time current_timestamp curtime date_add date_format date_sub datediff day dayname dayofmonth "
@@ -48,7 +48,7 @@ MYSQL_FUNCTIONS = _words(
     "soundex space sqrt std stddev stddev_pop stddev_samp str_to_date strcmp subdate substr substring_index subtime "
     "sum tan time_format time_to_sec timediff timestampadd timestampdiff to_char to_days to_seconds truncate ucase "
     "unhex unix_timestamp upper utc_date utc_time utc_timestamp uuid var_pop var_samp variance version week weekday "
-    "weekofyear weight_string yearweek"
+    "weekofyear weight_string yearweek".split()
 )
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import CompileError, SAWarning, SQLAlchemyError
 
 from text2sql.base.errors import UserError
 from text2sql.base.text import one_line
-from text2sql.sources.schemas import quoted
+from text2sql.sql import spelling
 
 COMMENT_LENGTH = 200  # characters of one comment that the prompt shows
 NEIGHBOUR = 0.5  # share of its neighbour's relevance that a table gets through a foreign key
@@ -43,7 +43,7 @@ class Table:
     foreign_keys: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = ()  # (columns, parent, its columns)
     comment: str = ""
     ddl: str | None = None
-    spelled: Callable[[str], str] = field(default=quoted, compare=False)
+    spelled: Callable[[str], str] = field(default=spelling.spelled, compare=False)
 
     @cached_property
     def statement(self) -> str:
@@ -86,7 +86,7 @@ def commented(text: str) -> str:
     return f"/* {text} */" if text else ""
 
 
-def read_tables(engine: Engine, spelled: Callable[[str], str] = quoted) -> tuple[list[Table], list[str]]:
+def read_tables(engine: Engine, spelled: Callable[[str], str] = spelling.spelled) -> tuple[list[Table], list[str]]:
     """The tables and views of the engine's default schema, and a line about each view that cannot be read."""
     warnings.simplefilter("ignore", SAWarning)  # a type it does not know: the column then stands without one
     inspector = sqlalchemy.inspect(engine)

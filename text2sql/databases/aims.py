@@ -12,8 +12,8 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from text2sql.databases import values as literals
 from text2sql.databases.schema import Schema
+from text2sql.databases.values import values_around, values_for_pattern, values_through_function
 
 MANY = 120  # rows in a group, at most, that a condition on COUNT gets
 Place = tuple[int, str]  # (source, column): a column of one occurrence of a table in the gold
@@ -230,13 +230,13 @@ class _Reader:
         values = self.aim.constants.setdefault(key, [])
         for constant in self.constants(node):
             if isinstance(node, (exp.Like, exp.ILike)) and isinstance(constant, str):
-                values += literals.from_pattern(constant)
+                values += values_for_pattern(constant)
             elif isinstance(node, exp.Glob) and isinstance(constant, str):
-                values += literals.from_pattern(constant, "*", "?")
+                values += values_for_pattern(constant, "*", "?")
             else:
-                values += literals.around(constant)
+                values += values_around(constant)
             if wrapped and column:
-                values += literals.through_function(constant, column.kind)
+                values += values_through_function(constant, column.kind)
             if isinstance(constant, (int, float)):
                 self.aim.numeric.add(key)
 
@@ -269,7 +269,7 @@ class _Reader:
             elif place:
                 values = self.aim.constants.setdefault((self.aim.sources[place[0]], place[1]), [])
                 for constant in constants:
-                    values += [*literals.around(constant), constant * 2, constant / 2]
+                    values += [*values_around(constant), constant * 2, constant / 2]
 
     def link(self, node: exp.Expr, scopes: list[dict], ctes: dict, wanted: bool) -> None:
         """[NOT] IN and [NOT] EXISTS over a query."""

@@ -7,18 +7,23 @@ held here: a child takes the key of a row that exists, or its parent is made fir
 import random
 import sqlite3
 
-from text2sql.databases import values as literals
 from text2sql.databases.aims import Aim, Atom, Place, read_checks
 from text2sql.databases.schema import ForeignKey, Schema, Table, opened
-from text2sql.databases.values import Value
+from text2sql.databases.values import (
+    as_kind,
+    fresh_value,
+    is_date,
+    is_number,
+    later_instant,
+    number_in,
+    plain_values,
+    values_around,
+)
+from text2sql.sql.spelling import Value, literal, quoted
 
 ROWS = 30  # rows a table, about; more only where a gold counts groups that are larger
 TRIES = 8  # times a row is drawn again when a constraint refuses it
 DEPTH = 12  # parents of parents that are made for one row
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _conjunction(trees: list) -> list[Atom]:
@@ -65,12 +70,12 @@ class Pools:
                 kind = "integer" if untyped or (linked and column.kind == "real") else column.kind
                 self.kinds[key] = self._kind(kind, values, key in numeric, name)
                 if self.kinds[key] in ("date", "datetime", "time"):
-                    self.spans[key] = [n for value in values if (n := literals.number_in(value)) is not None]
-                    values = [value for value in values if not literals.is_number(value)]
+                    self.spans[key] = [n for value in values if (n := number_in(value)) is not None]
+                    values = [value for value in values if not is_number(value)]
                 if self.kinds[key] in ("text", "numeric text"):  # where 9 is more than 10, and 999 less than 9990
                     numbers = [value for value in values if isinstance(value, (int, float))]
-                    values = values + [near for number in numbers for near in literals.around(str(number))]
-                typed = [literals.as_kind(value, self.kinds[key]) for value in values if value is not None]
+                    values = values + [near for number in numbers for near in values_around(str(number))]
+                typed = [as_kind(value, self.kinds[key]) for value in values if value is not None]
                 typed = self.allowed(key, typed)
                 self.aimed[key] = list({(type(value), value): value for value in typed}.values())
 
@@ -98,9 +103,9 @@ class Pools:
         if kind == "boolean" and texts:
             return "text"
         if kind == "text":
-            if texts and sum(map(literals.is_date, texts)) * 2 > len(texts):
+            if texts and sum(map(is_date, texts)) * 2 > len(texts):
                 return "date"
-            if numeric and all(literals.is_number(value) for value in values):
+            if numeric and all(is_number(value) for value in values):
                 return "numeric text"
             if not values and "date" in name.lower():
                 return "date"
@@ -116,7 +121,7 @@ class Pools:
 
     def plain(self, key: tuple[str, str], rng: random.Random, size: int) -> list[Value]:
         """Ordinary values for the column; what CHECK leaves of them, or else of the aimed ones."""
-        values = list(literals.plain(self.kinds[key], rng, size))
+        values = list(plain_values(self.kinds[key], rng, size))
         return self.allowed(key, values) or self.aimed[key] or values
 
     def _truths(self, atom: Atom, table: str, values: list[Value]) -> list:
@@ -169,9 +174,9 @@ class Filler:
         """A foreign key asks for a key at the other end, whether or not the DDL says so."""
         for table in self.schema.tables.values():
             for number, link in enumerate(table.foreign_keys):
-                columns = ", ".join(_quote(name) for name in link.parent_columns)
-                name = _quote(f"key for {table.name} {number}")
-                self.connection.execute(f"CREATE UNIQUE INDEX {name} ON {_quote(link.parent)} ({columns})")
+                columns = ", ".join(quoted(name) for name in link.parent_columns)
+                name = quoted(f"key for {table.name} {number}")
+                self.connection.execute(f"CREATE UNIQUE INDEX {name} ON {quoted(link.parent)} ({columns})")
 
     def _styles(self) -> None:
         """How each column behaves in this filling: how many different values, how many of them aimed, how many NULL."""
@@ -206,7 +211,7 @@ class Filler:
 
     def fresh(self, table: Table, name: str) -> Value:
         self.counter += 1
-        return literals.fresh(self.pools.kinds[table.name, name], self.counter)
+        return fresh_value(self.pools.kinds[table.name, name], self.counter)
 
     def add(self, table: Table, wanted: dict[str, Value]) -> dict[str, Value] | None:
         """Adds a row that has the wanted values; None when the constraints do not allow one."""
@@ -239,18 +244,14 @@ class Filler:
         for name in dated[1:]:
             if name not in wanted and self.rng.random() < 0.5:
                 spans = self.pools.spans.get((table.name, name), [])
-                moved = literals.later(row[dated[0]], spans, self.pools.kinds[table.name, name], self.rng)
+                moved = later_instant(row[dated[0]], spans, self.pools.kinds[table.name, name], self.rng)
                 row[name] = (self.pools.allowed((table.name, name), [moved]) or [row[name]])[0]
 
     def refer(self, table: Table, link: ForeignKey, row: dict[str, Value]) -> bool:
         """Gives the row's foreign key values of a parent that exists. False when there can be none."""
         parent = self.schema.tables[link.parent.lower()]
         pairs = list(zip(link.columns, link.parent_columns, strict=True))
-        wanted = {
-            key: literals.as_kind(row[child], self.pools.kinds[parent.name, key])
-            for child, key in pairs
-            if child in row
-        }
+        wanted = {key: as_kind(row[child], self.pools.kinds[parent.name, key]) for child, key in pairs if child in row}
         if any(value is None for value in wanted.values()):
             for child, _ in pairs:
                 row.setdefault(child, None)
@@ -278,16 +279,16 @@ class Filler:
             return True
         chosen = self.rng.choice(found)
         for child, key in pairs:
-            row[child] = literals.as_kind(chosen[key], self.pools.kinds[table.name, child])
+            row[child] = as_kind(chosen[key], self.pools.kinds[table.name, child])
         return True
 
     def insert(self, table: Table, row: dict[str, Value]) -> bool:
         names = list(table.columns)
         marks = ", ".join("?" * len(names))
-        columns = ", ".join(map(_quote, names))
+        columns = ", ".join(map(quoted, names))
         try:
             self.connection.execute(
-                f"INSERT INTO {_quote(table.name)} ({columns}) VALUES ({marks})", [row[n] for n in names]
+                f"INSERT INTO {quoted(table.name)} ({columns}) VALUES ({marks})", [row[n] for n in names]
             )
         except (sqlite3.IntegrityError, OverflowError):
             return False
@@ -362,7 +363,7 @@ class Filler:
         """Adds, or finds, the row for one occurrence of a table; a spike puts its free numbers beyond all others."""
         table = self.schema.tables[aim.sources[index].lower()]
         wanted = {name: chosen[places[index, name]] for name in table.columns if places[index, name] in chosen}
-        wanted = {name: literals.as_kind(value, self.pools.kinds[table.name, name]) for name, value in wanted.items()}
+        wanted = {name: as_kind(value, self.pools.kinds[table.name, name]) for name, value in wanted.items()}
         wanted = {
             name: value for name, value in wanted.items() if value is not None or not table.columns[name].not_null
         }
@@ -426,10 +427,10 @@ class Filler:
             table = self.schema.tables[name.lower()]
             rows = list(self.rows[name])
             self.rng.shuffle(rows)
-            columns = ", ".join(map(_quote, table.columns))
-            values = ",\n".join("(" + ", ".join(literals.literal(row[n]) for n in table.columns) + ")" for row in rows)
+            columns = ", ".join(map(quoted, table.columns))
+            values = ",\n".join("(" + ", ".join(literal(row[n]) for n in table.columns) + ")" for row in rows)
             if rows:
-                statements.append(f"INSERT INTO {_quote(name)} ({columns}) VALUES\n{values}")
+                statements.append(f"INSERT INTO {quoted(name)} ({columns}) VALUES\n{values}")
         self.connection.close()
         return ";\n".join(statements + self.schema.after) + ";\n"
 
@@ -444,9 +445,7 @@ class Filler:
                     keys = {tuple(row[key] for key in link.parent_columns) for row in self.rows[link.parent]}
                     kept = []
                     for row in self.rows[table.name]:
-                        value = tuple(
-                            literals.as_kind(row[c], kind) for c, kind in zip(link.columns, kinds, strict=True)
-                        )
+                        value = tuple(as_kind(row[c], kind) for c, kind in zip(link.columns, kinds, strict=True))
                         if None in value or value in keys:
                             kept.append(row)
                     changed |= len(kept) < len(self.rows[table.name])

@@ -16,14 +16,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import sqlglot
+from sqlglot import exp
+from tqdm import tqdm
+
 from text2sql.base.files import json_line, read_jsonl, write_jsonl
 from text2sql.base.resume import whole_lines
+from text2sql.base.text import first_line
 from text2sql.databases import aims
 from text2sql.databases.filler import ROWS, Filler, Pools
 from text2sql.databases.mutants import Power, mutants
 from text2sql.databases.schema import Schema, opened, read_schema
 from text2sql.engines.pool import Lost, guarded_map
-from text2sql.engines.sqlite import Answer, Failure, Limits, query
+from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, query
 from text2sql.scoring.compare import compare
 from text2sql.scoring.gold import answer_gold, plan
 from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
@@ -52,11 +57,13 @@ class Filled:
 
 
 class Gold:
-    """A gold with its mutants, and what each filling looked at so far does to them."""
+    """A gold with its mutants, and what each filling looked at so far does to them.
 
-    def __init__(self, sql: str, schema: Schema, empty) -> None:
+    `tree` is the gold's; without one it has no aim and no mutants, and is filled for by chance.
+    """
+
+    def __init__(self, sql: str, tree: exp.Expr | None, schema: Schema, empty: Connection) -> None:
         self.sql = sql
-        tree = aims.parse(sql, schema)
         self.aim = aims.read_aim(tree, schema, empty)
         self.plan = plan(sql)
         self.mutants = [m for m in mutants(tree, schema) if isinstance(query(empty, m.sql, LIMITS), Answer)]
@@ -75,6 +82,16 @@ class Gold:
                 killed.add(number)
         self.killable |= killed
         return any(any(cell is not None for cell in row) for row in gold.answer.rows), killed
+
+
+def read_gold(sql: str, schema: Schema, empty: Connection) -> Gold:
+    """The gold, without its tree where that holds what no one has thought of: it alone is then filled for by chance."""
+    try:
+        return Gold(sql, aims.parse(sql, schema), schema, empty)
+    except MemoryError:  # the pool's, to count against the schema
+        raise
+    except Exception:
+        return Gold(sql, None, schema, empty)
 
 
 def candidate(schema: Schema, pools: Pools, golds: list[Gold], focus: list[int], seed: str) -> str:
@@ -97,8 +114,8 @@ def candidate(schema: Schema, pools: Pools, golds: list[Gold], focus: list[int],
 def populate(context: str, golds: list[str], k: int, seed: int) -> tuple[list[str], list[Filled]]:
     """Fills one SQLite schema for its golds (SQLite too): the scripts, and for each gold which k of them are its own.
 
-    Each script is DDL and INSERTs that `sandbox.build` accepts and that honours PRIMARY KEY, UNIQUE, NOT NULL, CHECK
-    and FOREIGN KEY, except foreign keys to tables that the context does not define, which are left out.
+    Each script is DDL and INSERTs that `engines.sqlite.build` accepts and that honours PRIMARY KEY, UNIQUE, NOT NULL,
+    CHECK and FOREIGN KEY, except foreign keys to tables that the context does not define, which are left out.
     """
     schema = read_schema(context)
     if isinstance(schema, Failure):
@@ -112,18 +129,68 @@ def populate(context: str, golds: list[str], k: int, seed: int) -> tuple[list[st
         results.append(Filled(reason=f"gold_error: {answer.error}") if isinstance(answer, Failure) else Filled())
         if isinstance(answer, Answer) and sql not in at:
             at[sql] = len(valid)
-            valid.append(Gold(sql, schema, empty))
-    pools = Pools(schema, [gold.aim for gold in valid])
+            valid.append(read_gold(sql, schema, empty))
     name = f"{seed}/{hashlib.sha256(context.encode('utf-8', 'backslashreplace')).hexdigest()}"
-    scripts = _share(schema, pools, valid, k, name)
-    finished = []
-    for number, gold in enumerate(valid):
-        view = _serve(schema, pools, gold, scripts, k, f"{name}/own/{number}")
-        finished.append(_choose(gold, view, k))
+    scripts, finished = _fill_apart(schema, valid, k, name)
     for result, sql in zip(results, golds, strict=True):
         if result.reason is None:
             vars(result).update(vars(finished[at[sql]]))
     return _used(scripts, results)
+
+
+def _fill_apart(schema: Schema, golds: list[Gold], k: int, name: str) -> tuple[list[str], list[Filled]]:
+    """As `_fill`, with the golds that make it fail kept apart: each costs itself its aim, and the others nothing.
+
+    Raises what `_fill` raises where no gold alone is the cause.
+    """
+    try:
+        return _fill(schema, golds, k, name)
+    except MemoryError:
+        raise
+    except Exception:
+        causes = [gold for gold in golds if isinstance(_attempt(schema, gold, k, name), Exception)]
+        if not causes:
+            raise
+    scripts, finished = _fill(schema, [gold for gold in golds if gold not in causes], k, name)
+    others = iter(finished)
+    results = []
+    for gold in golds:
+        if gold not in causes:
+            results.append(next(others))
+            continue
+        gold.aim = aims.Aim()
+        made = _attempt(schema, gold, k, name)
+        if isinstance(made, Exception):
+            results.append(Filled(reason=f"lost: {first_line(made)}"))
+            continue
+        own, (result,) = made
+        result.instances = [len(scripts) + number for number in result.instances]
+        scripts += own
+        results.append(result)
+    return scripts, results
+
+
+def _attempt(schema: Schema, gold: Gold, k: int, name: str) -> tuple[list[str], list[Filled]] | Exception:
+    """`_fill` for one gold alone, or why that fails."""
+    try:
+        return _fill(schema, [gold], k, name)
+    except MemoryError:
+        raise
+    except Exception as error:
+        return error
+
+
+def _fill(schema: Schema, golds: list[Gold], k: int, name: str) -> tuple[list[str], list[Filled]]:
+    """Scripts for all golds, and what each of them got."""
+    for gold in golds:
+        gold.killable.clear()
+    pools = Pools(schema, [gold.aim for gold in golds])
+    scripts = _share(schema, pools, golds, k, name)
+    finished = []
+    for number, gold in enumerate(golds):
+        view = _serve(schema, pools, gold, scripts, k, f"{name}/own/{number}")
+        finished.append(_choose(gold, view, k))
+    return scripts, finished
 
 
 def _share(schema: Schema, pools: Pools, golds: list[Gold], k: int, name: str) -> list[str]:
@@ -262,8 +329,6 @@ def populate_rows(
 
 def _finish(jobs: list[tuple], workers: int, unfinished: Path) -> Iterator[dict]:
     """The jobs' results in order, those of an earlier, stopped run taken from its file."""
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
     names = [_fingerprint(job) for job in jobs]
     kept = {done.pop("job"): done for done in whole_lines(unfinished)}
     open_jobs = [job for job, name in zip(jobs, names, strict=True) if name not in kept]
@@ -283,8 +348,6 @@ def _finish(jobs: list[tuple], workers: int, unfinished: Path) -> Iterator[dict]
 
 
 def _fingerprint(job: tuple) -> str:
-    import sqlglot
-
     text = json.dumps([VERSION, sqlite3.sqlite_version, sqlglot.__version__, *job])
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -300,8 +363,10 @@ def _job(job: tuple) -> dict:
     good = [sql for sql in translated if isinstance(sql, str)]
     try:
         scripts, filled = populate(ddl, good, k, seed)
-    except RuntimeError as error:  # say, a trigger of the context that refuses every row
-        scripts, filled = [], [Filled(reason=f"lost: {error}") for _ in good]
+    except MemoryError:
+        raise
+    except Exception as error:  # say, a trigger of the context that refuses every row
+        scripts, filled = [], [Filled(reason=f"lost: {first_line(error)}") for _ in good]
     queue = iter(filled)
     results = [next(queue) if isinstance(sql, str) else Filled(reason=_named(sql)) for sql in translated]
     return {"scripts": scripts, "golds": [asdict(result) for result in results]}

@@ -8,6 +8,7 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from text2sql.engines.sqlite import Connection, Failure, build
+from text2sql.sql.spelling import quoted
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,6 @@ def read_schema(context: str) -> Schema | Failure:
         connection.close()
 
 
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def kind_of(declared: str) -> str:
     """The kind of value that a declared type asks for."""
     name = declared.upper()
@@ -111,20 +108,20 @@ def _read(connection: sqlite3.Connection) -> Schema:
     names = {name.lower(): name for kind, name, _ in objects if kind == "table"}
     tables, rows = {}, {}
     for name in names.values():
-        described = connection.execute(f"PRAGMA table_info({_quote(name)})").fetchall()  # without generated columns
+        described = connection.execute(f"PRAGMA table_info({quoted(name)})").fetchall()  # without generated columns
         key = tuple(row[1] for row in sorted(described, key=lambda row: row[5]) if row[5])
         columns = {
             row[1]: Column(row[1], row[2] or "", kind_of(row[2] or ""), bool(row[3] or row[5])) for row in described
         }
         keys = [key] if key else []
-        for _, index, unique, _, partial in connection.execute(f"PRAGMA index_list({_quote(name)})").fetchall():
+        for _, index, unique, _, partial in connection.execute(f"PRAGMA index_list({quoted(name)})").fetchall():
             if unique and not partial:
-                parts = [row[2] for row in connection.execute(f"PRAGMA index_info({_quote(index)})")]
+                parts = [row[2] for row in connection.execute(f"PRAGMA index_info({quoted(index)})")]
                 if None not in parts and tuple(parts) not in keys:
                     keys.append(tuple(parts))
         tables[name.lower()] = Table(name, columns, key, tuple(keys), ())
         for column in columns:
-            given = connection.execute(f"SELECT DISTINCT {_quote(column)} FROM {_quote(name)} LIMIT 50").fetchall()
+            given = connection.execute(f"SELECT DISTINCT {quoted(column)} FROM {quoted(name)} LIMIT 50").fetchall()
             if given:
                 rows[name, column] = [value for (value,) in given if value is not None]
     schema = Schema(tables, [], [], rows)
@@ -138,7 +135,7 @@ def _read(connection: sqlite3.Connection) -> Schema:
 
 def _foreign_keys(connection: sqlite3.Connection, schema: Schema, table: Table) -> list[ForeignKey]:
     grouped: dict[int, list] = {}
-    for row in connection.execute(f"PRAGMA foreign_key_list({_quote(table.name)})").fetchall():
+    for row in connection.execute(f"PRAGMA foreign_key_list({quoted(table.name)})").fetchall():
         grouped.setdefault(row[0], []).append(row)
     links = []
     for group in sorted(grouped):

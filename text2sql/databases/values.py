@@ -9,15 +9,13 @@ import random
 import re
 from collections.abc import Sequence
 
-from text2sql.engines.sqlite import NOW
-from text2sql.sql.sqlite_generator import words
+from text2sql.sql.clock import NOW
+from text2sql.sql.spelling import Value
 
-Value = int | float | str | bytes | None
-
-WORDS = words(
+WORDS = (
     "Alder Birch Cedar Dogwood Elm Fir Ginkgo Hazel Iris Juniper Kapok Larch Maple Nutmeg Oak Pine Quince Rowan Spruce "
     "Teak Umber Viola Willow Yew Zelkova"
-)
+).split()
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2}))?)?$")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?$")
 NOW_DAY = dt.datetime.fromisoformat(NOW)
@@ -38,7 +36,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) or (isinstance(value, str) and bool(_NUMBER.match(value.strip())))
 
 
-def around(value: Value) -> list[Value]:
+def values_around(value: Value) -> list[Value]:
     """A constant and its neighbours: numbers one off, dates a day, a month and a year off, texts longer by an end,
     shorter by a letter, in other case."""
     if value is None or isinstance(value, bytes):
@@ -78,7 +76,7 @@ def _dates_around(text: str) -> list[str]:
     return [date.strftime(form) for date in near] + with_time
 
 
-def from_pattern(pattern: str, many: str = "%", one: str = "_") -> list[str]:
+def values_for_pattern(pattern: str, many: str = "%", one: str = "_") -> list[str]:
     """Texts that match a LIKE (or GLOB) pattern and texts that miss it by an anchor, a letter or the case."""
     filled = [pattern.replace(one, "q").replace(many, fill) for fill in ("", "zz", " ")]
     core = filled[0]
@@ -86,7 +84,7 @@ def from_pattern(pattern: str, many: str = "%", one: str = "_") -> list[str]:
     return list(dict.fromkeys([core, *filter(None, filled + ends)]))
 
 
-def through_function(constant: Value, kind: str) -> list[Value]:
+def values_through_function(constant: Value, kind: str) -> list[Value]:
     """Values for a column that stands inside a function or arithmetic compared with `constant`: dates of that year,
     month or day, dates so many days or years before now, texts of that length."""
     values: list[Value] = []
@@ -118,7 +116,7 @@ def through_function(constant: Value, kind: str) -> list[Value]:
     return values
 
 
-def plain(kind: str, rng: random.Random, size: int) -> Sequence[Value]:
+def plain_values(kind: str, rng: random.Random, size: int) -> Sequence[Value]:
     """About `size` ordinary values of a kind, some of them close together so that they tie and sort."""
     if kind == "integer":
         return rng.sample(range(1, max(size * 2, 6)), size) if size < 20 else rng.sample(range(1, size * 20), size)
@@ -147,7 +145,7 @@ def plain(kind: str, rng: random.Random, size: int) -> Sequence[Value]:
     return texts
 
 
-def later(start: Value, spans: list[float], kind: str, rng: random.Random) -> Value:
+def later_instant(start: Value, spans: list[float], kind: str, rng: random.Random) -> Value:
     """An instant some minutes, hours or days after `start`: as many as a gold compares a difference with, or a few."""
     if not isinstance(start, str) or not is_date(start):
         return start
@@ -160,7 +158,7 @@ def later(start: Value, spans: list[float], kind: str, rng: random.Random) -> Va
     return moved.strftime("%Y-%m-%d" if kind == "date" else "%Y-%m-%d %H:%M:%S")
 
 
-def fresh(kind: str, number: int) -> Value:
+def fresh_value(kind: str, number: int) -> Value:
     """The `number`-th of endlessly many values of a kind, for keys."""
     if kind in ("integer", "real"):
         return number
@@ -187,14 +185,3 @@ def as_kind(value: Value, kind: str) -> Value:
     if kind == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
-
-
-def literal(value: Value) -> str:
-    """A value as SQLite's SQL writes it."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bytes):
-        return f"x'{value.hex()}'"
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return repr(value)

@@ -1,7 +1,6 @@
 """What happened to the data, in numbers: from the rows read to the rows selected, by split and by label.
 
-`account` reads what the data stages wrote and gives the content of metrics/data.json; `plot_rows` and `length_rows`
-give the rows of the plots that stand beside it.
+`account` reads what the data stages wrote and gives the content of metrics/data.json.
 """
 
 from collections import Counter
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from text2sql.base.files import read_json
 from text2sql.dataset.rows import read_batches
-from text2sql.dataset.validate import RULES
+from text2sql.dataset.verdict import RULES
 
 LABELS = ("domain", "complexity", "language")
 STEPS = ("read", *RULES, "leaked", "train", "eval")

@@ -2,6 +2,9 @@
 
 import re
 
+import sqlglot
+from sqlglot import exp
+
 # In the order of gretel's classes; a query belongs to the last one that fits it.
 COMPLEXITIES = (
     "basic SQL",
@@ -29,9 +32,6 @@ def complexity_of(sql: str, dialect: str = "sqlite") -> str:
     The classes are those of gretelai/synthetic_text_to_sql, taken from the strongest feature: a CTE, a set operation,
     a window function, a subquery, two or more joins (comma joins count), one join, an aggregate or GROUP BY.
     """
-    import sqlglot
-    from sqlglot import exp
-
     try:
         tree = sqlglot.parse_one(sql, dialect=dialect)
     except (sqlglot.errors.SqlglotError, RecursionError, ValueError):

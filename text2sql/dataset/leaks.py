@@ -1,4 +1,4 @@
-"""What leaks from evaluation into training, and duplicates within a split."""
+"""What leaks from evaluation into training, and duplicates within a split, however they are written."""
 
 import hashlib
 import heapq
@@ -8,6 +8,8 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
+
+from text2sql.sql.context import schema_of
 
 # Two questions are near-duplicates when their sets of character trigrams overlap by this Jaccard index or more.
 # At 0.9 a longer question may differ in one short word or a digit; a changed name or verb keeps two questions apart.
@@ -124,9 +126,6 @@ WORDS = re.compile(r"\w+")
 TOKENS = re.compile(
     r"""('(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\])|--[^\n]*|/\*.*?\*/|(\w+|[^\w\s])""", re.DOTALL
 )
-INSERTS = re.compile(
-    r"""\b(?:INSERT|REPLACE)\b[\s\w]{0,30}\bINTO\b(?:'(?:[^']|'')*'|"(?:[^"]|"")*"|[^;'"])*;?""", re.IGNORECASE
-)
 
 
 def normal_question(question: str) -> str:
@@ -141,5 +140,5 @@ def normal_sql(sql: str) -> str:
 
 
 def normal_schema(context: str) -> str:
-    """The normal form of a context's DDL: `normal_sql` of what is left without its INSERTs."""
-    return normal_sql(INSERTS.sub(" ", context))
+    """The normal form of a context's schema, whatever its rows."""
+    return normal_sql(schema_of(context))

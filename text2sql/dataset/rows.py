@@ -16,68 +16,53 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import atomic_write
 
-if TYPE_CHECKING:
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
 COLUMNS = ["id", "db_id", "dialect", "context", "question", "answer", "domain", "complexity", "language", "database"]
 
 
-def to_table(rows: Iterable[dict]) -> "pd.DataFrame":
+def to_table(rows: Iterable[dict]) -> pd.DataFrame:
     """Rows as a table with exactly COLUMNS, every cell str or None; keys that a row lacks are None."""
-    import pandas as pd
-
     return pd.DataFrame([[row.get(name) for name in COLUMNS] for row in rows], columns=COLUMNS, dtype=object)
 
 
-def write_table(path: str | os.PathLike, table: "pd.DataFrame") -> None:
+def write_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
     """Writes a table of text columns as Parquet, atomically; the same table gives the same bytes."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     schema = pa.schema([(name, pa.string()) for name in table.columns])
     arrays = pa.Table.from_pandas(table, schema=schema, preserve_index=False).replace_schema_metadata(None)
     with atomic_write(path, "wb") as file:
         pq.write_table(arrays, file, compression="zstd")
 
 
-def read_table(path: str | os.PathLike) -> "pd.DataFrame":
+def read_table(path: str | os.PathLike) -> pd.DataFrame:
     """The table written by `write_table`: object columns of str or None. Raises UserError when it is missing."""
-    import pyarrow.parquet as pq
-    from pyarrow import ArrowInvalid
-
     try:
         return pq.read_table(path).to_pandas().astype(object).where(lambda t: t.notna(), None)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run the stage that writes it (`dvc repro`)") from error
-    except ArrowInvalid as error:
+    except pa.ArrowInvalid as error:
         raise UserError(f"{path}: not a whole Parquet file; remove it and run `dvc repro`") from error
 
 
 @contextlib.contextmanager
-def table_writer(path: str | os.PathLike, columns: Sequence[str] = COLUMNS) -> "Iterator[pq.ParquetWriter]":
+def table_writer(path: str | os.PathLike, columns: Sequence[str] = COLUMNS) -> Iterator[pq.ParquetWriter]:
     """A writer that takes a table of text columns batch by batch (`write_batch`), for tables larger than memory.
 
     The file appears, complete, when the block ends; equal batches give equal bytes.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     schema = pa.schema([(name, pa.string()) for name in columns])
     with atomic_write(path, "wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         yield writer
 
 
-def to_batch(rows: Iterable[dict], columns: Sequence[str] = COLUMNS) -> "pa.RecordBatch":
+def to_batch(rows: Iterable[dict], columns: Sequence[str] = COLUMNS) -> pa.RecordBatch:
     """Rows as a record batch of text columns. What UTF-8 cannot hold (a lone surrogate) becomes its escape."""
-    import pyarrow as pa
-
     rows = list(rows)
     cells = [[row.get(name) for row in rows] for name in columns]
     schema = pa.schema([(name, pa.string()) for name in columns])
@@ -104,10 +89,8 @@ def write_rows(path: str | os.PathLike, rows: Iterable[dict], size: int = 8192) 
 
 def read_batches(
     path: str | os.PathLike, columns: Sequence[str] | None = None, size: int = 8192
-) -> "Iterator[pa.RecordBatch]":
+) -> Iterator[pa.RecordBatch]:
     """A table of `write_rows` or `write_table`, at most `size` rows at a time. Raises UserError when it is missing."""
-    import pyarrow.parquet as pq
-
     try:
         with pq.ParquetFile(path) as file:
             yield from file.iter_batches(batch_size=size, columns=None if columns is None else list(columns))
@@ -117,8 +100,6 @@ def read_batches(
 
 def count_rows(path: str | os.PathLike) -> int:
     """The number of rows in a table, from its footer alone. Raises UserError when it is missing."""
-    import pyarrow.parquet as pq
-
     try:
         return pq.read_metadata(path).num_rows
     except FileNotFoundError as error:

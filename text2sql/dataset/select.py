@@ -15,6 +15,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+from tqdm import tqdm
+
 from text2sql.base.errors import UserError
 from text2sql.base.params import SelectParams
 from text2sql.dataset.leaks import LEAKS, Texts, count_duplicates, find_leaks, normal_sql
@@ -41,8 +44,6 @@ def select_tables(valid: Mapping[str, Path], selected: Mapping[str, Path], param
     were there than asked for. Raises UserError when a filter names a value that no row has, or when no row is left to
     train on or to evaluate with.
     """
-    from tqdm import tqdm
-
     labels = {table: read_labels(table, path) for table, path in valid.items()}
     everything = [label for table in labels.values() for label in table]
     how = "source"
@@ -201,8 +202,6 @@ def shortfalls(counts: Mapping[str, Mapping[str, int]], params: SelectParams) ->
 
 def copy_rows(valid: Mapping[str, Path], labels: Iterable[Label], path: Path) -> None:
     """Writes the labelled rows, in the tables' order, to one table."""
-    import pyarrow as pa
-
     positions = defaultdict(set)
     for label in labels:
         positions[label.table].add(label.position)

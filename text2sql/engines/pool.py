@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -408,8 +409,6 @@ def _limit_resources(memory_bytes: int) -> None:
 
 def _portable(error: Exception) -> Exception:
     """The exception with its worker's traceback as a note, or a RuntimeError in its place if it cannot travel."""
-    import traceback
-
     error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))

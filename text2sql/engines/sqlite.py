@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 
-from text2sql.base.errors import UserError
+from sqlglot.dialects import Dialect
+from sqlglot.expressions import FUNCTION_BY_NAME
 
-# The clock stands still at this UTC instant: `date('now')` and CURRENT_TIMESTAMP answer the same on every run, for
-# gold and prediction alike. Its day exists in every month, and it is no midnight, so that shifting it by months
-# never clamps and a date never equals a date with a time.
-NOW = "2024-06-15 12:34:56"
+from text2sql.base.errors import UserError
+from text2sql.sql.clock import NOW
 
 
 @dataclass(frozen=True)
@@ -64,13 +63,9 @@ class Failure:
     error: str
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 # Pure functions of their arguments, and the clock, which is pinned. Not here: chance (random, randomblob), the
 # connection's state (changes, last_insert_rowid), the library's (sqlite_version …), files, extensions, tokenizers.
-FUNCTIONS = _words(
+FUNCTIONS = frozenset(
     "-> ->> abs acos acosh asin asinh atan atan2 atanh avg bm25 ceil ceiling char coalesce concat concat_ws cos "
     "cosh count cume_dist current_date current_time current_timestamp date datetime degrees dense_rank exp "
     "first_value floor format glob group_concat hex highlight if ifnull iif instr json json_array "
@@ -79,13 +74,13 @@ FUNCTIONS = _words(
     "last_value lead length like likelihood likely ln log log10 log2 lower ltrim match matchinfo max min mod "
     "nth_value ntile nullif octet_length offsets percent_rank pi pow power printf quote radians rank replace "
     "round row_number rtrim sign sin sinh snippet soundex sqrt strftime string_agg substr substring subtype sum "
-    "tan tanh time total trim trunc typeof unhex unicode unixepoch unlikely upper zeroblob"
+    "tan tanh time total trim trunc typeof unhex unicode unixepoch unlikely upper zeroblob".split()
 )
 # What ALTER TABLE calls; no statement can call them by name.
-_ALTERING_FUNCTIONS = _words(
-    "sqlite_rename_table sqlite_rename_column sqlite_rename_test sqlite_rename_quotefix sqlite_drop_column"
+_ALTERING_FUNCTIONS = frozenset(
+    "sqlite_rename_table sqlite_rename_column sqlite_rename_test sqlite_rename_quotefix sqlite_drop_column".split()
 )
-_CLI_FUNCTIONS = _words("readfile writefile edit lsdir fsdir shell load_extension")
+_CLI_FUNCTIONS = frozenset("readfile writefile edit lsdir fsdir shell load_extension".split())
 _CLOCK_FUNCTIONS = ("date", "time", "datetime", "julianday", "strftime", "unixepoch")
 _CLOCK = re.compile(
     r"\b(date|time|datetime|julianday|strftime|unixepoch|current_date|current_time|current_timestamp)\b", re.IGNORECASE
@@ -231,9 +226,9 @@ def _examine(sql: str) -> tuple[bool, bool, bool]:
 
 
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|;)*([A-Za-z_]+)", re.DOTALL)
-_COMMANDS = _words(
+_COMMANDS = frozenset(
     "alter analyze attach begin call commit copy create delete detach drop end exec execute grant insert load "
-    "lock merge pragma reindex release rename replace revoke rollback savepoint set truncate update use vacuum"
+    "lock merge pragma reindex release rename replace revoke rollback savepoint set truncate update use vacuum".split()
 )
 
 
@@ -335,9 +330,6 @@ def _unknown_function(name: str) -> str:
 @cache
 def other_dialects() -> frozenset[str]:
     """Upper-case names of the functions that sqlglot knows in some dialect."""
-    from sqlglot.dialects import Dialect
-    from sqlglot.expressions import FUNCTION_BY_NAME
-
     names = set(FUNCTION_BY_NAME)
     for dialect in ("mysql", "postgres", "bigquery", "snowflake", "tsql", "oracle", "duckdb"):
         names.update(Dialect.get_or_raise(dialect).parser_class.FUNCTIONS)

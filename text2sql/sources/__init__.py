@@ -17,6 +17,7 @@ from text2sql.sources.schemas import name_of_schema
 
 # name in `ingest.source` → module of this package
 SOURCES = {
+    "synthetic": "synthetic",  # made, not read
     "file": "file",
     "sql_create_context": "file",
     "chat": "chat",
@@ -37,15 +38,9 @@ def read(params: IngestParams) -> dict[str, Iterable[dict]]:
     where the source repeats one, its later rows get `-2`, `-3` … Raises UserError for an unknown source and for
     anything in it that cannot be read.
     """
-    if params.source == "synthetic":  # made, not read
-        from text2sql.sources import synthetic
-
-        splits = {"train": synthetic.rows(params.rows, params.seed)}
-    elif params.source in SOURCES:
-        splits = importlib.import_module(f"text2sql.sources.{SOURCES[params.source]}").load(params)
-    else:
-        names = ", ".join(("synthetic", *SOURCES))
-        raise UserError(f"ingest.source: no source named {params.source!r}; choose one of {names}")
+    if params.source not in SOURCES:
+        raise UserError(f"ingest.source: no source named {params.source!r}; choose one of {', '.join(SOURCES)}")
+    splits = importlib.import_module(f"text2sql.sources.{SOURCES[params.source]}").load(params)
     seen: dict[str, int] = {}
     return {split: complete(splits.get(split, ()), split, params, seen) for split in ("train", "test")}
 

@@ -7,6 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_jsonl
 from text2sql.base.params import IngestParams
@@ -47,9 +50,6 @@ def read_records(path: str | Path) -> Iterator[dict]:
 
 
 def read_parquet(path: Path) -> Iterator[dict]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=2048):
@@ -134,6 +134,8 @@ def local_or_hub(
     """
     config = params.config or config
     if not params.path:
+        from text2sql.sources.hub import from_hub  # loads the hub's client, which takes seconds
+
         return from_hub(name, config, params.revision or revision)
     files = split_files(params.path, params.test_path)
     if config:
@@ -144,27 +146,6 @@ def local_or_hub(
         }
         files = {split: wanted[split] or paths for split, paths in files.items()}
     return {split: chain_files(paths) for split, paths in files.items()}
-
-
-def from_hub(name: str, config: str | None, revision: str | None) -> dict[str, Iterable[dict]]:
-    """The records of a data set on the hub, at a pinned commit, from its cache where it is there.
-
-    Raises UserError without a revision, and when neither the hub nor its cache has the data set.
-    """
-    if not revision:
-        raise UserError(
-            f"ingest.revision: {name} needs a pinned commit; take one from huggingface.co/datasets/{name}/commits/main"
-        )
-    from datasets import load_dataset
-
-    try:
-        splits = load_dataset(name, config, revision=revision)
-    except Exception as error:  # the hub's client raises its own, its HTTP library's and OS errors
-        raise UserError(
-            f"{name}: neither on the hub nor in its cache ({type(error).__name__}); "
-            "download it elsewhere and set ingest.path to the file or folder"
-        ) from error
-    return {"train": splits.get("train") or (), "test": splits.get("test") or splits.get("validation") or ()}
 
 
 def chain_files(paths: list[Path]) -> Iterator[dict]:

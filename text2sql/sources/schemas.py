@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from text2sql.base.errors import UserError
+from text2sql.sql.spelling import spelled
 
 CREATED = re.compile(
     r"""\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|`[^`]+`|\[[^\]]+\]|[^\s(]+)""", re.IGNORECASE
@@ -64,30 +65,14 @@ def ddl_of_spider(schema: dict) -> str:
         if name.lower().startswith("sqlite_"):  # SQLite's own bookkeeping, which slipped into some schemas
             continue
         own = [number for number, (owner, _) in enumerate(columns) if owner == table]
-        lines = [f"{quoted(columns[n][1])} {TYPES.get(types[n].lower(), types[n].upper())}" for n in own]
+        lines = [f"{spelled(columns[n][1])} {TYPES.get(types[n].lower(), types[n].upper())}" for n in own]
         if key := [number for number in primary if number in own]:
-            lines.append(f"PRIMARY KEY ({', '.join(quoted(columns[n][1]) for n in key)})")
+            lines.append(f"PRIMARY KEY ({', '.join(spelled(columns[n][1]) for n in key)})")
         for child, parent in schema["foreign_keys"]:
             if child in own:
                 owner, column = columns[parent]
                 lines.append(
-                    f"FOREIGN KEY ({quoted(columns[child][1])}) REFERENCES {quoted(tables[owner])}({quoted(column)})"
+                    f"FOREIGN KEY ({spelled(columns[child][1])}) REFERENCES {spelled(tables[owner])}({spelled(column)})"
                 )
-        statements.append(f"CREATE TABLE {quoted(name)} (\n  " + ",\n  ".join(lines) + "\n);")
+        statements.append(f"CREATE TABLE {spelled(name)} (\n  " + ",\n  ".join(lines) + "\n);")
     return "\n".join(statements)
-
-
-# Words that cannot stand as a bare name: no fallback in SQLite's grammar (sqlite.org/lang_keywords.html).
-RESERVED = re.compile(
-    "ADD|ALL|ALTER|AND|AS|AUTOINCREMENT|BETWEEN|CASE|CHECK|COLLATE|COMMIT|CONSTRAINT|CREATE|DEFAULT|DEFERRABLE|DELETE"
-    "|DISTINCT|DROP|ELSE|ESCAPE|EXCEPT|EXISTS|FOREIGN|FROM|GROUP|HAVING|IN|INDEX|INSERT|INTERSECT|INTO|IS|ISNULL|JOIN"
-    "|LIMIT|NOT|NOTHING|NOTNULL|NULL|ON|OR|ORDER|PRIMARY|REFERENCES|RETURNING|SELECT|SET|TABLE|THEN|TO|TRANSACTION"
-    "|UNION|UNIQUE|UPDATE|USING|VALUES|WHEN|WHERE",
-    re.IGNORECASE,
-)
-
-
-def quoted(name: str) -> str:
-    """A name as SQL: bare where it is a plain word, else in double quotes."""
-    plain = re.fullmatch(r"[^\W\d]\w*", name) and not RESERVED.fullmatch(name)
-    return name if plain else '"' + name.replace('"', '""') + '"'

@@ -15,7 +15,6 @@ from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
 from text2sql.sources.records import (
     chain_files,
-    from_hub,
     read_json_list,
     renamed,
     split_files,
@@ -53,6 +52,8 @@ def korean_records(folder: Path, params: IngestParams) -> dict[str, Iterable[dic
     }
     if any(korean.values()):
         return {split: chain_files(paths) for split, paths in korean.items()}
+    from text2sql.sources.hub import from_hub  # loads the hub's client, which takes seconds
+
     return from_hub(KO_NAME, params.config, params.revision)
 
 

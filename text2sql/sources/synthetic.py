@@ -7,11 +7,12 @@ and row i depends on the seed and i alone, so a shorter run is the beginning of 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
+from text2sql.base.params import IngestParams
 from text2sql.sources.synthetic_intents import (
     FILTERED_EN,
     FILTERED_KO,
@@ -19,11 +20,11 @@ from text2sql.sources.synthetic_intents import (
     Built,
     Draw,
     Intent,
-    literal,
     names,
     settle_particles,
 )
 from text2sql.sources.synthetic_schemas import SCHEMAS, Column, Schema, Table
+from text2sql.sql.spelling import literal
 
 KOREAN_SHARE = 0.3
 COMPLEXITIES = {  # gretel's names; shares follow its order of frequency, the rare classes somewhat raised
@@ -80,6 +81,11 @@ def generate(rows: int, seed: int) -> Iterator[dict]:
             "sql_context": example.context,
             "sql": example.sql,
         }
+
+
+def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+    """`ingest.rows` rows of the data set that `ingest.seed` names, all to train on; `select` holds databases out."""
+    return {"train": rows(params.rows, params.seed), "test": ()}
 
 
 def rows(count: int, seed: int) -> Iterator[dict]:
@@ -149,13 +155,9 @@ def context_of(drawn: Draw, inserts: bool) -> str:
     if inserts:
         for table in drawn.schema.tables:
             cells = drawn.cells[table.name].values()
-            tuples = ", ".join(f"({', '.join(map(cell, row))})" for row in zip(*cells, strict=True))
+            tuples = ", ".join(f"({', '.join(map(literal, row))})" for row in zip(*cells, strict=True))
             statements.append(f"INSERT INTO {table.name} VALUES {tuples}")
     return ";\n".join(statements) + ";"
-
-
-def cell(value: str | float | None) -> str:
-    return "NULL" if value is None else literal(value)
 
 
 # ------------------------------------------------------------------------------------------------------- flaws

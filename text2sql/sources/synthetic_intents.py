@@ -12,6 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from text2sql.sources.synthetic_schemas import Column, Schema, Table
+from text2sql.sql.spelling import literal
 
 Built = tuple[str, dict[str, str]] | None
 
@@ -336,11 +337,6 @@ def referred(rng: Random, schema: Schema, cells: dict, ref: Column) -> list:
     """The parent's keys that rows refer to: most of them."""
     keys = cells[ref.table][schema.by_name[ref.table].target.name]
     return rng.sample(keys, len(keys) - rng.choice((0, 1, 1, 2)))
-
-
-def literal(value: str | float) -> str:
-    """The value as SQL."""
-    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
 
 
 def article(noun: str) -> str:

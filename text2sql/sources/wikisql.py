@@ -14,7 +14,7 @@ from pathlib import Path
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_jsonl
 from text2sql.base.params import IngestParams
-from text2sql.sources.schemas import quoted
+from text2sql.sql.spelling import literal, spelled
 
 AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 OPERATORS = ("=", ">", "<")
@@ -61,14 +61,14 @@ def rows_of(folder: Path, split: str) -> Iterator[dict]:
 
 def render(name: str, columns: list[str], types: list[str], query: dict) -> str:
     """The SQL of a structured query. A number column compares with a number, as the official evaluation does."""
-    selected = quoted(columns[query["sel"]])
+    selected = spelled(columns[query["sel"]])
     aggregate = AGGREGATES[query["agg"]]
     sql = f"SELECT {f'{aggregate}({selected})' if aggregate else selected} FROM {name}"
     conditions = []
     for column, operator, value in query["conds"]:
         if types[column] == "real" and not isinstance(value, int | float):
             value = float(NUMBER.findall(str(value).replace(",", ""))[0])
-        conditions.append(f"{quoted(columns[column])} {OPERATORS[operator]} {literal(value)}")
+        conditions.append(f"{spelled(columns[column])} {OPERATORS[operator]} {cell(value)}")
     return sql + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
 
 
@@ -79,12 +79,6 @@ def folded(query: dict) -> dict:
         for column, operator, value in query["conds"]
     ]
     return query | {"conds": conditions}
-
-
-def literal(value) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "'" + str(value).replace("'", "''") + "'"
-    return str(int(value)) if value == int(value) else repr(value)
 
 
 def distinct(header: list[str]) -> list[str]:
@@ -102,13 +96,18 @@ def distinct(header: list[str]) -> list[str]:
 
 def ddl_with_rows(name: str, columns: list[str], table: dict) -> str:
     kinds = ["REAL" if kind == "real" else "TEXT COLLATE NOCASE" for kind in table["types"]]
-    ddl = ", ".join(f"{quoted(column)} {kind}" for column, kind in zip(columns, kinds, strict=True))
+    ddl = ", ".join(f"{spelled(column)} {kind}" for column, kind in zip(columns, kinds, strict=True))
     rows = ",\n".join("(" + ", ".join(cell(value) for value in row) + ")" for row in table["rows"])
     return f"CREATE TABLE {name} ({ddl});" + (f"\nINSERT INTO {name} VALUES\n{rows};" if rows else "")
 
 
-def cell(value) -> str:
-    return "NULL" if value is None else literal(value)
+def cell(value: object) -> str:
+    """A value of the tables' JSON as SQL: whole numbers without a point, truth values and lists as text."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return literal(str(value))
+    return literal(int(value) if value == int(value) else value)
 
 
 def commented_ddl(name: str, columns: list[str], table: dict) -> str:

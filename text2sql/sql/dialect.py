@@ -1,10 +1,10 @@
 """SQL of another dialect as SQLite runs it, with the same meaning; what has no such form is named, never guessed.
 
-sqlglot parses the source dialect; `sqlite_writer` writes SQLite 3.40, in which much of what sqlglot would leave
+sqlglot parses the source dialect; `sqlite_generator` writes SQLite 3.40, in which much of what sqlglot would leave
 as it is does not exist (CONCAT, YEAR, LEFT, INTERVAL …) or means something else (CAST AS DATE, LIKE).
 
 - Dialect `sqlite` or None: the text runs as it is, untouched.
-- Clock functions become `sandbox.NOW`, the one instant at which all SQL runs. Functions of chance
+- Clock functions become `clock.NOW`, the one instant at which all SQL runs. Functions of chance
   (RAND, UUID) are untranslatable.
 - Dates are text: `YYYY-MM-DD` or `YYYY-MM-DD HH:MM:SS`. Adding days or longer keeps a value's form; adding a month
   to a month's last days gives the target month's last day, as MySQL and PostgreSQL do.
@@ -21,11 +21,12 @@ from dataclasses import dataclass
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import ParseError, SqlglotError, TokenError, UnsupportedError
+from sqlglot.errors import SqlglotError, UnsupportedError
 from sqlglot.tokens import TokenType
 
 from text2sql.base.errors import UserError
-from text2sql.sql.sqlite_generator import SQLITE_FUNCTIONS, NoForm, Target, generate, quoted, words
+from text2sql.sql.spelling import literal, quoted
+from text2sql.sql.sqlite_generator import SQLITE_FUNCTIONS, NoForm, Target, generate
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings come back as reasons
 
@@ -40,12 +41,12 @@ class Untranslatable:
 
 # Words before a parenthesis that call no function.
 _NOT_FUNCTIONS = frozenset(
-    words(
+    (
         "all and any as between by case cast check collate conflict do default distinct else end escape "
         "except exists filter foreign from glob group having if in index intersect into is join key like "
         "limit not offset on or order over partition primary references replace select set then union unique "
         "using values when where window with"
-    )
+    ).split()
 )
 
 
@@ -87,16 +88,21 @@ def to_sqlite(sql: str, dialect: str | None) -> str | Untranslatable:
     if not dialect or is_sqlite(dialect):
         return sql
     dialect = dialect.lower()
-    _check_dialect(dialect)
-    try:
-        trees = [tree for tree in sqlglot.parse(sql, dialect=dialect) if tree is not None]
-    except (ParseError, TokenError, RecursionError) as error:
-        return Untranslatable(_one_line(error), "syntax")
-    except (SqlglotError, ValueError, AttributeError, TypeError) as error:
-        return Untranslatable(_one_line(error), "syntax")
+    trees = _parse(sql, dialect)
+    if isinstance(trees, Untranslatable):
+        return trees
     if len(trees) != 1:
         return Untranslatable(f"expected one statement, found {len(trees)}", "syntax")
     return _write(trees[0], dialect)
+
+
+def _parse(sql: str, dialect: str) -> list[exp.Expr] | Untranslatable:
+    """The trees of a script's statements. Raises UserError for a dialect that sqlglot does not know."""
+    _check_dialect(dialect)
+    try:
+        return [tree for tree in sqlglot.parse(sql, dialect=dialect) if tree is not None]
+    except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError) as error:
+        return Untranslatable(_one_line(error), "syntax")
 
 
 def _write(tree: exp.Expr, dialect: str) -> str | Untranslatable:
@@ -144,8 +150,7 @@ def _sqlite_type(kind: exp.DataType | None) -> str:
 
 
 def _name(identifier: exp.Expr | str) -> str:
-    text = identifier if isinstance(identifier, str) else identifier.name
-    return "`" + text.replace("`", "``") + "`"
+    return quoted(identifier if isinstance(identifier, str) else identifier.name, "`")
 
 
 def _names_of(node: exp.Expr) -> str:
@@ -181,7 +186,7 @@ def _column(column: exp.ColumnDef, dialect: str) -> str:
         elif isinstance(c, exp.ComputedColumnConstraint):
             parts.append(f"AS ({generate(c.this.copy(), dialect)}) STORED")
     if enum and kind is not None:
-        parts.append(f"CHECK ({_name(column.this)} IN ({', '.join(quoted(v.name) for v in kind.expressions)}))")
+        parts.append(f"CHECK ({_name(column.this)} IN ({', '.join(literal(v.name) for v in kind.expressions)}))")
     return " ".join(parts)
 
 
@@ -218,13 +223,17 @@ def to_sqlite_ddl(context: str, dialect: str | None) -> str | Untranslatable:
     if not dialect or is_sqlite(dialect):
         return context
     dialect = dialect.lower()
-    _check_dialect(dialect)
-    try:
-        trees = [tree for tree in sqlglot.parse(context, dialect=dialect) if tree is not None]
-    except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError) as error:
-        return Untranslatable(_one_line(error), "syntax")
+    trees = _parse(context, dialect)
+    if isinstance(trees, Untranslatable):
+        return trees
     statements = []
     for tree in trees:
+        if isinstance(tree, exp.Command) and tree.name.upper() == "REPLACE":
+            replaced = _parse(f"INSERT {tree.text('expression')}", dialect)
+            if isinstance(replaced, Untranslatable):
+                return replaced
+            (tree,) = replaced
+            tree.set("alternative", "REPLACE")
         if isinstance(tree, exp.Create) and tree.kind == "TABLE":
             try:
                 statements.append(_table(tree, dialect))
@@ -239,4 +248,6 @@ def to_sqlite_ddl(context: str, dialect: str | None) -> str | Untranslatable:
             statements.append(generate(tree, dialect))
         elif isinstance(tree, exp.Alter):
             return Untranslatable("ALTER TABLE in a context has no SQLite form")
+        elif isinstance(tree, (exp.Copy, exp.Merge)):  # its rows would be missing
+            return Untranslatable(f"{tree.key.upper()} in a context has no SQLite form")
     return ";\n".join(statements) + (";" if statements else "")

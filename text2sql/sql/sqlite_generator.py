@@ -1,4 +1,4 @@
-"""The generator behind `dialect`: sqlglot syntax trees written as SQLite 3.40 runs them.
+"""A generator of SQLite's SQL: sqlglot syntax trees of any dialect, written as SQLite 3.40 runs them.
 
 One method or table line per construct. What has no SQLite form raises `NoForm`, whose message is the reason.
 """
@@ -10,12 +10,8 @@ from sqlglot import exp
 from sqlglot.dialects.sqlite import SQLite
 from sqlglot.errors import ErrorLevel
 
-from text2sql.engines.sqlite import NOW
-
-
-def words(text: str) -> list[str]:
-    """The words of a list written as one text."""
-    return text.split()
+from text2sql.sql.clock import NOW
+from text2sql.sql.spelling import literal
 
 
 class NoForm(Exception):
@@ -24,7 +20,7 @@ class NoForm(Exception):
 
 # The SQL functions of a plain SQLite 3.40 build that queries may use (chance, files and internals left out).
 SQLITE_FUNCTIONS = frozenset(
-    words(
+    (
         "abs acos acosh asin asinh atan atan2 atanh avg ceil ceiling char coalesce cos cosh count cume_dist "
         "date datetime degrees dense_rank exp first_value floor format glob group_concat hex ifnull iif instr "
         "json json_array json_array_length json_each json_extract json_group_array json_group_object "
@@ -33,7 +29,7 @@ SQLITE_FUNCTIONS = frozenset(
         "max min mod nth_value ntile nullif percent_rank pi pow power printf quote radians rank replace round "
         "row_number rtrim sign sin sinh sqrt strftime substr substring sum tan tanh time total trim trunc "
         "typeof unicode unixepoch unlikely upper"
-    )
+    ).split()
 )
 _CASE_BLIND_LIKE = {"mysql", "tsql", "doris", "starrocks", "singlestore", "fabric"}
 _UNITS = {"DAY": ("days", 1), "WEEK": ("days", 7), "MONTH": ("months", 1), "QUARTER": ("months", 3),
@@ -41,13 +37,8 @@ _UNITS = {"DAY": ("days", 1), "WEEK": ("days", 7), "MONTH": ("months", 1), "QUAR
           "SECOND": ("seconds", 1)}  # fmt: skip
 _SHORT_UNITS = {"MIN": "MINUTE", "SEC": "SECOND", "HR": "HOUR", "MON": "MONTH", "YR": "YEAR",
                 "D": "DAY", "H": "HOUR", "M": "MINUTE", "S": "SECOND", "Y": "YEAR", "W": "WEEK"}  # fmt: skip
-_MONTHS = words("January February March April May June July August September October November December")
+_MONTHS = "January February March April May June July August September October November December".split()
 _DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
-
-
-def quoted(text: str) -> str:
-    """A text as a literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _integer(form: str, x: str) -> str:
@@ -91,12 +82,12 @@ def _time_format(x: str, form: str) -> str:
         if not piece.startswith("%") or piece[1:] in _PLAIN_FORMATS:
             plain += piece
         elif piece[1:] in _FORMATS:
-            parts += [f"strftime({quoted(plain)}, {x})"] if plain else []
+            parts += [f"strftime({literal(plain)}, {x})"] if plain else []
             parts.append(_FORMATS[piece[1:]](x))
             plain = ""
         else:
             raise NoForm(f"the date format {piece} has no SQLite form")
-    parts += [f"strftime({quoted(plain)}, {x})"] if plain or not parts else []
+    parts += [f"strftime({literal(plain)}, {x})"] if plain or not parts else []
     return parts[0] if len(parts) == 1 else "(" + " || ".join(parts) + ")"
 
 
@@ -344,7 +335,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
                 backslash = " ESCAPE '\\'" if "\\" in pattern.name and not escaped else ""
                 return f"{x}{negated} LIKE {self.sql(pattern)}{backslash}"
             if not escaped:
-                return f"{x}{negated} GLOB {quoted(_glob(pattern.name))}"
+                return f"{x}{negated} GLOB {literal(_glob(pattern.name))}"
         if not sensitive:
             return f"{x}{negated} LIKE {self.sql(pattern)}"
         if escaped:
@@ -413,7 +404,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         if not (n.is_int and fill.is_string and fill.name):
             raise NoForm("LPAD and RPAD with other than literal arguments have no SQLite form")
         x, length = f"CAST({self.arg(node)} AS TEXT)", int(n.name)
-        padding = quoted((fill.name * length)[:length])
+        padding = literal((fill.name * length)[:length])
         rest = f"substr({padding}, 1, {length} - length({x}))"
         padded = f"{rest} || {x}" if node.args.get("is_left") else f"{x} || {rest}"
         return f"CASE WHEN length({x}) >= {length} THEN substr({x}, 1, {length}) ELSE {padded} END"
@@ -464,7 +455,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         name, args = node.name.upper(), node.expressions
         sqls = [self.sql(arg) for arg in args]
         if name in ("NOW", "SYSDATE", "GETDATE"):
-            return quoted(NOW)
+            return literal(NOW)
         if name in ("ADDDATE", "SUBDATE") and len(args) == 2:
             sign = "+" if name == "ADDDATE" else "-"
             if isinstance(args[1], exp.Interval):
@@ -473,7 +464,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         if name == "WEEKDAY" and len(args) == 1:
             return f"(({_integer('%w', sqls[0])} + 6) % 7)"
         if name == "UNIX_TIMESTAMP" and len(args) < 2:
-            return _integer("%s", sqls[0] if sqls else quoted(NOW))
+            return _integer("%s", sqls[0] if sqls else literal(NOW))
         if name == "FROM_UNIXTIME" and len(args) == 1:
             return f"datetime({sqls[0]}, 'unixepoch')"
         if name == "FIELD" and len(args) > 1:
@@ -499,8 +490,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         **{k: v for k, v in SQLite.Generator.TRANSFORMS.items()
            if k not in (exp.Concat, exp.ConcatWs, exp.Count, exp.ILike, exp.DateDiff, exp.GroupConcat, exp.Trunc,
                         exp.StrPosition, exp.Distinct, exp.TimeToStr, exp.Cast, exp.Length)},
-        exp.CurrentDate: lambda self, e: quoted(NOW[:10]),
-        exp.CurrentTime: lambda self, e: quoted(NOW[11:]),
+        exp.CurrentDate: lambda self, e: literal(NOW[:10]),
+        exp.CurrentTime: lambda self, e: literal(NOW[11:]),
         exp.TsOrDsToDate: lambda self, e: f"date({self.arg(e)})",
         exp.TsOrDsToTimestamp: lambda self, e: self.arg(e),
         exp.Date: lambda self, e: self.none(e) if e.args.get("expressions") else f"date({self.arg(e)})",
@@ -528,7 +519,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         exp.StddevPop: lambda self, e: self.variance(e, False, True),
         exp.Variance: lambda self, e: self.variance(e, self.source != "mysql", False),
         exp.VariancePop: lambda self, e: self.variance(e, False, False),
-        **{kind: (lambda self, e: quoted(NOW)) for kind in
+        **{kind: (lambda self, e: literal(NOW)) for kind in
            (exp.CurrentTimestamp, exp.CurrentDatetime, exp.UtcTimestamp, exp.Localtimestamp)},
         **{kind: (lambda self, e, name=name: self.part(e, name, e.this)) for kind, name in
            ((exp.Year, "YEAR"), (exp.Month, "MONTH"), (exp.Day, "DAY"), (exp.DayOfMonth, "DAY"), (exp.Hour, "HOUR"),

@@ -14,7 +14,8 @@ from text2sql.cli import main
 from text2sql.dataset.account import LABELS, STEPS, account, find_rejects
 from text2sql.dataset.rows import read_table, write_rows
 from text2sql.dataset.select import select_tables
-from text2sql.dataset.validate import RULES, validate_tables
+from text2sql.dataset.validate import validate_tables
+from text2sql.dataset.verdict import RULES
 from text2sql.report.plots import length_rows, plot_rows, write_tsv
 from text2sql.sources import synthetic
 

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from text2sql.base.errors import UserError
-from text2sql.engines.sqlite import NOW, Answer, Connection, Failure, Limits, build, open_database, query
+from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, build, open_database, query
+from text2sql.sql.clock import NOW
 
 SETUP = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'x'),(2,'y');"
 

@@ -1,0 +1,41 @@
+"""The verdicts on a table's rows from a Ray cluster. Ray is an extra: this is imported where it is asked for."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import ray  # type: ignore[import-not-found]  # an extra
+
+from text2sql.dataset.verdict import ITEM_COLUMNS, REASON_COLUMNS, Reject, verdicts
+
+BLOCK = 4096  # rows of one Ray task
+
+
+def cluster_verdicts(path: Path, rules: Mapping, workers: int) -> Iterator[Reject | None]:
+    """The verdict on each row of a table, in its order, from the Ray cluster at RAY_ADDRESS, or one on this machine.
+
+    Every machine of the cluster must see the table under the same path.
+    rules: the arguments of `check` beside the item.
+    """
+    cpus = None if "RAY_ADDRESS" in os.environ else workers
+    ray.init(num_cpus=cpus, ignore_reinit_error=True, logging_level=logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    rows = ray.data.read_parquet(str(path.resolve())).select_columns(list(ITEM_COLUMNS))
+    blocks = rows.repartition(target_num_rows_per_block=BLOCK)
+    judged = blocks.map_batches(judge_batch, batch_format="pyarrow", batch_size=BLOCK, fn_kwargs={"rules": rules})
+    for batch in judged.iter_batches(batch_format="pyarrow", batch_size=None):
+        for reject in zip(*(batch.column(name).to_pylist() for name in REASON_COLUMNS), strict=True):
+            yield reject if reject[0] else None
+
+
+def judge_batch(batch: pa.Table, rules: Mapping) -> pa.Table:
+    """What a Ray worker does with some rows: the same verdicts, guarded by a child process of its own."""
+    items = zip(*(batch.column(name).to_pylist() for name in ITEM_COLUMNS), strict=True)
+    rejects = [reject or (None, None, None) for reject in verdicts(items, rules, workers=1)]
+    columns = [pa.array(cells, pa.string()) for cells in zip(*rejects, strict=True)]
+    return pa.table(columns, names=list(REASON_COLUMNS))

@@ -1,0 +1,84 @@
+"""The verdict on a row: its context and SQL run in the sandbox. What worker processes import, and no more.
+
+The rules, each of which can be switched off in `validate`:
+
+| rule | a row passes when |
+|---|---|
+| complete | it has a question, an SQL and a context or database (always on) |
+| has_rows | its context brings rows (INSERT, REPLACE, COPY), or it has a database of its own |
+| runs | context and SQL run on SQLite; another dialect runs in translation |
+| returns_rows | the SQL returns at least one row |
+
+A row stops at the first rule it breaks. With all rules on the verdict is that of running `executescript(context)` and
+`execute(answer).fetchall()` on an empty database, except where the sandbox refuses what would run there.
+The exercise's own check asks whether the word INSERT stands anywhere in the context. The two differ where it stands in
+a comment, a literal, a name or a trigger alone, and where rows come by REPLACE or COPY.
+"""
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+
+from text2sql.engines.pool import Lost, guarded_map
+from text2sql.engines.sqlite import Answer, Failure, Limits, build, open_database, query
+from text2sql.sql.context import brings_rows
+from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
+
+CHUNK = 128  # rows that travel to a worker process together
+RULES = ("complete", "has_rows", "runs", "returns_rows")
+
+# What a verdict needs of a row
+ITEM_COLUMNS = ("context", "answer", "question", "dialect", "database")
+Item = tuple[str, str, str, str, str | None]
+# Why a row is not valid
+REASON_COLUMNS = ("rule", "error_class", "message")
+Reject = tuple[str, str, str]
+
+
+def check(item: Item, has_rows: bool, runs: bool, returns_rows: bool, seconds: float = 2.0) -> Reject | None:
+    """The verdict on one row: None when it is valid, else the rule it broke, the class of the error, its message.
+
+    A class is one of the sandbox's outcomes (syntax, schema, dialect, refused, timeout, too_large, not_a_query), or
+    missing, no_insert, empty, for what needs no run. `seconds` is the deadline of the context and of the SQL alike.
+    """
+    context, answer, question, dialect, database = item
+    for name, text in (("question", question), ("answer", answer), ("context", context or database)):
+        if not text or not text.strip():
+            return "complete", "missing", f"no {name}"
+    if has_rows and not database and not brings_rows(context, dialect):
+        return "has_rows", "no_insert", "the context holds no INSERT"
+    if not runs and not returns_rows:
+        return None
+    result = run(context, answer, dialect, database, Limits(seconds=seconds))
+    if isinstance(result, Failure):
+        return "runs" if runs else "returns_rows", result.outcome, result.error
+    if returns_rows and not result.rows:
+        return "returns_rows", "empty", "the SQL returns no row"
+    return None
+
+
+def run(context: str, answer: str, dialect: str, database: str | None, limits: Limits) -> Answer | Failure:
+    """What the SQL answers on the row's database file, or on a database made from its context; maybe translated."""
+    if dialect != "sqlite":
+        translated = to_sqlite(answer, dialect), "" if database else to_sqlite_ddl(context, dialect)
+        texts = [text for text in translated if isinstance(text, str)]
+        for why in translated:
+            if isinstance(why, Untranslatable):
+                return Failure(why.outcome, why.reason)
+        answer, context = texts
+    connection = open_database(database, limits) if database else build(context, limits)
+    if isinstance(connection, Failure):
+        return connection
+    with closing(connection):
+        return query(connection, answer, limits)
+
+
+def verdicts(items: Iterable[Item], rules: Mapping, workers: int) -> Iterator[Reject | None]:
+    """The verdict on each item, in their order, from worker processes; memory does not grow with their number.
+
+    rules: the arguments of `check` beside the item.
+    """
+    # The hard limit covers building the context and the SQL, each with a deadline of its own.
+    limit = 2 * rules["seconds"] + 1
+    for answer in guarded_map(functools.partial(check, **rules), items, workers=workers, seconds=limit, chunk=CHUNK):
+        yield ("runs", answer.reason, answer.error) if isinstance(answer, Lost) else answer
