@@ -18,7 +18,6 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +25,8 @@ from typing import TYPE_CHECKING
 from text2sql.base.errors import UserError
 from text2sql.dataset.rows import COLUMNS, count_rows, read_batches, table_writer
 from text2sql.engines.pool import Lost, guarded_map
-from text2sql.engines.sqlite import Answer, Failure, Limits, build, open_database, query
+from text2sql.engines.question import Question, gold_answer
+from text2sql.engines.sqlite import Answer, Failure, Limits
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,19 +69,8 @@ def check(item: Item, has_rows: bool, runs: bool, returns_rows: bool, seconds: f
 
 def run(context: str, answer: str, dialect: str, database: str | None, limits: Limits) -> Answer | Failure:
     """What the SQL answers on the row's database file, or on a database made from its context; maybe translated."""
-    if dialect != "sqlite":
-        from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
-
-        translated = to_sqlite(answer, dialect), "" if database else to_sqlite_ddl(context, dialect)
-        for text in translated:
-            if isinstance(text, Untranslatable):
-                return Failure(text.outcome, text.reason)
-        answer, context = translated
-    connection = open_database(database, limits) if database else build(context, limits)
-    if isinstance(connection, Failure):
-        return connection
-    with closing(connection):
-        return query(connection, answer, limits)
+    setups = () if database else (context,)
+    return gold_answer(Question(answer, setups, database or None, dialect, setup_dialect=dialect), limits)
 
 
 def verdicts(items: Iterable[Item], params: "ValidateParams", workers: int) -> Iterator[Reject | None]:
