@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from text2sql.base.errors import UserError
-from text2sql.base.files import atomic_write, json_line
+from text2sql.base.files import json_line, write_jsonl
 from text2sql.base.resume import whole_lines
 from text2sql.engines.pool import Lost, alarm, guarded_workers
 from text2sql.engines.question import Question, databases, row_question, statement
@@ -80,9 +80,9 @@ def score_file(
     writes nothing, when a row could not be scored for no fault of its own.
     """
     outcomes: Counter[str] = Counter()
-    with ExitStack() as files:
-        scores_file = files.enter_context(atomic_write(path))
-        results_file = files.enter_context(atomic_write(results)) if results else None
+    kept: list[dict] = []
+
+    def rows() -> Iterator[dict]:
         scored = score_all(items, workers=workers, limits=limits, unfinished=unfinished)
         for row, shown in tqdm(scored, total=len(items), unit="row", desc="score", disable=None):
             outcomes[row["outcome"]] += 1
@@ -90,9 +90,13 @@ def score_file(
                 if unfinished:
                     unfinished.unlink()
                 raise UserError(f"row {row['id']} could not be scored ({row['error']}); run again")
-            scores_file.write(json_line(row) + "\n")
-            if results_file:
-                results_file.write(json_line(shown) + "\n")
+            if results:
+                kept.append(shown)
+            yield row
+
+    write_jsonl(path, rows())
+    if results:
+        write_jsonl(results, kept)
     if unfinished:
         unfinished.unlink(missing_ok=True)
     assert outcomes.total() == len(items) and set(outcomes) <= set(OUTCOMES)
