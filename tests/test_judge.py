@@ -616,7 +616,7 @@ class TestKills:
         values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         values["judge"] = judge_params(url, folder, concurrency=4).model_dump()
         (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-        os.symlink(ROOT / "stages", folder / "stages")
+        os.symlink(ROOT / "prompts", folder / "prompts")
         return [sys.executable, "-m", "text2sql", "judge", str(rows), "--out", str(folder / "rows.judged.jsonl")]
 
     def test_an_answer_counts_when_it_is_on_the_disk_and_answers_of_one_moment_share_an_fsync(
@@ -749,14 +749,14 @@ class TestCommand:
         monkeypatch.chdir(tmp_path)
         monkeypatch.delenv("OPENAI_API_KEY")
         shutil.copy(ROOT / "params.yaml", tmp_path)
-        os.symlink(ROOT / "stages", "stages")
+        os.symlink(ROOT / "prompts", "prompts")
         write_jsonl("rows.jsonl", make_rows(112))
         assert main(["judge", "rows.jsonl", "--estimate"]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert lines[0].startswith("113 requests to send")  # with the canary
         assert [line.split()[0] for line in lines[3:]] == list(read_params("judge")[0].prices)
         assert all(re.search(r"\$0\.\d{4} +\$\d\.\d{4}", line) for line in lines[3:])
-        assert {path.name for path in tmp_path.iterdir()} == {".work", "params.yaml", "rows.jsonl", "stages"}
+        assert {path.name for path in tmp_path.iterdir()} == {".work", "params.yaml", "prompts", "rows.jsonl"}
 
     @pytest.mark.parametrize("more", [[], ["--out", "rows.judged.jsonl"]])
     def test_the_input_is_not_overwritten(self, more, tmp_path, monkeypatch, capsys):
@@ -808,7 +808,8 @@ class TestStage:
         values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         values["judge"] = params.model_dump()
         (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-        os.symlink(ROOT / "stages", folder / "stages")
+        for name in ("stages", "prompts"):
+            os.symlink(ROOT / name, folder / name)
 
     def run_stage(self, folder, code=0):
         command = [sys.executable, "stages/judge.py", "base"]

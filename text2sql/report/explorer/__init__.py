@@ -53,13 +53,8 @@ def write_explorer(
                 "gold_results": gold_results(scored, kept),
                 "databases": 0 if scored[0]["ex"] is None else kept[0]["databases"],
                 "arms": [
-                    arm_entry(
-                        scores[arm][number],
-                        results[arm][number],
-                        generations[arm][number],
-                        judgements[arm][number] if arm in judgements else None,
-                    )
-                    for arm in arms
+                    arm_entry(score, result, generations[arm][number], judgements[arm][number] if judgements else None)
+                    for arm, score, result in zip(arms, scored, kept, strict=True)
                 ],
             }
         )
