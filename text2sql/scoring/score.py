@@ -264,7 +264,7 @@ def _score(item: Item, gold: GoldCheck, limits: Limits) -> Scored:
 
     right = True
     verdicts: list[Verdict] = []
-    shown: dict[str, Any] = {}
+    shown: dict[str, Any] = {}  # database, gold and prediction of the results
     with alarm(limits.seconds + GRACE_SECONDS):
         for number, (connection, expected) in enumerate(
             zip(databases(item.question, limits), golds, strict=True), start=1
@@ -275,8 +275,8 @@ def _score(item: Item, gold: GoldCheck, limits: Limits) -> Scored:
                 return _scored(item, gold, answer.outcome, extracted, answer.error)
             verdicts.append(compare(expected, answer))
             if right and (number == gold.database or not verdicts[-1].ex):
-                results = _first_rows(expected.answer), _first_rows(answer)
-                shown = dict(zip(("database", "gold", "prediction"), (number, *results), strict=True))
+                kept = gold.result if number == gold.database else _first_rows(expected.answer)
+                shown = {"database": number, "gold": kept, "prediction": _first_rows(answer)}
             right = right and verdicts[-1].ex
             if not right and not all(verdict.ex_set for verdict in verdicts):
                 break
