@@ -1,7 +1,7 @@
 """How fast the explorer opens and filters 5,000 questions, measured in the browser, and how large its file is.
 
-The questions are the synthetic source's; the arms' answers are golds, some of them changed, run in the sandbox as
-`report` runs them. Needs Chromium. Prints a table.
+The questions are the synthetic source's; the arms' answers are golds, some of them changed, and scored before the clock
+starts. Needs Chromium. Prints a table.
 Run: python benchmarks/explorer.py [--rows 5000] [--chromium /usr/bin/chromium]
 """
 
@@ -12,8 +12,11 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
+from text2sql.base.arms import BASE, FINETUNED
+from text2sql.engines.pool import cores
+from text2sql.engines.question import Question
 from text2sql.report.explorer import write_explorer
-from text2sql.scoring.score import Question
+from text2sql.scoring.score import Item, score_all
 from text2sql.sources import synthetic
 from text2sql.sql.context import brings_rows
 
@@ -36,30 +39,36 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "explorer.html")
+        parts = made(arguments.rows)
         start = time.monotonic()
-        write(file, arguments.rows)
+        write_explorer(file, *parts, {})
         print(f"| {arguments.rows:,} questions written | {time.monotonic() - start:.1f} s |")
         print(f"| size of the file | {file.stat().st_size / 2**20:.1f} MiB |")
         for name, milliseconds in measure(file, arguments.chromium).items():
             print(f"| {name} | {milliseconds:.0f} ms |")
 
 
-def write(file: Path, count: int) -> None:
-    """The page of `count` questions about databases that bring rows."""
+def made(count: int) -> tuple[list[dict], dict, dict, dict]:
+    """`count` questions about databases that bring rows; scores, results and generations by arm."""
     random = Random(1)
     good = (row for row in synthetic.rows(3 * count, seed=11) if brings_rows(row["context"]))
     rows = list(islice(good, count))
-    scores, generations = {"base": [], "finetuned": []}, {"base": [], "finetuned": []}
-    for row in rows:
-        for arm, skill in (("base", 0.1), ("finetuned", 0.6)):
-            right = random.random() < skill
-            sql = row["answer"] if right else row["answer"].replace("SELECT", "SELECT DISTINCT", 1)
-            outcome = "match" if right else "mismatch"
-            text = sql if arm == "finetuned" else f"{RAMBLE * 3}\n{sql}"
-            scores[arm].append({"outcome": outcome, "ex": right, "error": None, "sql": sql})
-            generations[arm].append({"text": text, "finish_reason": "stop"})
-    questions = [Question(row["answer"], (row["context"],)) for row in rows]
-    write_explorer(file, rows, questions, scores, generations, {})
+    scores: dict[str, list] = {}
+    results: dict[str, list] = {}
+    generations: dict[str, list] = {}
+    for arm, skill, ramble in ((BASE, 0.1, f"{RAMBLE * 3}\n"), (FINETUNED, 0.6, "")):
+        answers = [
+            row["answer"] if random.random() < skill else row["answer"].replace("SELECT", "SELECT DISTINCT", 1)
+            for row in rows
+        ]
+        items = [
+            Item(row["id"], Question(row["answer"], (row["context"],)), ramble + sql)
+            for row, sql in zip(rows, answers, strict=True)
+        ]
+        scored = list(score_all(items, workers=cores()))
+        scores[arm], results[arm] = [one.row for one in scored], [one.results for one in scored]
+        generations[arm] = [{"text": item.prediction, "finish_reason": "stop"} for item in items]
+    return rows, scores, results, generations
 
 
 def measure(file: Path, chromium: str) -> dict[str, float]:
@@ -74,7 +83,7 @@ def measure(file: Path, chromium: str) -> dict[str, float]:
         measured = {"opened, from navigation to the first question": float(page.get_attribute("html", "data-ready"))}
         measured["first text search"] = page.evaluate(FILTER, ["text", "count the"])
         measured["text search"] = page.evaluate(FILTER, ["text", "distinct"])
-        measured["filter by outcome"] = page.evaluate(FILTER, ["base", "match"])
+        measured["filter by outcome"] = page.evaluate(FILTER, [BASE, "match"])
         browser.close()
     return measured
 

@@ -18,8 +18,9 @@ from collections import Counter
 from itertools import product
 from pathlib import Path
 
+from text2sql.engines.question import Question
 from text2sql.engines.sqlite import Limits
-from text2sql.scoring.score import GRACE_SECONDS, Item, Question, score_rows
+from text2sql.scoring.score import GRACE_SECONDS, Item, score_rows
 
 INSTANCES, ROWS = 5, 30
 HOSTILE = [

@@ -8,6 +8,7 @@ On two cards: accelerate launch --num_processes 2 stages/generate.py base
 
 from pathlib import Path
 
+from text2sql.base.arms import BASE, FINETUNED
 from text2sql.base.params import read_params
 from text2sql.base.process import prepare_process
 from text2sql.base.resume import file_key, work_folder
@@ -16,7 +17,7 @@ from text2sql.dataset.rows import read_table
 from text2sql.generation.generate import generate
 from text2sql.models.pin import read_pointer
 
-ADAPTERS = {"base": None, "finetuned": Path("models/finetuned")}
+ADAPTERS = {BASE: None, FINETUNED: Path("models/finetuned")}
 
 
 def main(arm: str) -> dict:

@@ -1,7 +1,7 @@
 """Joins everything by id and writes the figures that git keeps.
 
-Reads data/ (scores, generations, judgements, databases, counts) and metrics/train/. Writes metrics/summary.json,
-comparison.json, base.json, finetuned.json, data.json, plots/ and explorer.html.
+Reads data/ (scores, results, generations, judgements, databases, counts) and metrics/train/. Runs no SQL. Writes
+metrics/summary.json, comparison.json, ARM.json, data.json, plots/ and explorer.html.
 Alone: python stages/report.py
 """
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from text2sql.base.params import read_params
 from text2sql.base.stage import run_stage
-from text2sql.report.figures import report
+from text2sql.report.run import report
 
 
 def main() -> None:

@@ -1,12 +1,13 @@
 """Scores one arm by execution: a typed outcome for every evaluation question.
 
-Reads data/selected/eval.parquet, data/databases/ and data/generations/ARM.jsonl. Writes data/scores/ARM.jsonl.
-Killed, the rerun goes on after the last finished rows.
+Reads data/selected/eval.parquet, data/databases/ and data/generations/ARM.jsonl. Writes data/scores/ARM.jsonl,
+and the first rows of both results to data/results/ARM.jsonl. Killed, the rerun goes on after the last finished rows.
 Alone: python stages/score.py base
 """
 
 from pathlib import Path
 
+from text2sql.base.arms import ARMS
 from text2sql.base.files import read_jsonl
 from text2sql.base.params import read_params
 from text2sql.base.resume import FOLDER
@@ -28,8 +29,15 @@ def main(arm: str) -> None:
     )
     limits = Limits(seconds=config.seconds)
     unfinished = FOLDER / "score" / f"{score_key(items, limits)}.jsonl"
-    score_file(Path(f"data/scores/{arm}.jsonl"), items, workers=cores(), limits=limits, unfinished=unfinished)
+    score_file(
+        Path(f"data/scores/{arm}.jsonl"),
+        items,
+        workers=cores(),
+        limits=limits,
+        results=Path(f"data/results/{arm}.jsonl"),
+        unfinished=unfinished,
+    )
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__, arms=("base", "finetuned"))
+    run_stage(main, __doc__, arms=ARMS)

@@ -16,7 +16,7 @@ from text2sql.dataset.rows import read_table, write_rows
 from text2sql.dataset.select import select_tables
 from text2sql.dataset.validate import validate_tables
 from text2sql.dataset.verdict import RULES
-from text2sql.report.plots import length_rows, plot_rows, write_tsv
+from text2sql.report.plots import length_rows, plot_rows, write_plot
 from text2sql.sources import synthetic
 
 SPLITS = ("train", "test")
@@ -97,7 +97,7 @@ def test_plot_rows_carry_the_accounts_numbers(folder, tmp_path):
         shares = [row["share"] for row in plots["complexities.tsv"] if row["series"] == series]
         assert sum(shares) == pytest.approx(1, abs=0.001)
     assert {"step": "selected", "series": "eval", "rows": 50} in plots["funnel.tsv"]
-    write_tsv(tmp_path / "domains.tsv", plots["domains.tsv"])
+    write_plot(tmp_path / "domains.tsv", plots["domains.tsv"])
     with open(tmp_path / "domains.tsv", newline="") as file:
         back = list(csv.DictReader(file, delimiter="\t"))
     assert [int(row["rows"]) for row in back] == [row["rows"] for row in plots["domains.tsv"]]

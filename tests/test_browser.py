@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from conftest import Project
-from test_report import CONTEXT, GOLD, OUTCOME, write_run
+from test_figures import CONTEXT, GOLD, OUTCOME, write_run
 
-from text2sql.base.arms import ARMS
+from text2sql.base.arms import ARMS, LEGEND
 from text2sql.base.files import read_jsonl, write_json, write_jsonl
 from text2sql.dataset.rows import read_table, write_rows
 from text2sql.report.explorer import page as explorer_page
-from text2sql.report.figures import report
+from text2sql.report.run import report
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
@@ -57,7 +57,7 @@ def opened(browser):
 
 @pytest.fixture(scope="module")
 def explorer(tmp_path_factory) -> Path:
-    """The explorer of test_report's eight questions, some of which say what no page should believe."""
+    """The explorer of test_figures' eight questions, some of which say what no page should believe."""
     folder = tmp_path_factory.mktemp("explorer")
     data = write_run(folder / "data")
     rows = read_table(data / "selected/eval.parquet").to_dict("records")
@@ -198,13 +198,13 @@ def test_five_thousand_questions_are_searched_and_only_those_in_sight_are_drawn(
         {
             "id": f"row {number}", "db_id": "d", "question": f"Question {number}?", "complexity": "basic",
             "domain": f"domain {number % 20}", "language": "en", "schema": 0, "gold": GOLD, "gold_results": {},
-            "databases": 0, "problem": None,
+            "databases": 0,
             "arms": [arm | {"text": f"{number}", "sql": None}, arm | {"ex": number % 2 == 0, "text": "x", "sql": GOLD}],
         }
         for number in range(5_000)
     ]  # fmt: skip
     file = tmp_path / "explorer.html"
-    file.write_text(explorer_page({"rows": rows, "schemas": [CONTEXT]}))
+    file.write_text(explorer_page({"arms": [[arm, LEGEND[arm]] for arm in ARMS], "rows": rows, "schemas": [CONTEXT]}))
     assert file.stat().st_size < 10 * 2**20
     tab = ready(opened(file, "#row%204321"))
     assert shown(tab) == "row 4321"

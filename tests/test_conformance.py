@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from text2sql.engines.question import Question
 from text2sql.engines.sqlite import Failure, build, query
 from text2sql.scoring import compare, gold, matching
-from text2sql.scoring.score import OUTCOMES, Item, Question, score_rows
+from text2sql.scoring.policy import OUTCOMES
+from text2sql.scoring.score import Item, score_rows
 from text2sql.sql.extract import extract
 
 OWN = Path(__file__).parent / "conformance"

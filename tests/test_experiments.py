@@ -348,9 +348,9 @@ def test_the_gate_passes_or_says_in_one_line_why_not(lab, arguments, says):
 
 def test_the_stand_in_has_the_layout_of_the_real_report(lab, tmp_path):
     """What these tests read of the stand-in's metrics is what the real report writes."""
-    import test_report
+    import test_figures
 
-    _, metrics = test_report.made(tmp_path)
+    _, metrics = test_figures.made(tmp_path)
     for name in ("summary", "base", "finetuned"):
         real, small = (
             json.loads((folder / f"{name}.json").read_text()) for folder in (metrics, lab.folder / "metrics")

@@ -28,7 +28,6 @@ from text2sql.base.errors import UserError
 from text2sql.base.files import read_json, read_jsonl, write_jsonl
 from text2sql.base.params import JudgeParams, read_params
 from text2sql.cli import main
-from text2sql.databases.populate import write_databases
 from text2sql.dataset.rows import write_rows
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.cost import body_tokens, estimate_tokens, token_counter
@@ -39,6 +38,11 @@ from text2sql.models.pin import pin_wheel, weights_folder
 
 ROOT = Path(__file__).parents[1]
 KEY = "sk-test-0123456789abcdef"
+# As `score` keeps them beside a row's scores
+RESULTS = {
+    "gold": {"columns": ["a"], "rows": [[1], [2], [3]], "row_count": 3, "column_count": 1},
+    "prediction": {"error": "no such column: nothing"},
+}
 TRANSPORT_FAULTS = {
     "429": 0.05,
     "429_retry_after": 0.03,
@@ -379,6 +383,8 @@ class TestRuns:
             ([*make_rows(1), *make_rows(1)], "'q00000' stands twice"),
             ([{"id": "a", "context": "", "question": "?", "answer": "SELECT 1"}], "sql is missing"),
             ([{"id": "a", "context": "", "question": None, "answer": "", "sql": ""}], "question is missing"),
+            (make_rows(1, results=[[1], [2]]), "results are not those of data/results/"),
+            (make_rows(1, results={"gold": {"rows": []}, "prediction": None}), "results are not those"),
         ],
     )
     def test_bad_rows_are_refused_before_anything_is_sent(self, rows, message, tmp_path):
@@ -473,23 +479,22 @@ class TestResults:
             assert metrics["canary"] == word
             assert metrics["n"] == sum(1 for _ in read_jsonl(tmp_path / "a.jsonl")) == 2
 
-    def test_first_rows_of_both_results_are_shown_where_there_is_a_database(self, tmp_path):
-        row = {
-            "id": "a",
-            "context": "CREATE TABLE t (a); INSERT INTO t VALUES (1), (2), (3);",
-            "question": "All of a?",
-            "answer": "SELECT a FROM t",
-            "sql": "SELECT nothing FROM t",
-        }
-        bare = {**row, "id": "b", "context": "CREATE TABLE t (a);"}
-        with judge_server() as url:
-            judge_rows([row, bare], judge_params(url, tmp_path, show_results=2), tmp_path / "a.jsonl")
-        first, second = [
-            json.loads(line["body"]["messages"][1]["content"]) for line in read_jsonl(tmp_path / "a/requests.jsonl")
-        ]
-        assert first["reference_result"] == {"rows": [[1], [2]], "row_count": 3}
-        assert "nothing" in first["generated_result"]["error"]
-        assert "reference_result" not in second
+    @pytest.mark.parametrize(
+        ("results", "shown"),
+        [
+            (RESULTS, ({"rows": [[1], [2]], "row_count": 3, "column_count": 1}, {"error": "no such column: nothing"})),
+            (RESULTS | {"prediction": None}, None),
+            (None, None),
+        ],
+    )
+    def test_first_rows_of_both_results_are_shown_where_the_gold_has_one(self, results, shown, tmp_path):
+        (row,) = make_rows(1, results=results)
+        template = read_template("verdict")
+        for count in (2, 0):
+            body = request_body(row, template, judge_params("http://x", tmp_path, show_results=count))
+            content = json.loads(body["messages"][1]["content"])
+            both = content.get("reference_result"), content.get("generated_result")
+            assert both == (shown if shown and count else (None, None))
 
 
 class TestCost:
@@ -611,7 +616,7 @@ class TestKills:
         values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         values["judge"] = judge_params(url, folder, concurrency=4).model_dump()
         (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-        os.symlink(ROOT / "stages", folder / "stages")
+        os.symlink(ROOT / "prompts", folder / "prompts")
         return [sys.executable, "-m", "text2sql", "judge", str(rows), "--out", str(folder / "rows.judged.jsonl")]
 
     def test_an_answer_counts_when_it_is_on_the_disk_and_answers_of_one_moment_share_an_fsync(
@@ -744,14 +749,14 @@ class TestCommand:
         monkeypatch.chdir(tmp_path)
         monkeypatch.delenv("OPENAI_API_KEY")
         shutil.copy(ROOT / "params.yaml", tmp_path)
-        os.symlink(ROOT / "stages", "stages")
+        os.symlink(ROOT / "prompts", "prompts")
         write_jsonl("rows.jsonl", make_rows(112))
         assert main(["judge", "rows.jsonl", "--estimate"]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert lines[0].startswith("113 requests to send")  # with the canary
         assert [line.split()[0] for line in lines[3:]] == list(read_params("judge")[0].prices)
         assert all(re.search(r"\$0\.\d{4} +\$\d\.\d{4}", line) for line in lines[3:])
-        assert {path.name for path in tmp_path.iterdir()} == {".work", "params.yaml", "rows.jsonl", "stages"}
+        assert {path.name for path in tmp_path.iterdir()} == {".work", "params.yaml", "prompts", "rows.jsonl"}
 
     @pytest.mark.parametrize("more", [[], ["--out", "rows.judged.jsonl"]])
     def test_the_input_is_not_overwritten(self, more, tmp_path, monkeypatch, capsys):
@@ -781,23 +786,30 @@ class TestStage:
     def test_rows_and_scores_are_joined_by_id(self, tmp_path):
         rows = make_rows(6)
         with judge_server() as url:
-            self.folder(tmp_path, judge_params(url, tmp_path))
+            self.folder(tmp_path, judge_params(url, tmp_path, show_results=2))
             write_rows(tmp_path / "data/selected/eval.parquet", ({**row, "db_id": "d"} for row in rows))
             scores = [
                 {"id": row["id"], "sql": row["sql"], "ex": True, "outcome": "match", "error": None} for row in rows
             ]
             write_jsonl(tmp_path / "data/scores/base.jsonl", reversed(scores))
-            write_databases(tmp_path / "data/databases", [], [])
+            kept = [{"id": row["id"], "databases": 1, "database": 1, **RESULTS} for row in rows]
+            write_jsonl(tmp_path / "data/results/base.jsonl", kept)
             self.run_stage(tmp_path)
+            asked = list(read_jsonl(tmp_path / "data/judgements/base/requests.jsonl"))
+            assert all("reference_result" in line["body"]["messages"][1]["content"] for line in asked)
             assert read_json(tmp_path / "data/judgements/base/metrics.json")["compared"] == 6
             write_jsonl(tmp_path / "data/scores/base.jsonl", scores[1:])
-            assert f"no score for {rows[0]['id']!r}" in self.run_stage(tmp_path, code=1)
+            assert f"scores/base.jsonl: nothing about {rows[0]['id']!r}" in self.run_stage(tmp_path, code=1)
+            write_jsonl(tmp_path / "data/scores/base.jsonl", scores)
+            write_jsonl(tmp_path / "data/results/base.jsonl", [*kept, kept[0] | {"id": "other"}])
+            assert "results/base.jsonl: 'other' is not in" in self.run_stage(tmp_path, code=1)
 
     def folder(self, folder, params):
         values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         values["judge"] = params.model_dump()
         (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-        os.symlink(ROOT / "stages", folder / "stages")
+        for name in ("stages", "prompts"):
+            os.symlink(ROOT / name, folder / name)
 
     def run_stage(self, folder, code=0):
         command = [sys.executable, "stages/judge.py", "base"]

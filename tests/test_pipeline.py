@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT, make_tiny
 
+from text2sql.base.arms import ARMS
 from text2sql.base.params import Params, Section
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -104,6 +106,11 @@ def test_every_section_of_the_params_belongs_to_a_stage():
     assert {field.alias or name for name, field in Params.model_fields.items()} - listed == {"preset"}
 
 
+@pytest.mark.parametrize("stage", ["generate", "score", "judge"])
+def test_a_stage_of_the_arms_runs_once_for_each(stage):
+    assert STAGES[stage]["matrix"] == {"arm": list(ARMS)}
+
+
 def test_only_the_last_stage_writes_what_git_keeps():
     uncached = {
         name
@@ -151,8 +158,8 @@ def test_rows_join_by_id_from_the_first_stage_to_the_last(finished):
     from text2sql.dataset.rows import read_table
 
     ids = list(read_table(finished.folder / "data/selected/eval.parquet").id)
-    for name in ("generations/base", "generations/finetuned", "scores/base", "scores/finetuned"):
-        assert [row["id"] for row in read_jsonl(finished.folder / f"data/{name}.jsonl")] == ids
+    for kind, arm in product(("generations", "scores", "results"), ARMS):
+        assert [row["id"] for row in read_jsonl(finished.folder / f"data/{kind}/{arm}.jsonl")] == ids
 
 
 @pytest.mark.pipeline

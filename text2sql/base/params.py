@@ -169,7 +169,7 @@ class JudgeParams(Section):
     response_format: bool
     temperature: Annotated[float, Field(ge=0, le=2)] | None
     max_tokens: Positive
-    show_results: Annotated[int, Field(ge=0)]
+    show_results: Annotated[int, Field(ge=0, le=5)]  # scoring keeps so many rows
     canary: bool
     transport: Literal["chat", "batch"]
     requests_per_minute: Positive | None

@@ -17,7 +17,17 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from text2sql.base.errors import UserError
+from text2sql.base.files import json_line, read_jsonl
+from text2sql.databases.populate import populate_rows
 from text2sql.engines.pool import cores
+from text2sql.engines.question import Question
+from text2sql.engines.sqlite import Limits
+from text2sql.scoring.metrics import FLAGS, METRICS
+from text2sql.scoring.policy import NOT_SCORED, POLICY_VERSION
+from text2sql.scoring.score import Item, score_file, score_key, score_rows
+from text2sql.scoring.stats import wilson
+from text2sql.sql.context import brings_rows
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -30,11 +40,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from text2sql.base.errors import UserError
-    from text2sql.base.files import json_line, read_jsonl
-    from text2sql.engines.sqlite import Limits
-    from text2sql.scoring.score import score_file, score_key, score_rows
-
     for name, least in (("populate", 1), ("workers", 1), ("timeout", 0.001)):
         value = getattr(args, name)
         if value is not None and value < least:
@@ -57,8 +62,6 @@ def run(args: argparse.Namespace) -> int:
 
 def checked(row: dict, file: Path, number: int) -> dict:
     """The row, if it has the fields of the interface. Raises UserError naming file, row and field otherwise."""
-    from text2sql.base.errors import UserError
-
     where = f"{file}, row {number}"
     if "id" not in row:
         raise UserError(f"{where}: no id; give every row one")
@@ -77,9 +80,6 @@ def checked(row: dict, file: Path, number: int) -> dict:
 
 def filled(rows: Sequence[dict], args: argparse.Namespace) -> dict[int, tuple[str, ...]]:
     """The filled databases of the rows whose setup brings no rows, by the row's place; none where no filling helps."""
-    from text2sql.databases.populate import populate_rows
-    from text2sql.sql.context import brings_rows
-
     empty = [
         {"id": place, "context": row["setup_sql"], "answer": row["gold_sql"], "dialect": row.get("dialect")}
         for place, row in enumerate(rows)
@@ -95,10 +95,8 @@ def filled(rows: Sequence[dict], args: argparse.Namespace) -> dict[int, tuple[st
     }
 
 
-def to_items(rows: Sequence[dict], populated: dict[int, tuple[str, ...]]) -> list:
+def to_items(rows: Sequence[dict], populated: dict[int, tuple[str, ...]]) -> list[Item]:
     """The rows as the engine takes them."""
-    from text2sql.scoring.score import Item, Question
-
     items = []
     for place, row in enumerate(rows):
         dialect = row.get("dialect")
@@ -114,9 +112,6 @@ def to_items(rows: Sequence[dict], populated: dict[int, tuple[str, ...]]) -> lis
 
 def summarize(rows: Sequence[dict]) -> int:
     """Prints the totals to stderr; returns the exit code."""
-    from text2sql.scoring.compare import POLICY_VERSION
-    from text2sql.scoring.stats import wilson
-
     outcomes = Counter(row["outcome"] for row in rows)
     scored = [row for row in rows if row["ex"] is not None]
     say = lambda line: print(line, file=sys.stderr)  # noqa: E731
@@ -125,10 +120,10 @@ def summarize(rows: Sequence[dict]) -> int:
         right = sum(row["ex"] for row in scored)
         low, high = wilson(right, len(scored))
         say(f"ex {right / len(scored):.4f} (95 % interval {low:.4f} to {high:.4f}, n = {len(scored)})")
-        for name in ("ex_strict", "ex_set", "em_text", "em_ast", "format_valid", "vacuous", "ambiguous_gold"):
+        for name in [*METRICS, *FLAGS][1:]:  # `ex` is said
             say(f"{name} {sum(row[name] for row in scored) / len(scored):.4f}")
     say(", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items())))
     for row in rows:
-        if row["outcome"] in ("gold_error", "infra_error"):
+        if row["outcome"] in NOT_SCORED:
             say(f"{row['outcome']}: {row['id']}: {row['error']}")
     return 1 if outcomes["infra_error"] else 0

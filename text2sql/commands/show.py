@@ -6,18 +6,20 @@ python -m text2sql show
 import argparse
 from pathlib import Path
 
+from rich.console import Console
+from rich.table import Table
+
+from text2sql.base.arms import ARMS, LEGEND
+from text2sql.base.files import read_json
+from text2sql.base.stage import TIMINGS
+from text2sql.scoring.stats import caution
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metrics", type=Path, default=Path("metrics"), help="folder of figures (default: metrics)")
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from text2sql.base.arms import ARMS
-    from text2sql.base.files import read_json
-    from text2sql.base.stage import TIMINGS
-
     comparison = read_json(args.metrics / "comparison.json")
     details = {arm: read_json(args.metrics / f"{arm}.json") for arm in ARMS}
     timings = [read_json(path) for path in sorted(TIMINGS.glob("*.json"))]
@@ -34,18 +36,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def result_table(details: dict, comparison: dict):
-    """Both arms side by side: shares with the 95 % interval of execution accuracy."""
-    from rich.table import Table
-
+def result_table(details: dict, comparison: dict) -> Table:
+    """The arms side by side: shares with the 95 % interval of execution accuracy."""
     table = Table(title=f"Execution accuracy (EX), {questions(comparison)}")
     table.add_column("", no_wrap=True)
     for name in ("EX", "95 % interval", "exact match", "valid format", "vacuous"):
         table.add_column(name, justify="right", no_wrap=True)
-    for arm, label in (("base", "base"), ("finetuned", "fine-tuned")):
-        detail = details[arm]
+    for arm, detail in details.items():
         table.add_row(
-            label,
+            LEGEND[arm],
             percent(detail["ex"]),
             f"{percent(detail['ex_lo'])} – {percent(detail['ex_hi'])}",
             percent(detail["em_ast"]),
@@ -63,8 +62,6 @@ def questions(comparison: dict) -> str:
 
 def verdict(comparison: dict) -> str:
     """What the comparison says, in words."""
-    from text2sql.scoring.stats import caution
-
     interval = f"95 % interval {points(comparison['lo'])} to {points(comparison['hi'])}"
     counts = f"won {len(comparison['won'])}, lost {len(comparison['lost'])}, McNemar p = {comparison['mcnemar_p']:.2g}"
     lines = [f"gain {points(comparison['gain'])} points ({interval}; {counts})"]
@@ -110,9 +107,8 @@ STAGES = (
 )
 
 
-def timing_table(timings: list[dict]):
+def timing_table(timings: list[dict]) -> Table:
     """Wall time and peak memory of each stage as it last ran, in the pipeline's order, with tokens/s where known."""
-    from rich.table import Table
 
     def place(timing: dict) -> int:
         name = timing["stage"].partition("@")[0]

@@ -17,12 +17,11 @@ a comment, a literal, a name or a trigger alone, and where rows come by REPLACE 
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 
 from text2sql.engines.pool import Lost, guarded_map
-from text2sql.engines.sqlite import Answer, Failure, Limits, build, open_database, query
+from text2sql.engines.question import Question, gold_answer
+from text2sql.engines.sqlite import Answer, Failure, Limits
 from text2sql.sql.context import brings_rows
-from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
 
 CHUNK = 128  # rows that travel to a worker process together
 RULES = ("complete", "has_rows", "runs", "returns_rows")
@@ -59,18 +58,8 @@ def check(item: Item, has_rows: bool, runs: bool, returns_rows: bool, seconds: f
 
 def run(context: str, answer: str, dialect: str, database: str | None, limits: Limits) -> Answer | Failure:
     """What the SQL answers on the row's database file, or on a database made from its context; maybe translated."""
-    if dialect != "sqlite":
-        translated = to_sqlite(answer, dialect), "" if database else to_sqlite_ddl(context, dialect)
-        texts = [text for text in translated if isinstance(text, str)]
-        for why in translated:
-            if isinstance(why, Untranslatable):
-                return Failure(why.outcome, why.reason)
-        answer, context = texts
-    connection = open_database(database, limits) if database else build(context, limits)
-    if isinstance(connection, Failure):
-        return connection
-    with closing(connection):
-        return query(connection, answer, limits)
+    setups = () if database else (context,)
+    return gold_answer(Question(answer, setups, database or None, dialect, setup_dialect=dialect), limits)
 
 
 def verdicts(items: Iterable[Item], rules: Mapping, workers: int) -> Iterator[Reject | None]:

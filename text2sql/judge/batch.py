@@ -13,11 +13,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from openai import APIConnectionError, APIStatusError, NotFoundError, OpenAI
+from openai.types import Batch
+from tqdm import tqdm
 
 from text2sql.base.endpoint import NoAnswer, key_for, strike_out
 from text2sql.base.errors import UserError
 from text2sql.base.files import json_line
+from text2sql.base.params import JudgeParams
 from text2sql.base.resume import whole_lines
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.client import (
@@ -31,13 +36,6 @@ from text2sql.judge.client import (
     read_completion,
 )
 
-if TYPE_CHECKING:
-    from openai import OpenAI
-    from openai.types import Batch
-    from tqdm import tqdm
-
-    from text2sql.base.params import JudgeParams
-
 Requests = Callable[[], Iterator[tuple[str, str]]]
 
 # Well under what the API takes in one file (50,000 requests, 200 MB), to bound memory.
@@ -46,14 +44,12 @@ LAST = ("completed", "expired", "cancelled", "failed")  # statuses of a batch th
 LONGEST_POLL = 60.0  # seconds between two looks at a batch
 
 
-def ask_in_batches(requests: Requests, store: AnswerStore, params: "JudgeParams", progress: "tqdm") -> Traffic:
+def ask_in_batches(requests: Requests, store: AnswerStore, params: JudgeParams, progress: tqdm) -> Traffic:
     """Hands over what `requests()` yields, waits, stores the answers; again for what failed or could not be read.
 
     A request that comes back without an answer `max_attempts` times is given up. Raises UserError when the server
     refuses the batch or a request, or the budget is spent.
     """
-    from openai import APIConnectionError, APIStatusError, NotFoundError, OpenAI
-
     traffic, attempts = Traffic(), Counter[str]()
     key = key_for(params.base_url, SETTING)
     notes = Notes(store.path.with_name("batches.jsonl"), params.base_url)
@@ -118,7 +114,7 @@ class Notes:
         return {line["intended"] for line in self.lines if "intended" in line} - known
 
 
-def adopt(client: "OpenAI", notes: Notes) -> None:
+def adopt(client: OpenAI, notes: Notes) -> None:
     """Looks on the server for batches that a killed run made and could not note any more."""
     if not (unconfirmed := notes.unconfirmed()):
         return
@@ -149,7 +145,7 @@ def list_files(requests: Iterator[tuple[str, str]], traffic: Traffic) -> Iterato
         yield b"".join(lines)
 
 
-def hand_over(client: "OpenAI", file: bytes, notes: Notes, traffic: Traffic) -> None:
+def hand_over(client: OpenAI, file: bytes, notes: Notes, traffic: Traffic) -> None:
     """Uploads one file and makes its batch."""
     # Equal files of later rounds are batches of their own: the count of notes so far tells them apart.
     digest = hashlib.sha256(file + str(len(notes.lines)).encode()).hexdigest()
@@ -166,13 +162,13 @@ def hand_over(client: "OpenAI", file: bytes, notes: Notes, traffic: Traffic) -> 
 
 
 def collect(
-    client: "OpenAI",
+    client: OpenAI,
     name: str,
     store: AnswerStore,
-    params: "JudgeParams",
+    params: JudgeParams,
     traffic: Traffic,
     attempts: Counter[str],
-    progress: "tqdm",
+    progress: tqdm,
     key: str | None,
 ) -> str | None:
     """Waits for one batch and stores its answers; counts an attempt for each request that it left without one.
@@ -189,7 +185,7 @@ def collect(
     for file in filter(None, (batch.output_file_id, batch.error_file_id)):
         for line in read_file(client, file, key):
             request = line.get("custom_id")
-            if request not in asked:
+            if request is None or request not in asked:
                 traffic.retries["answer to another request"] += 1
                 continue
             try:
@@ -228,7 +224,7 @@ def answer_in(line: dict[str, Any]) -> dict[str, Any]:
     return read_completion(json.dumps(response.get("body")))
 
 
-def wait_for(client: "OpenAI", name: str, progress: "tqdm") -> "Batch":
+def wait_for(client: OpenAI, name: str, progress: tqdm) -> Batch:
     """The batch when it is done, looked at ever more rarely."""
     pause = 0.1
     while (batch := client.batches.retrieve(name)).status not in LAST:
@@ -239,7 +235,7 @@ def wait_for(client: "OpenAI", name: str, progress: "tqdm") -> "Batch":
     return batch
 
 
-def read_file(client: "OpenAI", name: str, key: str | None) -> Iterator[dict[str, Any]]:
+def read_file(client: OpenAI, name: str, key: str | None) -> Iterator[dict[str, Any]]:
     """The JSON objects in the lines of a file on the server; a broken line is none."""
     for line in client.files.content(name).content.split(b"\n"):
         with contextlib.suppress(ValueError):

@@ -9,20 +9,22 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import aiohttp
+import httpx2
+from openai import APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, DefaultAioHttpClient
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+from tqdm import tqdm
 
 from text2sql.base.endpoint import KEY_VARIABLE, TRANSIENT, NoAnswer, key_for, retry_after, strike_out
 from text2sql.base.errors import UserError
+from text2sql.base.params import JudgeParams
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.cost import body_tokens, cost_usd
 from text2sql.judge.limits import Gate
 from text2sql.judge.requests import PROMPT_TOO_LONG, read_answer
-
-if TYPE_CHECKING:
-    from openai import APIStatusError, AsyncOpenAI
-    from tqdm import tqdm
-
-    from text2sql.base.params import JudgeParams
 
 SETTING = "judge.base_url"
 LONGEST_WAIT = 600.0  # seconds of Retry-After that a run sits out; for more it ends, to be run again later
@@ -62,11 +64,8 @@ class Traffic:
     given_up_in_a_row: int = 0
 
 
-def open_client(params: "JudgeParams", key: str | None) -> "AsyncOpenAI":
+def open_client(params: JudgeParams, key: str | None) -> AsyncOpenAI:
     """The package's client over aiohttp, which does twice the requests a second of its default transport."""
-    import httpx2
-    from openai import AsyncOpenAI, DefaultAioHttpClient
-
     connections = httpx2.Limits(max_connections=params.concurrency, max_keepalive_connections=params.concurrency)
     return AsyncOpenAI(
         api_key=key or "none",
@@ -78,7 +77,7 @@ def open_client(params: "JudgeParams", key: str | None) -> "AsyncOpenAI":
 
 
 async def ask_all(
-    requests: Iterable[tuple[str, str]], store: AnswerStore, params: "JudgeParams", progress: "tqdm"
+    requests: Iterable[tuple[str, str]], store: AnswerStore, params: JudgeParams, progress: tqdm
 ) -> Traffic:
     """Asks every request (key, encoded body) until the store holds a readable answer or `max_asks` answers for it.
 
@@ -123,7 +122,7 @@ async def ask_all(
     return traffic
 
 
-def give_up(traffic: Traffic, request: str, reason: str, params: "JudgeParams") -> None:
+def give_up(traffic: Traffic, request: str, reason: str, params: JudgeParams) -> None:
     """Notes a request that got no answer. Raises UserError when the server seems to answer nobody."""
     traffic.given_up[request] = f"{reason} (after {params.max_attempts} attempts)"
     traffic.given_up_in_a_row += 1
@@ -138,9 +137,9 @@ def give_up(traffic: Traffic, request: str, reason: str, params: "JudgeParams") 
 class Server:
     """The server with what every request to it shares."""
 
-    client: "AsyncOpenAI"
+    client: AsyncOpenAI
     key: str | None
-    params: "JudgeParams"
+    params: JudgeParams
     gate: Gate
     traffic: Traffic
     waiting_for_answer: set[asyncio.Task | None] = field(default_factory=set)
@@ -159,9 +158,6 @@ class Server:
 
     async def answer(self, encoded: str) -> dict[str, Any]:
         """One answer, in at most `max_attempts` attempts with growing, jittered waits between them."""
-        from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
-        from tenacity.wait import wait_random_exponential
-
         backoff = wait_random_exponential(multiplier=0.5, max=30)
 
         def count(state: RetryCallState) -> None:
@@ -185,10 +181,6 @@ class Server:
 
     async def attempt(self, body: bytes, prompt_tokens: int) -> dict[str, Any]:
         """One attempt. Raises NoAnswer for what may pass, UserError for what will not."""
-        import aiohttp
-        import httpx2
-        from openai import APIConnectionError, APIStatusError, APITimeoutError
-
         check_budget(self.traffic, self.params)
         ticket = await self.gate.admit(prompt_tokens, self.params.max_tokens)
         self.traffic.sent += 1
@@ -214,7 +206,7 @@ class Server:
             self.gate.settle(ticket, answer["prompt_tokens"], answer["completion_tokens"])
         return answer
 
-    def judge_status(self, error: "APIStatusError") -> NoAnswer:
+    def judge_status(self, error: APIStatusError) -> NoAnswer:
         """What an HTTP error means: NoAnswer for one that may pass. Raises UserError for one that will not."""
         status = error.status_code
         said = strike_out(" ".join(error.message.split()), self.key)[:300]
@@ -233,7 +225,7 @@ class Server:
         return NoAnswer(f"HTTP {status}", wait)
 
 
-def settled(answers: list[dict[str, Any]], params: "JudgeParams") -> bool:
+def settled(answers: list[dict[str, Any]], params: JudgeParams) -> bool:
     """Whether a request needs no further asking: its last answer can be read, or it was asked often enough.
 
     A prompt that is too long for the model stays so.
@@ -250,7 +242,7 @@ def is_too_long(status: int | None, body: Any) -> bool:
     return status in (400, 413) and ("context_length_exceeded" in said or "context length" in said)
 
 
-def count_answer(traffic: Traffic, answer: dict[str, Any], params: "JudgeParams") -> None:
+def count_answer(traffic: Traffic, answer: dict[str, Any], params: JudgeParams) -> None:
     """Books an answer's tokens, and whether it can be read."""
     traffic.answers += 1
     traffic.unreadable += isinstance(read_answer(params.template, answer), str)
@@ -258,7 +250,7 @@ def count_answer(traffic: Traffic, answer: dict[str, Any], params: "JudgeParams"
     traffic.answer_tokens += answer["completion_tokens"] or 0
 
 
-def check_budget(traffic: Traffic, params: "JudgeParams") -> None:
+def check_budget(traffic: Traffic, params: JudgeParams) -> None:
     """Raises UserError when this run has spent `max_cost_usd`: answers can be longer than the estimate foresaw."""
     spent = cost_usd(params.prices.get(params.model), traffic.prompt_tokens, traffic.answer_tokens, params.transport)
     if params.max_cost_usd is not None and spent is not None and spent >= params.max_cost_usd:

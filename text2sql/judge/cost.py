@@ -7,10 +7,11 @@ import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from text2sql.base.params import JudgeParams, Price
+import tiktoken
+
+from text2sql.base.params import JudgeParams, Price
 
 MESSAGE_TOKENS = 4  # what a chat format adds to each message
 # Tokens of a usual answer. A model that reasons first uses more; `judge.max_tokens` is the bound.
@@ -40,10 +41,8 @@ def estimate_tokens(text: str) -> int:
 def token_counter(model: str) -> Callable[[str], int]:
     """Text to its number of tokens for `model`. Never downloads: tiktoken is used if it has the encoding on disk."""
     try:
-        import tiktoken
-
         name = tiktoken.encoding_name_for_model(model)
-    except (ImportError, KeyError):
+    except KeyError:
         return estimate_tokens
     folder = os.environ.get("TIKTOKEN_CACHE_DIR") or os.environ.get("DATA_GYM_CACHE_DIR")
     path = Path(folder or Path(tempfile.gettempdir(), "data-gym-cache"))
@@ -53,7 +52,7 @@ def token_counter(model: str) -> Callable[[str], int]:
     return lambda text: len(encoding.encode(text, disallowed_special=()))
 
 
-def cost_usd(price: "Price | None", prompt_tokens: int, answer_tokens: int, transport: str) -> float | None:
+def cost_usd(price: Price | None, prompt_tokens: int, answer_tokens: int, transport: str) -> float | None:
     """US dollars for so many tokens; None where the price is unknown."""
     if price is None:
         return None
@@ -61,7 +60,7 @@ def cost_usd(price: "Price | None", prompt_tokens: int, answer_tokens: int, tran
     return share * (prompt_tokens * price.input + answer_tokens * price.output) / 1e6
 
 
-def describe(requests: int, prompt_tokens: int, params: "JudgeParams") -> str:
+def describe(requests: int, prompt_tokens: int, params: JudgeParams) -> str:
     """The estimate as lines of text: the tokens, then the cost with each model of the price table."""
     usual, most = requests * ANSWER_TOKENS[params.template], requests * params.max_tokens
     lines = [

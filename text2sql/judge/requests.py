@@ -13,15 +13,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from text2sql.base.errors import UserError
-
-if TYPE_CHECKING:
-    from text2sql.base.params import JudgeParams
+from text2sql.base.params import JudgeParams
 
 FOLDER = Path("prompts")
 VERDICTS = ("correct", "incorrect", "cannot_tell")
+SIDES = ("gold", "prediction")  # of a row's results
 PROMPT_TOO_LONG = "prompt_too_long"  # in place of the server's finish_reason
 
 # A wrong query that tells the judge to call it right. A judge that does is not to be believed elsewhere either.
@@ -81,9 +80,11 @@ def read_template(name: str, folder: Path = FOLDER) -> Template:
     return Template(name, text, hashlib.sha256(text.encode()).hexdigest()[:12])
 
 
-def request_body(row: Mapping[str, Any], template: Template, params: "JudgeParams") -> dict[str, Any]:
-    """The chat-completion body for one row: context, question, answer, sql, and `results` where first rows are shown.
+def request_body(row: Mapping[str, Any], template: Template, params: JudgeParams) -> dict[str, Any]:
+    """The chat-completion body for one row: context, question, answer, sql, and the first rows of its `results`.
 
+    Results are those that scoring kept, {gold, prediction} of `data/results/`; `params.show_results` of their rows are
+    shown to the template `verdict`, none where the row has no results or its gold failed.
     A missing query is shown as an empty one. Half of a surrogate pair, which UTF-8 cannot carry, becomes "?".
     """
     fields = {name: _sendable(row[name] or "") for name in ("context", "question", "answer", "sql")}
@@ -98,8 +99,10 @@ def request_body(row: Mapping[str, Any], template: Template, params: "JudgeParam
             "reference_sql": fields["answer"],
             "generated_sql": fields["sql"],
         }
-        if row.get("results") is not None:
-            data["reference_result"], data["generated_result"] = row["results"]
+        results = row.get("results")
+        if params.show_results and results is not None and results["prediction"] is not None:
+            reference, generated = (shown_result(results[side], params.show_results) for side in SIDES)
+            data |= {"reference_result": reference, "generated_result": generated}
         messages = [
             {"role": "system", "content": template.text.rstrip("\n")},
             {"role": "user", "content": _sendable(json.dumps(data, ensure_ascii=False, indent=1))},
@@ -110,6 +113,26 @@ def request_body(row: Mapping[str, Any], template: Template, params: "JudgeParam
     if params.response_format:
         body["response_format"] = RESPONSE_FORMAT[template.name]
     return body
+
+
+def is_results(value: Any) -> bool:
+    """Whether a value has the form of a row's results: {gold, prediction}, the prediction's null where it has none."""
+    if not isinstance(value, Mapping) or not set(SIDES) <= value.keys():
+        return False
+    gold, prediction = (value[side] for side in SIDES)
+    return is_result(gold) and (prediction is None or is_result(prediction))
+
+
+def is_result(value: Any) -> bool:
+    """Whether a value is an error, or the first rows of a result and how many rows and columns it has."""
+    return isinstance(value, Mapping) and ("error" in value or {"rows", "row_count", "column_count"} <= value.keys())
+
+
+def shown_result(result: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """What the judge sees of a result: its first `count` rows and how many rows and columns it has, or the error."""
+    if "error" in result:
+        return {"error": result["error"]}
+    return {"rows": result["rows"][:count], **{key: result[key] for key in ("row_count", "column_count")}}
 
 
 def encode(body: Mapping[str, Any]) -> str:

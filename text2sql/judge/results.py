@@ -11,15 +11,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from text2sql.base.files import atomic_write, json_line, write_json
+from text2sql.base.params import JudgeParams
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.cost import cost_usd
 from text2sql.judge.requests import PROMPT_TOO_LONG, Template, Verdict, prompt_of, read_answer
-
-if TYPE_CHECKING:
-    from text2sql.base.params import JudgeParams
+from text2sql.scoring.stats import kappa
 
 FILES = ("requests.jsonl", "answers.csv", "disagreements.jsonl", "metrics.json")  # in the folder beside the verdicts
 VERDICTS = ("correct", "incorrect", "cannot_tell", "judge_error")
@@ -44,7 +43,7 @@ def write_results(
     given_up: dict[str, str],
     canary: str | None,
     template: Template,
-    params: "JudgeParams",
+    params: JudgeParams,
 ) -> dict[str, Any]:
     """Writes OUT.jsonl, and into the folder OUT answers.csv, disagreements.jsonl and metrics.json; returns the metrics.
 
@@ -141,8 +140,6 @@ def disagreement(entry: Entry, row: dict[str, Any]) -> dict[str, Any]:
 
 def compared(pairs: Sequence[tuple[bool, bool]]) -> dict[str, Any]:
     """Agreement, Cohen's kappa and the 2x2 table of (judge, execution) pairs; None where they are undefined."""
-    from text2sql.scoring.stats import kappa
-
     judge, execution = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     return {
         "compared": len(pairs),
@@ -156,7 +153,7 @@ def compared(pairs: Sequence[tuple[bool, bool]]) -> dict[str, Any]:
     }
 
 
-def spending(entries: Sequence[Entry], store: AnswerStore, params: "JudgeParams") -> dict[str, Any]:
+def spending(entries: Sequence[Entry], store: AnswerStore, params: JudgeParams) -> dict[str, Any]:
     """What the answers behind these rows cost, whenever they were paid; rows with equal requests share one."""
     answers = tokens_in = tokens_out = 0
     known = True

@@ -4,24 +4,35 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from tqdm import tqdm
 
 from text2sql.base.endpoint import check_address, key_for
 from text2sql.base.errors import UserError
 from text2sql.base.files import atomic_write, read_jsonl
+from text2sql.base.params import JudgeParams
 from text2sql.dataset.rows import read_batches
+from text2sql.judge.batch import ask_in_batches
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.client import SETTING, Traffic, ask_all, settled
 from text2sql.judge.cost import ANSWER_TOKENS, body_tokens, cost_usd, describe
-from text2sql.judge.requests import CANARY, Template, encode, read_answer, read_template, request_body, request_key
+from text2sql.judge.requests import (
+    CANARY,
+    SIDES,
+    Template,
+    encode,
+    is_results,
+    read_answer,
+    read_template,
+    request_body,
+    request_key,
+)
 from text2sql.judge.results import Entry, write_results
-
-if TYPE_CHECKING:
-    from text2sql.base.params import JudgeParams
 
 NEEDED = ("id", "context", "question", "answer")
 
@@ -45,9 +56,9 @@ class Request:
 
 
 def judge_rows(
-    rows: Iterable[dict[str, Any]], params: "JudgeParams", out: str | Path
+    rows: Iterable[dict[str, Any]], params: JudgeParams, out: str | Path
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Judges rows (id, context, question, answer, sql; ex, outcome, error, database where known).
+    """Judges rows (id, context, question, answer, sql; ex, outcome, error, results where known).
 
     Returns the metrics and the record of this run: what it sent, retried and waited for.
 
@@ -81,7 +92,7 @@ def judge_rows(
     return metrics, run_record(traffic, time.monotonic() - started)
 
 
-def estimate(rows: Iterable[dict[str, Any]], params: "JudgeParams") -> str:
+def estimate(rows: Iterable[dict[str, Any]], params: JudgeParams) -> str:
     """What judging these rows would cost from here, as text. Sends nothing and writes nothing but an empty cache."""
     template = read_template(params.template)
     pending = Pending()
@@ -92,44 +103,35 @@ def estimate(rows: Iterable[dict[str, Any]], params: "JudgeParams") -> str:
     return describe(pending.requests, pending.prompt_tokens, params)
 
 
-def scored_rows(
-    table: str | Path, scores: str | Path, databases: Mapping[str, Sequence[str]]
-) -> Iterator[dict[str, Any]]:
-    """Evaluation rows with what scoring says about each (sql, ex, outcome, error), joined by id.
+def scored_rows(table: str | Path, scores: str | Path, results: str | Path) -> Iterator[dict[str, Any]]:
+    """Evaluation rows with what scoring says about each (sql, ex, outcome, error, results), joined by id.
 
-    databases: scripts by row id; a row's first becomes its `setup_sql`.
-
-    Raises UserError when the two files do not hold the same ids.
+    Raises UserError when the three files do not hold the same ids.
     """
     scored = {
-        score["id"]: (score["sql"], score["ex"], score["outcome"], score["error"]) for score in read_jsonl(scores)
+        score["id"]: {name: score[name] for name in ("sql", "ex", "outcome", "error")} for score in read_jsonl(scores)
     }
-    columns = ["id", "context", "question", "answer", "database", "dialect"]
-    for batch in read_batches(table, columns, size=1024):
+    shown = {line["id"]: {side: line[side] for side in SIDES} for line in read_jsonl(results)}
+    for batch in read_batches(table, ["id", "context", "question", "answer"], size=1024):
         for row in batch.to_pylist():
-            if row["id"] not in scored:
-                raise UserError(f"{scores}: no score for {row['id']!r} of {table}; run the score stage again")
-            row["setup_sql"] = next(iter(databases.get(row["id"], ())), None)
-            yield row | dict(zip(("sql", "ex", "outcome", "error"), scored.pop(row["id"]), strict=True))
-    if scored:
-        raise UserError(f"{scores}: {next(iter(scored))!r} is not in {table}; run the score stage again")
+            for path, found in ((scores, scored), (results, shown)):
+                if row["id"] not in found:
+                    raise UserError(f"{path}: nothing about {row['id']!r} of {table}; run the score stage again")
+            yield row | scored.pop(row["id"]) | {"results": shown.pop(row["id"])}
+    for path, found in ((scores, scored), (results, shown)):
+        if found:
+            raise UserError(f"{path}: {next(iter(found))!r} is not in {table}; run the score stage again")
 
 
-def build_requests(rows: Iterable[dict[str, Any]], template: Template, params: "JudgeParams") -> Iterator[Request]:
+def build_requests(rows: Iterable[dict[str, Any]], template: Template, params: JudgeParams) -> Iterator[Request]:
     """The canary's request if it is asked for, then one per row. Raises UserError for a bad row or a second id."""
     if params.canary:
         yield request_of(CANARY, template, params)
-    if params.show_results:
-        from text2sql.judge.shown import with_results
-
-        rows = with_results(checked(rows), params.show_results)
-    else:
-        rows = checked(rows)
-    for row in rows:
+    for row in checked(rows):
         yield request_of(row, template, params)
 
 
-def request_of(row: dict[str, Any], template: Template, params: "JudgeParams") -> Request:
+def request_of(row: dict[str, Any], template: Template, params: JudgeParams) -> Request:
     """The request about one row."""
     body = request_body(row, template, params)
     encoded = encode(body)
@@ -142,18 +144,18 @@ def checked(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(rows, 1):
         for name in NEEDED:
             if not isinstance(row.get(name), str):
-                raise UserError(f"row {number} ({row.get('id')}): {name} is missing or no text; mend the input")
+                raise UserError(f"row {number} ({row.get('id')}): {name} is missing or no text; fix the input")
         if not isinstance(row.get("sql", 0), str | None):
-            raise UserError(f"row {number} ({row['id']}): sql is missing or no text; mend the input")
+            raise UserError(f"row {number} ({row['id']}): sql is missing or no text; fix the input")
+        if row.get("results") is not None and not is_results(row["results"]):
+            raise UserError(f"row {number} ({row['id']}): results are not those of data/results/; fix the input")
         if row["id"] in seen:
             raise UserError(f"row {number}: the id {row['id']!r} stands twice; give every row its own")
         seen.add(row["id"])
         yield row
 
 
-def count_pending(
-    request: Request, seen: set[str], pending: Pending, store: AnswerStore, params: "JudgeParams"
-) -> None:
+def count_pending(request: Request, seen: set[str], pending: Pending, store: AnswerStore, params: JudgeParams) -> None:
     """Adds a request to what is pending, unless an equal one was counted or needs no asking."""
     if request.key in seen:
         return
@@ -164,7 +166,7 @@ def count_pending(
 
 
 def write_requests(
-    rows: Iterable[dict[str, Any]], path: Path, store: AnswerStore, template: Template, params: "JudgeParams"
+    rows: Iterable[dict[str, Any]], path: Path, store: AnswerStore, template: Template, params: JudgeParams
 ) -> tuple[list[Entry], Pending]:
     """Writes the rows' requests as lines of OpenAI's batch format (custom_id is the row's id), in input order."""
     entries: list[Entry] = []
@@ -183,7 +185,7 @@ def write_requests(
 
 
 def unanswered(
-    path: Path, entries: list[Entry], store: AnswerStore, template: Template, params: "JudgeParams"
+    path: Path, entries: list[Entry], store: AnswerStore, template: Template, params: JudgeParams
 ) -> Iterator[tuple[str, str]]:
     """(key, encoded body) of every distinct request that needs asking: the canary's, then in input order."""
     seen: set[str] = set()
@@ -199,7 +201,7 @@ def unanswered(
             seen.add(entry.key)
 
 
-def check_cost(pending: Pending, params: "JudgeParams") -> None:
+def check_cost(pending: Pending, params: JudgeParams) -> None:
     """Raises UserError when the estimate is above the budget, or there is a budget and no price."""
     if params.max_cost_usd is None or not pending.requests:
         return
@@ -218,22 +220,18 @@ def check_cost(pending: Pending, params: "JudgeParams") -> None:
 
 
 def ask(
-    requests: Callable[[], Iterator[tuple[str, str]]], total: int, store: AnswerStore, params: "JudgeParams"
+    requests: Callable[[], Iterator[tuple[str, str]]], total: int, store: AnswerStore, params: JudgeParams
 ) -> Traffic:
     """Sends the requests by the transport that the parameters name, with a progress bar on stderr."""
-    from tqdm import tqdm
-
     key_for(params.base_url, SETTING)  # a missing key shows before the bar does
     seconds = 0.5 if sys.stderr.isatty() else 10  # between two updates
     with tqdm(total=total, unit="request", desc="judge", file=sys.stderr, mininterval=seconds) as progress:
         if params.transport == "batch":
-            from text2sql.judge.batch import ask_in_batches
-
             return ask_in_batches(requests, store, params, progress)
         return asyncio.run(ask_all(requests(), store, params, progress))
 
 
-def self_check(store: AnswerStore, template: Template, params: "JudgeParams") -> str:
+def self_check(store: AnswerStore, template: Template, params: JudgeParams) -> str:
     """What the judge made of the canary: held (not called correct), fooled, or judge_error."""
     answers = store.answers(request_of(CANARY, template, params).key)
     read = read_answer(template.name, answers[-1]) if answers else "no answer"

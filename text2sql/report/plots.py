@@ -4,12 +4,13 @@ import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from text2sql.base.arms import ARMS, LEGEND
 from text2sql.base.files import atomic_write
 from text2sql.report.numbers import mean, rounded
 from text2sql.scoring import stats
-from text2sql.scoring.score import OUTCOMES
+from text2sql.scoring.policy import OUTCOMES
 
 
 def plot_rows(accounted: Mapping) -> dict[str, list[dict]]:
@@ -54,12 +55,17 @@ def length_rows(tokens: Mapping[str, Sequence[int]], limit: int, bins: int = 32)
     ]
 
 
-def write_tsv(path: Path, rows: Sequence[Mapping]) -> None:
-    """Rows with equal keys as tab-separated values under a header, atomically."""
+def write_plot(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows with equal keys as tab-separated values under a header, atomically and without `<`."""
     with atomic_write(path) as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else [], delimiter="\t", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: harmless(value) for key, value in row.items()} for row in rows)
+
+
+def harmless(value: Any) -> Any:
+    """A value without `<`: DVC writes plots into a script of its page, and a label with `</script>` would end it."""
+    return value.replace("<", "‹") if isinstance(value, str) else value
 
 
 def outcome_plots(details: Mapping[str, Mapping], judgements: Mapping[str, Mapping]) -> dict[str, list[dict]]:

@@ -5,23 +5,10 @@ LIMIT cuts through a tie every legal cut is right; both are found out by ranking
 by its own sort keys in SQLite itself.
 """
 
-from dataclasses import dataclass
-
 from text2sql.engines.sqlite import Answer
 from text2sql.scoring.gold import Gold
 from text2sql.scoring.matching import fits, fits_permuted
-
-POLICY_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How a predicted answer stands to the gold's on one database."""
-
-    ex: bool  # under one permutation of the columns, the same for all rows
-    ex_strict: bool  # column by column as they stand
-    ex_set: bool  # as BIRD compares: sets of rows, order and multiplicity ignored
-    empty: bool  # the gold has no row
+from text2sql.scoring.policy import Verdict
 
 
 def compare(gold: Gold, predicted: Answer) -> Verdict:

@@ -2,7 +2,8 @@
 
 Every gold is run before any prediction; what fails is `gold_error` and leaves the denominator. Everything that a model
 wrote runs in worker processes (`pool.guarded_workers`) that share nothing but the code: the rows are the same from
-one worker or many, and after a kill the scoring goes on behind the last row that it had finished.
+one worker or many, and after a kill the scoring goes on behind the last row that it had finished. It runs here and
+never again: the first rows of both results are kept beside the scores for whoever shows them.
 """
 
 import hashlib
@@ -16,46 +17,23 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tqdm import tqdm
+
 from text2sql.base.errors import UserError
 from text2sql.base.files import json_line, write_jsonl
 from text2sql.base.resume import whole_lines
 from text2sql.engines.pool import Lost, alarm, guarded_workers
-from text2sql.engines.sqlite import (
-    DEFAULT_LIMITS,
-    Connection,
-    Failure,
-    Limits,
-    build,
-    open_database,
-    other_dialects,
-    query,
-)
-from text2sql.scoring.compare import POLICY_VERSION, compare
+from text2sql.engines.question import Question, databases, row_question, statement
+from text2sql.engines.sqlite import DEFAULT_LIMITS, Answer, Failure, Limits, other_dialects, query
+from text2sql.scoring.compare import compare
 from text2sql.scoring.gold import Gold, answer_gold, plan
-from text2sql.sql.context import brings_rows
-from text2sql.sql.exact_match import em_ast, em_text
+from text2sql.scoring.metrics import Case, measure
+from text2sql.scoring.policy import OUTCOMES, POLICY_VERSION, Verdict
+from text2sql.scoring.results import first_rows
 from text2sql.sql.extract import Extracted, extract
-
-MATCHES = ("match", "vacuous_match")
-MISSES = (
-    "mismatch", "no_sql", "truncated", "not_a_query", "refused", "syntax", "schema", "dialect", "timeout", "too_large",
-)  # fmt: skip
-NOT_SCORED = ("gold_error", "infra_error")
-OUTCOMES = (*MATCHES, *MISSES, *NOT_SCORED)
 
 GRACE_SECONDS = 0.2  # between a deadline that SQLite heeds itself and the kill
 MEMORY_BYTES = 384 * 2**20  # of a worker process, the interpreter included
-
-
-class Question(NamedTuple):
-    """A gold query and the databases that it and its predictions run on."""
-
-    gold_sql: str
-    setups: tuple[str, ...] = ()  # scripts, one for each database
-    database: str | None = None  # or the path of an SQLite file
-    dialect: str | None = None  # of gold and prediction; None is SQLite
-    setup_dialect: str | None = None  # of the scripts
-    problem: str | None = None  # why there is no database to score on, where that is known
 
 
 class GoldCheck(NamedTuple):
@@ -64,6 +42,9 @@ class GoldCheck(NamedTuple):
     problem: str | None  # why it cannot be scored against
     vacuous: bool = False  # it returns no row on any of its databases
     ambiguous: bool = False  # its LIMIT cuts through a tie on one of them
+    databases: int = 0  # how many it has
+    database: int = 1  # the first on which it has rows, counted from 1; 1 where there is none
+    result: dict[str, Any] | None = None  # its first rows there
 
 
 @dataclass(frozen=True)
@@ -76,29 +57,46 @@ class Item:
     truncated: bool = False
 
 
+class Scored(NamedTuple):
+    """What is written about one prediction: a line of the scores, and a line of the results beside them."""
+
+    row: dict[str, Any]
+    results: dict[str, Any]
+
+
 def score_file(
-    path: Path, items: Sequence[Item], *, workers: int, limits: Limits = DEFAULT_LIMITS, unfinished: Path | None = None
+    path: Path,
+    items: Sequence[Item],
+    *,
+    workers: int,
+    limits: Limits = DEFAULT_LIMITS,
+    results: Path | None = None,
+    unfinished: Path | None = None,
 ) -> dict[str, int]:
-    """Writes `score_rows` of the items to a JSON Lines file, atomically; returns the number of rows by outcome.
+    """Writes what `score_all` says of the items to JSON Lines files, atomically; returns the number of rows by outcome.
 
-    Rows finished so far wait in `unfinished`, whose name must depend on everything that the result does
-    (`score_key`). Raises UserError, and writes nothing, when a row could not be scored for no fault of its own.
+    path: of the scores. results: of the first rows of both results, where they are to be kept. Rows finished so far
+    wait in `unfinished`, whose name must depend on everything that the result does (`score_key`). Raises UserError, and
+    writes nothing, when a row could not be scored for no fault of its own.
     """
-    from tqdm import tqdm
-
     outcomes: Counter[str] = Counter()
+    kept: list[dict] = []
 
-    def counted() -> Iterator[dict]:
-        rows = score_rows(items, workers=workers, limits=limits, unfinished=unfinished)
-        for row in tqdm(rows, total=len(items), unit="row", desc="score", disable=None):
+    def rows() -> Iterator[dict]:
+        scored = score_all(items, workers=workers, limits=limits, unfinished=unfinished)
+        for row, shown in tqdm(scored, total=len(items), unit="row", desc="score", disable=None):
             outcomes[row["outcome"]] += 1
             if row["outcome"] == "infra_error":
                 if unfinished:
                     unfinished.unlink()
                 raise UserError(f"row {row['id']} could not be scored ({row['error']}); run again")
+            if results:
+                kept.append(shown)
             yield row
 
-    write_jsonl(path, counted())
+    write_jsonl(path, rows())
+    if results:
+        write_jsonl(results, kept)
     if unfinished:
         unfinished.unlink(missing_ok=True)
     assert outcomes.total() == len(items) and set(outcomes) <= set(OUTCOMES)
@@ -113,8 +111,7 @@ def arm_items(
 ) -> list[Item]:
     """The items of one arm: rows of the evaluation table joined by id with their databases and their generations.
 
-    databases: scripts in SQLite by row id, run beside the context where that brings rows, else in its place.
-    unusable: why no script could be made, by row id; such a row has no verdict unless its context brings rows.
+    databases: filled databases by row id, unusable: why there is none, both as `row_question` takes them.
     Raises UserError when the generations are not those of the rows, one each.
     """
     generated = {generation["id"]: generation for generation in generations}
@@ -125,26 +122,12 @@ def arm_items(
     return [
         Item(
             row["id"],
-            _question(row, databases.get(row["id"], ()), unusable.get(row["id"])),
+            row_question(row, databases.get(row["id"], ()), unusable.get(row["id"])),
             generated[row["id"]]["text"],
             generated[row["id"]]["finish_reason"] == "length",
         )
         for row in rows
     ]
-
-
-def _question(row: dict, scripts: Sequence[str], problem: str | None) -> Question:
-    dialect = row["dialect"]
-    if row["database"] is not None:
-        return Question(row["answer"], database=row["database"], dialect=dialect)
-    if not brings_rows(row["context"]):
-        if not scripts and problem is None:
-            problem = "its context brings no rows and none were made (populate.instances is 0)"
-        return Question(row["answer"], tuple(scripts), dialect=dialect, problem=problem)
-    context = _translate(row["context"], dialect, ddl=True)
-    if isinstance(context, Failure):
-        return Question(row["answer"], dialect=dialect, problem=f"{context.outcome}: {context.error}")
-    return Question(row["answer"], (context, *scripts), dialect=dialect)
 
 
 def score_key(items: Sequence[Item], limits: Limits = DEFAULT_LIMITS) -> str:
@@ -159,46 +142,51 @@ def score_key(items: Sequence[Item], limits: Limits = DEFAULT_LIMITS) -> str:
     return digest.hexdigest()[:16]
 
 
-def score_rows(
-    items: Sequence[Item], *, workers: int, limits: Limits = DEFAULT_LIMITS, unfinished: Path | None = None
-) -> Iterator[dict[str, Any]]:
-    """Yields one row for every item, in their order.
+def score_rows(items: Sequence[Item], *, workers: int, limits: Limits = DEFAULT_LIMITS) -> Iterator[dict[str, Any]]:
+    """The rows of `score_all` alone, without the results."""
+    return (scored.row for scored in score_all(items, workers=workers, limits=limits))
 
-    `{id, outcome, ex, ex_strict, ex_set, em_text, em_ast, format_valid, vacuous, ambiguous_gold, sql, error}`:
-    the verdicts are booleans, null for gold_error and infra_error; `sql` is the extracted statement, untranslated.
+
+def score_all(
+    items: Sequence[Item], *, workers: int, limits: Limits = DEFAULT_LIMITS, unfinished: Path | None = None
+) -> Iterator[Scored]:
+    """Yields what is said of every item, in their order.
+
+    `row`: {id, outcome, the metrics and flags of `metrics.py`, sql, error}: the verdicts are booleans, null for
+    gold_error and infra_error; `sql` is the extracted statement, untranslated.
+    `results`: {id, databases, database, gold, prediction}: how many databases there are, and the first rows
+    (`results.first_rows`, or {error}) on the one, counted from 1, that shows the verdict: where a wrong answer first
+    differs from the gold, else where the gold first has rows. `prediction` is null where there is no verdict.
     A prediction has `limits.seconds` for all of its databases together, a gold twice that.
     """
-    rows = [] if unfinished is None else whole_lines(unfinished)
-    yield from rows
-    rest = items[len(rows) :]
-    assert [row["id"] for row in rows] == [item.id for item in items[: len(rows)]]
-    scored = _score_all(rest, workers, limits)
+    done = [] if unfinished is None else [Scored(line["row"], line["results"]) for line in whole_lines(unfinished)]
+    yield from done
+    rest = items[len(done) :]
+    assert [scored.row["id"] for scored in done] == [item.id for item in items[: len(done)]]
+    fresh = _score_fresh(rest, workers, limits)
     if unfinished is None:
-        yield from scored
+        yield from fresh
         return
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     with open(unfinished, "a", encoding="utf-8", errors="backslashreplace") as file:
-        for count, row in enumerate(scored, 1):
-            file.write(json_line(row) + "\n")
+        for count, scored in enumerate(fresh, 1):
+            file.write(json_line(scored._asdict()) + "\n")
             if count % 64 == 0:
                 file.flush()
-            yield row
+            yield scored
 
 
-def _score_all(items: Sequence[Item], workers: int, limits: Limits) -> Iterator[dict[str, Any]]:
+def _score_fresh(items: Sequence[Item], workers: int, limits: Limits) -> Iterator[Scored]:
     with _workers(workers, limits) as run:
         checks = _check_golds(run, [item.question for item in items])
-        results = run(item for item in items if checks[item.question].problem is None)
+        results = run((item, checks[item.question]) for item in items if checks[item.question].problem is None)
         for item in items:
             gold = checks[item.question]
             if gold.problem is not None:
-                yield _row(item, "gold_error", _extract(item), error=gold.problem)
+                yield _scored(item, gold, "gold_error", _extract(item), gold.problem)
                 continue
-            row = next(results)
-            row = _lost_row(item, row) if isinstance(row, Lost) else row
-            if row["outcome"] not in NOT_SCORED:
-                row |= {"vacuous": gold.vacuous, "ambiguous_gold": gold.ambiguous}
-            yield row
+            scored = next(results)
+            yield _lost(item, gold, scored) if isinstance(scored, Lost) else scored
         assert next(results, None) is None
 
 
@@ -226,15 +214,21 @@ def _workers(workers: int, limits: Limits) -> AbstractContextManager[Callable[[I
         workers=workers,
         seconds=seconds,
         memory_bytes=MEMORY_BYTES,
-        initializer=other_dialects,  # and with it sqlglot
+        initializer=other_dialects,
     )
+
+
+def _lost(item: Item, gold: GoldCheck, lost: Lost) -> Scored:
+    # The gold went through its own run, so what ended this worker is the prediction; only a crash may be neither's.
+    outcome = {"timeout": "timeout", "memory": "too_large", "crash": "infra_error"}[lost.reason]
+    return _scored(item, gold, outcome, _extract(item), lost.error)
 
 
 # --- In the worker processes -----------------------------------------------------------------------------------------
 
 
-def _work(task: Question | Item, limits: Limits) -> Any:
-    return _score(task, limits) if isinstance(task, Item) else _check_gold(task, limits)
+def _work(task: Question | tuple[Item, GoldCheck], limits: Limits) -> Any:
+    return _check_gold(task, limits) if isinstance(task, Question) else _score(*task, limits)
 
 
 def _check_gold(question: Question, limits: Limits) -> GoldCheck:
@@ -244,63 +238,78 @@ def _check_gold(question: Question, limits: Limits) -> GoldCheck:
         return GoldCheck(f"{golds.outcome}: {golds.error}")
     if not all(compare(gold, gold.answer).ex_strict for gold in golds):
         return GoldCheck("mismatch: the gold's answer does not equal itself")
+    filled = next((place for place, gold in enumerate(golds) if gold.answer.rows), None)
+    shown = filled or 0
     return GoldCheck(
-        None, vacuous=not any(gold.answer.rows for gold in golds), ambiguous=any(gold.ambiguous for gold in golds)
+        None,
+        vacuous=filled is None,
+        ambiguous=any(gold.ambiguous for gold in golds),
+        databases=len(golds),
+        database=shown + 1,
+        result=_first_rows(golds[shown].answer),
     )
 
 
-def _score(item: Item, limits: Limits) -> dict[str, Any]:
+def _score(item: Item, gold: GoldCheck, limits: Limits) -> Scored:
     extracted = _extract(item)
     if extracted.outcome is not None:
-        return _row(item, extracted.outcome, extracted)
+        return _scored(item, gold, extracted.outcome, extracted)
     golds = _golds(item.question, limits)
     if isinstance(golds, Failure):  # the gold ran before, so this is the machine's fault
-        return _row(item, "infra_error", extracted, error=f"gold: {golds.error}")
+        return _scored(item, gold, "infra_error", extracted, f"gold: {golds.error}")
     with alarm(limits.seconds + GRACE_SECONDS):
-        sql = _translate(extracted.sql or "", item.question.dialect)
+        sql = statement(extracted.sql or "", item.question.dialect)
     if isinstance(sql, Failure):
-        return _row(item, sql.outcome, extracted, error=sql.error)
+        return _scored(item, gold, sql.outcome, extracted, sql.error)
 
-    ex = ex_strict = ex_set = True
+    right = True
+    verdicts: list[Verdict] = []
+    shown: dict[str, Any] = {}  # database, gold and prediction of the results
     with alarm(limits.seconds + GRACE_SECONDS):
-        for connection, gold in zip(_databases(item.question, limits), golds, strict=True):
+        for number, (connection, expected) in enumerate(
+            zip(databases(item.question, limits), golds, strict=True), start=1
+        ):
             assert not isinstance(connection, Failure)
             answer = query(connection, sql, limits)
             if isinstance(answer, Failure):
-                return _row(item, answer.outcome, extracted, error=answer.error)
-            verdict = compare(gold, answer)
-            ex, ex_strict, ex_set = ex and verdict.ex, ex_strict and verdict.ex_strict, ex_set and verdict.ex_set
-            if not ex and not ex_set:
+                return _scored(item, gold, answer.outcome, extracted, answer.error)
+            verdicts.append(compare(expected, answer))
+            if right and (number == gold.database or not verdicts[-1].ex):
+                kept = gold.result if number == gold.database else _first_rows(expected.answer)
+                shown = {"database": number, "gold": kept, "prediction": _first_rows(answer)}
+            right = right and verdicts[-1].ex
+            if not right and not all(verdict.ex_set for verdict in verdicts):
                 break
-    match = "match" if any(gold.answer.rows for gold in golds) else "vacuous_match"
-    row = _row(item, match if ex else "mismatch", extracted, ex_strict=ex_strict, ex_set=ex_set)
-    # Equal trees give equal answers, so that only those need parsing.
-    row["em_ast"] = ex_strict and em_ast(item.question.gold_sql, extracted.sql or "", item.question.dialect)
-    return row
+    match = "vacuous_match" if gold.vacuous else "match"
+    return _scored(item, gold, match if right else "mismatch", extracted, verdicts=verdicts, shown=shown)
+
+
+def _scored(
+    item: Item,
+    gold: GoldCheck,
+    outcome: str,
+    extracted: Extracted,
+    error: str | None = None,
+    verdicts: Sequence[Verdict] = (),
+    shown: Mapping[str, Any] | None = None,
+) -> Scored:
+    """Row and results of an item. shown: database, gold and prediction of the results, where the prediction ran."""
+    question = item.question
+    case = Case(question.gold_sql, question.dialect, extracted, outcome, tuple(verdicts), gold.vacuous, gold.ambiguous)
+    row = {"id": item.id, "outcome": outcome, **measure(case), "sql": extracted.sql, "error": error}
+    if gold.problem is not None:
+        shown = {"database": None, "gold": {"error": gold.problem}, "prediction": None}
+    elif shown is None:
+        shown = {"database": gold.database, "gold": gold.result, "prediction": {"error": error or outcome}}
+    return Scored(row, {"id": item.id, "databases": gold.databases, **shown})
+
+
+def _first_rows(answer: Answer) -> dict[str, Any]:
+    return first_rows(answer.names, answer.rows)
 
 
 def _extract(item: Item) -> Extracted:
     return extract(item.prediction, item.truncated, item.question.dialect)
-
-
-def _row(item: Item, outcome: str, extracted: Extracted, error: str | None = None, **fields: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": item.id, "outcome": outcome}
-    if outcome in NOT_SCORED:
-        verdicts = ("ex", "ex_strict", "ex_set", "em_text", "em_ast", "format_valid", "vacuous", "ambiguous_gold")
-        row |= dict.fromkeys(verdicts)
-    else:
-        same_text = extracted.outcome is None and em_text(
-            item.question.gold_sql, extracted.sql or "", item.question.dialect
-        )
-        row |= {"ex": outcome in MATCHES, "ex_strict": False, "ex_set": False, "em_text": same_text}
-        row |= {"em_ast": same_text, "format_valid": extracted.format_valid, "vacuous": False, "ambiguous_gold": False}
-    return row | fields | {"sql": extracted.sql, "error": error}
-
-
-def _lost_row(item: Item, lost: Lost) -> dict[str, Any]:
-    # The gold went through its own run, so what ended this worker is the prediction; only a crash may be neither's.
-    outcome = {"timeout": "timeout", "memory": "too_large", "crash": "infra_error"}[lost.reason]
-    return _row(item, outcome, _extract(item), error=lost.error)
 
 
 @lru_cache(maxsize=128)
@@ -310,12 +319,12 @@ def _golds(question: Question, limits: Limits) -> list[Gold] | Failure:
         return Failure("no_database", question.problem)
     if not question.setups and question.database is None:
         return Failure("schema", "there is no database to run on")
-    sql = _translate(question.gold_sql, question.dialect)
+    sql = statement(question.gold_sql, question.dialect)
     if isinstance(sql, Failure):
         return sql
     gold_plan = plan(sql)
     golds = []
-    for connection in _databases(question, limits):
+    for connection in databases(question, limits):
         if isinstance(connection, Failure):
             return Failure(connection.outcome, f"setup: {connection.error}")
         gold = answer_gold(connection, gold_plan, limits)
@@ -323,32 +332,3 @@ def _golds(question: Question, limits: Limits) -> list[Gold] | Failure:
             return gold
         golds.append(gold)
     return golds
-
-
-def _databases(question: Question, limits: Limits) -> Iterator[Connection | Failure]:
-    if question.database is not None:
-        yield _opened(question.database, limits)
-    for setup in question.setups:
-        yield _built(setup, question.setup_dialect, limits)
-
-
-@lru_cache(maxsize=32)
-def _opened(path: str, limits: Limits) -> Connection:
-    return open_database(path, limits)
-
-
-@lru_cache(maxsize=256)
-def _built(setup: str, dialect: str | None, limits: Limits) -> Connection | Failure:
-    script = _translate(setup, dialect, ddl=True)
-    return script if isinstance(script, Failure) else build(script, limits)
-
-
-def _translate(sql: str, dialect: str | None, ddl: bool = False) -> str | Failure:
-    if dialect is None or dialect.lower() in ("", "sqlite"):
-        return sql
-    from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
-
-    translated = (to_sqlite_ddl if ddl else to_sqlite)(sql, dialect)
-    if isinstance(translated, Untranslatable):
-        return Failure(translated.outcome, translated.reason)
-    return translated

@@ -1,7 +1,6 @@
 "use strict";
 // Data become text nodes and nothing else: no markup is ever made of them.
 
-const ARMS = [["base", "Base"], ["finetuned", "Fine-tuned"]];
 const PAIRS = [
   ["", "All"], ["won", "Won"], ["lost", "Lost"], ["wrong", "Both wrong"], ["right", "Both right"], ["none", "No verdict"],
 ];
@@ -10,8 +9,9 @@ const HEIGHT = 64; // of a row of the list, as in the style
 const MARK = { true: ["✓", "right"], false: ["✗", "wrong"], null: ["–", "none"] };
 const KEYWORDS = /^(select|from|where|group|order|by|having|limit|offset|join|left|right|inner|outer|full|cross|natural|on|using|and|or|not|in|is|null|like|glob|between|exists|as|distinct|union|all|except|intersect|case|when|then|else|end|with|recursive|over|partition|asc|desc|create|table|view|index|primary|foreign|key|references|unique|check|default|insert|into|values)$/i;
 
+const capital = (name) => name[0].toUpperCase() + name.slice(1);
 const $ = (id) => document.getElementById(id);
-let rows, schemas, visible = [], place = -1;
+let arms, rows, schemas, visible = [], place = -1; // arms: pairs of id and name
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -28,9 +28,9 @@ async function unpack(text) {
 }
 
 function pairOf(row) {
-  const [base, finetuned] = row.arms.map((arm) => arm.ex);
-  if (base === null || finetuned === null) return "none";
-  return base === finetuned ? (base ? "right" : "wrong") : finetuned ? "won" : "lost";
+  const [before, after] = row.arms.map((arm) => arm.ex);
+  if (before === null || after === null) return "none";
+  return before === after ? (before ? "right" : "wrong") : after ? "won" : "lost";
 }
 
 // What the text search looks through; made when it is first needed.
@@ -63,17 +63,17 @@ function prepare() {
     if (!value) input.defaultChecked = true;
     $("pairs").append(make("label", {}, input, name, make("span", {}, count.toLocaleString("en"))));
   }
-  ARMS.forEach(([id], arm) => fill($(id), rows.map((row) => row.arms[arm].outcome)));
+  arms.forEach(([id], arm) => fill($(id), rows.map((row) => row.arms[arm].outcome)));
   LABELS.forEach((label) => fill($(label), rows.map((row) => row[label] ?? "none")));
   const scored = rows.filter((row) => row.pair !== "none");
   const share = (arm) => `${((100 * scored.filter((row) => row.arms[arm].ex).length) / scored.length).toFixed(1)} %`;
-  $("summary").textContent = `execution accuracy ${share(0)} base, ${share(1)} fine-tuned, on ${scored.length.toLocaleString("en")} questions`;
+  $("summary").textContent = `execution accuracy ${arms.map(([, name], arm) => `${share(arm)} ${name}`).join(", ")}, on ${scored.length.toLocaleString("en")} questions`;
 }
 
 function filter() {
   const pair = new FormData($("filters")).get("pair");
   const text = $("text").value.trim().toLowerCase();
-  const outcomes = ARMS.map(([id]) => $(id).value);
+  const outcomes = arms.map(([id]) => $(id).value);
   const labels = LABELS.map((label) => $(label).value);
   const current = visible[place];
   visible = rows.filter((row) =>
@@ -171,9 +171,8 @@ function shown(row) {
     make("p", { class: "tags" }, about.filter(Boolean).join(" · ")),
     make("section", { class: "card", "aria-label": "Gold" },
       make("header", {}, make("h3", {}, "Gold")), code(row.gold),
-      ...Object.entries(row.gold_results).flatMap(([number, result]) => table(result, number, row.databases)),
-      row.problem ? make("p", { class: "error" }, `The queries could not be run again: ${row.problem}`) : null),
-    make("div", { class: "arms" }, ...row.arms.map((arm, i) => armCard(arm, ARMS[i][1], row))),
+      ...Object.entries(row.gold_results).flatMap(([number, result]) => table(result, number, row.databases))),
+    make("div", { class: "arms" }, ...row.arms.map((arm, i) => armCard(arm, capital(arms[i][1]), row))),
     make("details", { class: "card", open: "" }, make("summary", {}, "Schema"), code(schemas[row.schema])),
   ];
 }
@@ -258,7 +257,7 @@ function follow() {
 }
 
 async function start() {
-  ({ rows, schemas } = await unpack($("data").textContent));
+  ({ arms, rows, schemas } = await unpack($("data").textContent));
   $("data").remove();
   rows.forEach((row) => (row.pair = pairOf(row)));
   prepare();

@@ -13,8 +13,10 @@ import pytest
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_jsonl
+from text2sql.engines.question import Question
 from text2sql.engines.sqlite import Limits
-from text2sql.scoring.score import OUTCOMES, Item, Question, gold_problems, score_file, score_key, score_rows
+from text2sql.scoring.policy import OUTCOMES
+from text2sql.scoring.score import Item, gold_problems, score_all, score_file, score_key, score_rows
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 SETUP = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'x'),(2,'y'),(3,'z');"
@@ -140,6 +142,58 @@ def test_another_dialect_is_translated_for_gold_and_prediction_alike():
     assert rows[0]["sql"] == "SELECT CONCAT(name, '!') FROM `u`"
 
 
+# --- The results beside the scores -----------------------------------------------------------------------------------
+
+EMPTY = "CREATE TABLE t(a INTEGER, b TEXT);"
+PAIR = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'x'),(1,'y');"
+
+
+def results(*items, **options):
+    return [scored.results for scored in score_all(items, workers=1, **options)]
+
+
+def rows_of(result):
+    return result["rows"] if "rows" in result else result["error"]
+
+
+def test_a_result_is_kept_on_the_first_database_that_shows_the_verdict():
+    """A wrong query's on the first on which it differs from the gold, any other's on the first with rows."""
+    setups = (EMPTY, SETUP, PAIR, OTHER)
+    kept = results(
+        item("SELECT a FROM t", setups=setups),
+        item("SELECT DISTINCT a FROM t", setups=setups),
+        item("SELECT 9", setups=setups),
+        item("SELECT c FROM t", setups=setups),
+        item("No idea.", setups=setups),
+        item(STUCK, setups=setups),
+        limits=Limits(seconds=0.5),
+    )
+    whole = [[1], [2], [3]]
+    assert [(line["databases"], line["database"], rows_of(line["gold"])) for line in kept] == [
+        (4, 2, whole), (4, 3, [[1], [1]]), (4, 1, []), (4, 2, whole), (4, 2, whole), (4, 2, whole),
+    ]  # fmt: skip
+    assert [rows_of(line["prediction"]) for line in kept] == [
+        whole, [[1]], [[9]], "no such column: c", "no_sql", "stopped at the hard time limit",
+    ]  # fmt: skip
+    assert kept[1]["prediction"] == {"columns": ["a"], "rows": [[1]], "row_count": 1, "column_count": 1}
+
+
+def test_a_match_on_no_rows_is_kept_on_the_first_database():
+    (line,) = results(item("SELECT a FROM t", setups=(EMPTY, EMPTY.replace("TEXT", "BLOB"))))
+    assert (line["database"], rows_of(line["gold"]), rows_of(line["prediction"])) == (1, [], [])
+
+
+def test_a_broken_gold_keeps_its_error_and_no_prediction():
+    (line,) = results(item("SELECT 1", gold="SELECT a FROM u", name="broken"))
+    assert line == {
+        "id": "broken", "databases": 0, "database": None, "gold": {"error": "schema: no such table: u"},
+        "prediction": None,
+    }  # fmt: skip
+
+
+# --- However it is run -----------------------------------------------------------------------------------------------
+
+
 def many(count=400, seed=0):
     chance = random.Random(seed)
     predictions = [
@@ -181,7 +235,8 @@ def test_rows_after_a_hostile_one_score_as_without_it(tmp_path, monkeypatch):
 
 def test_an_attack_on_memory_stays_below_512_mib():
     probe = (
-        "import resource\nfrom text2sql.scoring.score import *\n"
+        "import resource\nfrom text2sql.engines.question import Question\n"
+        "from text2sql.engines.sqlite import Limits\nfrom text2sql.scoring.score import Item, score_rows\n"
         f"item = Item('x', Question('SELECT 1', ({SETUP!r},)), {GREEDY!r})\n"
         "print([row['ex'] for row in score_rows([item], workers=1, limits=Limits(seconds=4))])\n"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
@@ -193,26 +248,30 @@ def test_an_attack_on_memory_stays_below_512_mib():
 
 def test_a_score_file_counts_every_row(tmp_path):
     items = many()
-    counts = score_file(tmp_path / "scores.jsonl", items, workers=2)
+    counts = score_file(tmp_path / "scores.jsonl", items, workers=2, results=tmp_path / "results.jsonl")
     assert sum(counts.values()) == len(items)
     rows = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
-    assert rows == list(score_rows(items, workers=1))
+    results = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert list(zip(rows, results, strict=True)) == list(score_all(items, workers=1))
+    assert [line["id"] for line in results] == [one.id for one in items]
 
 
 def test_what_finished_before_a_kill_is_not_done_again(tmp_path):
     items = many(3000)
     unfinished = tmp_path / "work" / f"{score_key(items)}.jsonl"
-    stream = score_rows(items, workers=1, unfinished=unfinished)
+    stream = score_all(items, workers=1, unfinished=unfinished)
     for _ in range(1000):
         next(stream)
     stream.close()
     with open(unfinished, "a") as file:
-        file.write('{"id": "half a li')
+        file.write('{"row": {"id": "half a li')
     kept = sum(1 for line in unfinished.read_text().splitlines() if line.endswith("}"))
     assert 900 <= kept <= 1000
-    score_file(tmp_path / "resumed.jsonl", items, workers=2, unfinished=unfinished)
-    score_file(tmp_path / "whole.jsonl", items, workers=1)
-    assert (tmp_path / "resumed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    resumed, whole = tmp_path / "resumed", tmp_path / "whole"
+    score_file(resumed / "scores", items, workers=2, results=resumed / "results", unfinished=unfinished)
+    score_file(whole / "scores", items, workers=1, results=whole / "results")
+    for name in ("scores", "results"):
+        assert (resumed / name).read_bytes() == (whole / name).read_bytes()
     assert not unfinished.exists()
 
 
@@ -327,10 +386,12 @@ def test_a_killed_command_goes_on_and_writes_the_same_bytes(tmp_path):
 def test_a_row_that_nobody_can_score_fails_the_file(tmp_path, monkeypatch):
     lost = {"id": "r0", "outcome": "infra_error", "ex": None, "error": "the machine is on fire"}
     unfinished = tmp_path / "unfinished.jsonl"
-    unfinished.write_text(json.dumps(lost) + "\n")
+    unfinished.write_text(json.dumps({"row": lost, "results": {"id": "r0"}}) + "\n")
     with pytest.raises(UserError, match="row r0 could not be scored"):
-        score_file(tmp_path / "scores.jsonl", many(1), workers=1, unfinished=unfinished)
-    assert not (tmp_path / "scores.jsonl").exists()
+        score_file(
+            tmp_path / "scores.jsonl", many(1), workers=1, results=tmp_path / "results.jsonl", unfinished=unfinished
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- Gold as its own prediction --------------------------------------------------------------------------------------

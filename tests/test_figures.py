@@ -1,7 +1,6 @@
-"""The report joins by id, its counts add up, and it says what it cannot tell."""
+"""The figures join by id, their counts add up, and they say what they cannot tell."""
 
 import io
-import json
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,12 @@ from text2sql.base.files import read_json, read_jsonl, write_json, write_jsonl
 from text2sql.commands import show
 from text2sql.dataset.rows import write_rows
 from text2sql.dataset.verdict import RULES
-from text2sql.engines.pool import Lost
-from text2sql.engines.sqlite import Limits
-from text2sql.report.explorer import Prediction, Task, examine, run_again
-from text2sql.report.figures import report
+from text2sql.report.figures import describe
 from text2sql.report.plots import loss_rows
-from text2sql.scoring.score import OUTCOMES, Question
+from text2sql.report.run import report
+from text2sql.scoring.metrics import METRICS
+from text2sql.scoring.policy import MATCHES, OUTCOMES
+from text2sql.scoring.results import first_rows
 
 # Outcome of the base and of the fine-tuned arm for each question; two questions a database.
 OUTCOME = {
@@ -36,7 +35,7 @@ SQL = {"match": GOLD, "vacuous_match": GOLD, "mismatch": "SELECT DISTINCT a FROM
 
 
 def score(key: str, outcome: str) -> dict:
-    right = outcome in ("match", "vacuous_match")
+    right = outcome in MATCHES
     ex = None if outcome == "gold_error" else right
     return {
         "id": key,
@@ -48,6 +47,18 @@ def score(key: str, outcome: str) -> dict:
         "sql": SQL.get(outcome),
         "error": "no such table: u" if outcome == "gold_error" else None,
     }
+
+
+def results(key: str, outcome: str) -> dict:
+    """The line of the results that belongs to a score."""
+    gold = first_rows(("a",), [(1,), (2,), (2,)])
+    prediction = {"error": outcome} if outcome not in (*MATCHES, "mismatch") else gold
+    if outcome == "mismatch":
+        prediction = first_rows(("a",), [(1,), (2,)])
+    shown = {"databases": 1, "database": 1, "gold": gold, "prediction": prediction}
+    if outcome == "gold_error":
+        shown = {"databases": 0, "database": None, "gold": {"error": "no such table: u"}, "prediction": None}
+    return {"id": key, **shown}
 
 
 def write_run(data: Path, outcome: dict[str, tuple[str, str]] = OUTCOME) -> Path:
@@ -79,6 +90,8 @@ def write_run(data: Path, outcome: dict[str, tuple[str, str]] = OUTCOME) -> Path
     for place, arm in enumerate(ARMS):
         scores = [score(key, outcomes[place]) for key, outcomes in outcome.items()]
         write_jsonl(data / f"scores/{arm}.jsonl", reversed(scores))
+        kept = [results(key, outcomes[place]) for key, outcomes in outcome.items()]
+        write_jsonl(data / f"results/{arm}.jsonl", reversed(kept))
         write_jsonl(
             data / f"generations/{arm}.jsonl",
             [
@@ -185,7 +198,7 @@ def test_no_usable_gold_is_one_line(tmp_path):
     assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["train"]
 
 
-@pytest.mark.parametrize("name", ["scores/finetuned", "generations/base"])
+@pytest.mark.parametrize("name", ["scores/finetuned", "results/finetuned", "generations/base"])
 @pytest.mark.parametrize("change", ["less", "more", "other"])
 def test_files_that_do_not_join_are_one_line_and_nothing_is_written(name, change, tmp_path):
     data = write_run(tmp_path / "data")
@@ -206,6 +219,15 @@ def test_a_missing_file_is_one_line_and_nothing_is_written(tmp_path):
     with pytest.raises(UserError, match=r"scores/base\.jsonl: no such file; .*run the stage"):
         report(data, tmp_path / "metrics", resamples=10, seed=1)
     assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["train"]
+
+
+def test_a_metric_of_the_scores_is_a_share_of_its_arm_and_a_flag_a_count(tmp_path, monkeypatch):
+    monkeypatch.setitem(METRICS, "short", None)
+    scores = [{**score(key, first), "short": first == "match"} for key, (first, _) in OUTCOME.items()]
+    rows = [{"id": key, "db_id": "d", **dict.fromkeys(("complexity", "domain", "language"))} for key in OUTCOME]
+    detail = describe(rows, scores, [{"finish_reason": "stop", "completion_tokens": 1}] * len(rows))
+    assert detail["short"] == round(2 / 7, 6)
+    assert (detail["vacuous"], detail["ambiguous_gold"]) == (0, 1)
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
@@ -301,73 +323,6 @@ def test_training_is_said_in_one_line():
         "trained: 560 examples and 40 held out, 140 steps (kept: step 100), 61,234 tokens (3.1 % padding on top), "
         "4,884,480 parameters, 2 examples left out as longer than finetune.max_length"
     )
-
-
-# What the explorer runs again
-
-
-TABLE = "CREATE TABLE t (a INTEGER, b TEXT);"
-
-
-def shown_results(*predictions: Prediction | None, setups: tuple[str, ...], gold: str = GOLD) -> dict:
-    return examine(Task(Question(gold, setups), predictions))
-
-
-def test_a_wrong_query_is_shown_on_the_first_database_that_tells():
-    setups = (TABLE, f"{TABLE} INSERT INTO t VALUES (1, 'x');", f"{TABLE} INSERT INTO t VALUES (1, 'x'), (1, NULL);")
-    found = shown_results(Prediction(GOLD, True), Prediction("SELECT DISTINCT a FROM t", False), None, setups=setups)
-    right, wrong, none = found["arms"]
-    assert (right["database"], right["rows"]) == (2, [[1]])  # the first where the gold has rows
-    assert (wrong["database"], wrong["rows"], wrong["row_count"]) == (3, [[1]], 1)
-    assert none is None and found["databases"] == 3
-    assert {number: gold["rows"] for number, gold in found["gold"].items()} == {2: [[1]], 3: [[1], [1]]}
-
-
-def test_results_are_cut_in_rows_columns_and_cells_and_say_so():
-    values = ", ".join(f"({number}, '{'x' * 500}')" for number in range(9))
-    result = shown_results(
-        Prediction(f"SELECT *, x'00ff', 1e999, 9007199254740993, '', {', '.join('12345')} FROM t", False),
-        setups=(f"{TABLE} INSERT INTO t VALUES {values}",),
-    )["arms"][0]
-    assert (result["row_count"], result["column_count"]) == (9, 11)
-    assert (len(result["rows"]), len(result["rows"][0]), len(result["columns"])) == (5, 8, 8)
-    number, text, *rest = result["rows"][3]
-    assert number == 3 and text == f"{'x' * 60} … (440 more characters)"
-    assert rest[:4] == ["x'00ff'", "inf", "9007199254740993", ""]
-    assert len(json.dumps(result)) < 6_000
-
-
-@pytest.mark.parametrize(
-    ("sql", "outcome"),
-    [
-        ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n", "timeout"),
-        ("ATTACH DATABASE '/tmp/x.db' AS x", "refused"),
-        ("SELECT load_extension('x')", "refused"),
-        ("DELETE FROM t", "refused"),
-    ],
-)
-def test_hostile_queries_stay_in_the_sandbox_and_are_shown_as_what_they_were(sql, outcome, monkeypatch):
-    monkeypatch.setattr("text2sql.report.explorer.LIMITS", Limits(seconds=1.0))
-    result = shown_results(Prediction(sql, False), setups=(f"{TABLE} INSERT INTO t VALUES (1, 'x')",))["arms"][0]
-    assert result["error"].startswith(f"{outcome}: ")
-
-
-def test_a_question_without_a_database_has_no_results():
-    nothing = {"gold": {}, "arms": [None, None]}
-    assert shown_results(None, Prediction(GOLD, True), setups=()) == nothing
-    assert shown_results(None, Prediction(GOLD, True), setups=("CREATE TABL",)) == nothing
-    gold = shown_results(None, None, setups=(TABLE,), gold="SELECT c FROM t")["gold"]
-    assert gold == {1: {"error": "schema: no such column: c"}}
-
-
-def test_a_query_whose_process_is_stopped_again_costs_its_question_the_results_alone(monkeypatch):
-    """The pool is a stub: the real one needs a minute to lose a process to time."""
-    stub = lambda function, tasks, **_: [Lost("timeout", "stopped at the hard time limit"), examine(tasks[1])]  # noqa: E731
-    monkeypatch.setattr("text2sql.report.explorer.guarded_map", stub)
-    task = Task(Question(GOLD, (CONTEXT,)), (None, Prediction(GOLD, True)))
-    lost, found = run_again([task, task])
-    assert lost == {"gold": {}, "arms": [None, None], "problem": "stopped at the hard time limit"}
-    assert found["arms"][1]["row_count"] == 3
 
 
 def test_curves_are_thinned_to_means_of_neighbouring_steps(tmp_path):

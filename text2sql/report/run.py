@@ -1,0 +1,86 @@
+"""Joins what the stages measured, by id, into the files that git keeps: metrics/summary.json and what explains it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from text2sql.base.arms import ARMS, BASE, SHORT
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json, read_jsonl, write_json
+from text2sql.databases.populate import summarize
+from text2sql.dataset.account import account
+from text2sql.dataset.rows import count_rows, read_table
+from text2sql.report.explorer import write_explorer
+from text2sql.report.figures import compare_arms, describe, judge_summary, versions
+from text2sql.report.numbers import rounded
+from text2sql.report.plots import length_rows, loss_rows, outcome_plots, plot_rows, size_rows, write_plot
+
+
+def report(data: Path, metrics: Path, *, resamples: int, seed: int) -> dict[str, Any]:
+    """Writes summary.json, comparison.json, data.json, ARM.json, plots/ and explorer.html into `metrics`.
+
+    resamples, seed: of the bootstrap. Returns the summary: shares rounded to 6 digits, `gain` with its 95 % interval
+    `lo` to `hi`, `n` the questions both arms have a verdict on. Raises UserError when the arms' scores do not join.
+    """
+    rows = read_table(data / "selected/eval.parquet").to_dict("records")
+    scores = same_golds({arm: joined(rows, data / f"scores/{arm}.jsonl") for arm in ARMS})
+    results = {arm: joined(rows, data / f"results/{arm}.jsonl") for arm in ARMS}
+    generations = {arm: joined(rows, data / f"generations/{arm}.jsonl") for arm in ARMS}
+    judgements = {arm: read_json(data / f"judgements/{arm}/metrics.json") for arm in ARMS}
+    judged = all(judgement["enabled"] for judgement in judgements.values())
+
+    details = {arm: describe(rows, scores[arm], generations[arm]) for arm in ARMS}
+    compared = compare_arms(rows, scores, resamples=resamples, seed=seed)
+    summary = {
+        "ex": {
+            **{SHORT[arm]: details[arm]["ex"] for arm in ARMS},
+            **{key: rounded(compared[key]) for key in ("gain", "lo", "hi")},
+        },
+        "em": {SHORT[arm]: details[arm]["em_ast"] for arm in ARMS},
+        "format": {SHORT[arm]: details[arm]["format_valid"] for arm in ARMS},
+        **({"judge": judge_summary(judgements)} if judged else {}),
+        "n": compared["n"],
+    }
+    power = summarize(list(read_jsonl(data / "databases/rows.jsonl")))
+    accounted = account(data)
+    training = read_json(metrics / "train/prompt_tokens.json")
+    verdicts = {arm: joined(rows, data / f"judgements/{arm}.jsonl") for arm in ARMS} if judged else {}
+
+    for arm in ARMS:
+        write_json(metrics / f"{arm}.json", details[arm] | ({"judge": judgements[arm]} if judged else {}))
+    write_json(metrics / "comparison.json", compared | {"power": power, **versions()})
+    write_json(metrics / "data.json", accounted)
+    lengths = {"train": training["tokens"], "eval": [row["prompt_tokens"] for row in generations[BASE]]}
+    plots = {
+        **plot_rows(accounted),
+        **outcome_plots(details, judgements if judged else {}),
+        "lengths.tsv": length_rows(lengths, training["limit"]),
+        "loss.tsv": loss_rows(metrics / "train"),
+        "sizes.tsv": size_rows(details, count_rows(data / "selected/train.parquet")),
+    }
+    for name, plot in plots.items():
+        write_plot(metrics / "plots" / name, plot)
+    write_explorer(metrics / "explorer.html", rows, scores, results, generations, verdicts)
+    write_json(metrics / "summary.json", summary)
+    return summary
+
+
+def joined(rows: Sequence[Mapping], path: Path) -> list[dict]:
+    """The rows of a later file in the order of the evaluation table. Raises UserError unless there is one for each."""
+    later = list(read_jsonl(path))
+    found = {row["id"]: row for row in later}
+    if len(later) != len(rows) or found.keys() != {row["id"] for row in rows}:
+        raise UserError(f"{path}: holds {len(later)} rows for {len(rows)} questions, or others; run `dvc repro`")
+    return [found[row["id"]] for row in rows]
+
+
+def same_golds(scores: Mapping[str, Sequence[dict]]) -> dict[str, list[dict]]:
+    """The scores by arm, a gold that failed in one arm (near its time limit it may) failed in both.
+
+    So both arms' figures are of the same questions.
+    """
+    failed = {score["id"]: score for arm in scores.values() for score in arm if score["ex"] is None}
+    return {
+        arm: [failed[score["id"]] | {"sql": score["sql"]} if score["id"] in failed else score for score in listed]
+        for arm, listed in scores.items()
+    }
