@@ -17,7 +17,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the project itself, installed or not
 
-from text2sql.experiments.lock import checksums, entries, file_md5, folder_md5, pointed_at, touch  # noqa: E402
+from text2sql.experiments.lock import checksums, entries, file_md5, folder_md5, pointed_at, touch
 
 
 def main() -> int:

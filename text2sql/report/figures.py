@@ -9,9 +9,11 @@ from typing import Any
 from text2sql.base.arms import ARMS, SHORT
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json, read_jsonl, write_json
+from text2sql.base.machine import machine
 from text2sql.databases.populate import read_databases, read_unusable, summarize
 from text2sql.dataset.account import account
 from text2sql.dataset.rows import count_rows, read_table
+from text2sql.engines.pool import cores
 from text2sql.report.explorer import write_explorer
 from text2sql.report.numbers import mean, rounded
 from text2sql.report.plots import length_rows, loss_rows, outcome_plots, plot_rows, size_rows, write_tsv
@@ -50,12 +52,13 @@ def report(data: Path, metrics: Path, *, resamples: int, seed: int) -> dict[str,
     power = summarize(list(read_jsonl(data / "databases/rows.jsonl")))
     accounted = account(data)
     training = read_json(metrics / "train/prompt_tokens.json")
+    places = {"training": read_json(metrics / "train/summary.json").get("machine"), "report": machine(cores())}
     items = arm_items(rows, read_databases(data / "databases"), read_unusable(data / "databases"), generations["base"])
     verdicts = {arm: joined(rows, data / f"judgements/{arm}.jsonl") for arm in ARMS} if judged else {}
 
     for arm in ARMS:
         write_json(metrics / f"{arm}.json", details[arm] | ({"judge": judgements[arm]} if judged else {}))
-    write_json(metrics / "comparison.json", compared | {"power": power, **versions()})
+    write_json(metrics / "comparison.json", compared | {"power": power, **versions(), "machine": places})
     write_json(metrics / "data.json", accounted)
     lengths = {"train": training["tokens"], "eval": [row["prompt_tokens"] for row in generations["base"]]}
     plots = {

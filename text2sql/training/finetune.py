@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import atomic_write, read_json, write_json
+from text2sql.base.machine import machine
 from text2sql.base.text import first_line
 from text2sql.models import load, pin, prompts
 from text2sql.training import memory
@@ -93,6 +94,7 @@ def finetune(
     the loss is no number, when memory is short, and for what this machine or model cannot do.
     """
     load.prepare_process()
+    import torch
     from accelerate import PartialState
 
     state = PartialState()  # of several processes, each has its own card from here on
@@ -137,6 +139,7 @@ def finetune(
             "computed_tokens": computed,
             "padding_share": round(1 - tokens / computed, 4),
             "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "machine": machine(torch.get_num_threads()) | {"device": measured_device()["device"]},
         }
         write_json(metrics_folder / "summary.json", counts)
         shutil.rmtree(work)
