@@ -6,7 +6,7 @@ from typing import Any
 from text2sql.base.text import printable
 from text2sql.experiments import lock
 from text2sql.experiments.git import DONE
-from text2sql.experiments.runs import Run, changed_params, checksum, files_inside, held_md5, is_partly_held
+from text2sql.experiments.runs import Run, changed_params, checksum, files_inside, held_md5, is_partly_held, is_source
 
 INSTRUMENT = "scoring instrument"
 MACHINE, VERSIONS = "machine", "library versions"
@@ -81,7 +81,7 @@ def content_md5(run: Run, path: str) -> str | None:
     locked = checksum(run, path)
     if locked and (run.state == DONE or is_partly_held(run, path)):
         return locked
-    return held_md5(run, path) or locked
+    return held_md5(run, path) or (None if is_source(path) and run.files else locked)
 
 
 def changed_files(before: Run, after: Run, path: str) -> list[str]:

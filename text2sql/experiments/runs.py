@@ -32,7 +32,6 @@ from text2sql.experiments.git import (
 
 READ = ("params.yaml", "dvc.yaml", "dvc.lock", "metrics/summary.json", "metrics/comparison.json")
 EMPTY, STALE, BROKEN = "no metrics", "not run to the end", "unreadable"
-# Folders of which git holds all that a stage reads; of `inputs` it may hold a part.
 SOURCES = ("text2sql", "stages", "prompts", "configs")
 
 
@@ -220,13 +219,35 @@ def disagreement(run: Run) -> str:
     for _, entry in lock.entries(run.stages, "outs"):
         if is_other(run, entry):
             return f"{entry['path']} is not the one that dvc.lock records"
+    for path in uncached_outs(run):
+        if not any(lock.touch(path, file) for file in run.files):
+            return f"{path} is missing"
     return ""
 
 
 def is_other(run: Run, entry: Mapping) -> bool:
     """Whether a commit holds another content of a path than its dvc.lock records."""
     held = held_md5(run, entry["path"])
-    return held not in (None, entry.get("md5")) and not is_partly_held(run, entry["path"])
+    if held is None:
+        return is_source(entry["path"])
+    return held != entry.get("md5") and not is_partly_held(run, entry["path"])
+
+
+def is_source(path: str) -> bool:
+    """Whether git holds all that a stage reads at a path; of `inputs` it may hold a part."""
+    return path.partition("/")[0] in SOURCES or path.endswith(".py")
+
+
+def uncached_outs(run: Run) -> list[str]:
+    """The outputs that dvc.yaml leaves to git."""
+    return [
+        path
+        for definition in run.pipeline.values()
+        for out in (*definition.get("outs", []), *definition.get("metrics", []))
+        if isinstance(out, Mapping)
+        for path, options in out.items()
+        if not options.get("cache", True) and "${" not in path
+    ]
 
 
 def held_md5(run: Run, path: str) -> str | None:
@@ -248,7 +269,7 @@ def files_inside(run: Run, path: str) -> dict[str, str]:
 
 def is_partly_held(run: Run, path: str) -> bool:
     """Whether a folder held files, when it was run, that git does not have: then the commit cannot tell of a change."""
-    if path.partition("/")[0] in SOURCES:
+    if is_source(path):
         return False
     counts = [entry.get("nfiles", 0) for _, entry in lock.entries(run.stages) if entry["path"] == path]
     return max(counts, default=0) > len(files_inside(run, path)) > 0
