@@ -30,6 +30,10 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
     return change
 
 
+def git_in(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=folder, check=True)
+
+
 def relock(folder: Path, *names: str) -> None:
     """Writes the checksums of these files, as they now are, into dvc.lock: what somebody does who hides a change."""
     lock = yaml.safe_load((folder / "dvc.lock").read_text())
@@ -65,7 +69,7 @@ def project(tmp_path_factory) -> SmallProject:
 def changed(project, tmp_path, monkeypatch):
     """Commits a change on `main` in a clone without data; HEAD is then the change, `before` the run."""
     clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "-q", project.folder, clone], check=True)
+    git_in(tmp_path, "clone", "-q", str(project.folder), str(clone))
     copy = copy_of(clone)
     copy.__class__ = SmallProject
     copy.log = project.log
@@ -224,9 +228,7 @@ CARELESS = {
     "a new stage": [edit("dvc.yaml", "stages:", "stages:\n  more: {cmd: echo, outs: [data/more]}")],
     "a new arm": [edit("dvc.yaml", "arm: [base]", "arm: [base, other]")],
     "a lock without a stage": [edit("dvc.lock", "finetune:", "other:")],
-    "a lock of another run": [
-        edit("dvc.lock", "- path: models/finetuned\n", "- path: models/finetuned\n      md5: 00\n")
-    ],
+    "a lock of another run": [lambda folder: git_in(folder, "checkout", "-q", f"origin/{LEARNED}", "--", "dvc.lock")],
     "no lock": [lambda folder: (folder / "dvc.lock").unlink()],
     "a lock in another form": [lambda folder: (folder / "dvc.lock").write_text("- stages\n")],
     "a lock with a conflict": [edit("dvc.lock", "stages:", "<<<<<<< main\nstages:")],
