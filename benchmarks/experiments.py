@@ -3,7 +3,7 @@
 python benchmarks/experiments.py [--experiments 50]
 
 A clone of this repository gets that many experiments: commits that differ in `seed` and in their figures, as
-`dvc exp run` leaves them. Each program runs in a process of its own, DVC's twice: it keeps a cache.
+`dvc exp run` leaves them, with the checksums of the code that their stages read in dvc.lock. Each program runs in a process of its own, DVC's twice: it keeps a cache.
 """
 
 import argparse
@@ -14,6 +14,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import yaml
+
+from text2sql.experiments.lock import file_md5, folder_md5
 
 ROOT = Path(__file__).parents[1]
 OURS = [sys.executable, "-m", "text2sql", "experiments"]
@@ -43,15 +47,29 @@ def make_experiments(folder: Path, count: int) -> None:
     git("clone", "--quiet", str(ROOT), ".")
     head = git("rev-parse", "HEAD")
     params = (folder / "params.yaml").read_text(encoding="utf-8")
+    stages = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    deps = [path for stage in stages.values() for path in stage["deps"] if path.startswith(("text2sql/", "stages/"))]
+    locked = [locked_entry(folder, path) for path in dict.fromkeys(deps)]
     (folder / "metrics").mkdir(exist_ok=True)
     for place in range(count):
         ex = {"base": 0.01, "ft": 0.2 + place / 1000, "gain": 0.19 + place / 1000, "lo": 0.1, "hi": 0.3}
         (folder / "params.yaml").write_text(params.replace("\nseed: ", f"\nseed: {place + 1}"), encoding="utf-8")
         (folder / "metrics/summary.json").write_text(json.dumps({"ex": ex, "n": 128}), encoding="utf-8")
-        git("add", "params.yaml", "metrics/summary.json")
+        lock = {"stages": {"report": {"deps": locked, "outs": [locked_entry(folder, "metrics/summary.json")]}}}
+        (folder / "dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
+        git("add", "params.yaml", "dvc.lock", "metrics/summary.json")
         commit = git("commit-tree", git("write-tree"), "-p", head, "-m", f"experiment {place}")
         git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/experiment-{place}", commit)
     git("reset", "--quiet", "--hard", head)
+
+
+def locked_entry(folder: Path, name: str) -> dict[str, str]:
+    """A path with its checksum, as dvc.lock holds it."""
+    path = folder / name
+    files = {
+        file.relative_to(path).as_posix(): file_md5(file.read_bytes()) for file in path.rglob("*") if file.is_file()
+    }
+    return {"path": name, "md5": folder_md5(files) if path.is_dir() else file_md5(path.read_bytes())}
 
 
 def timed(command: list[str], folder: str) -> float:

@@ -16,8 +16,27 @@ def read_stages(lock: Any) -> dict[str, dict]:
 
 
 def is_stage(stage: Any) -> bool:
-    entries = [*(stage.get("deps") or []), *(stage.get("outs") or [])] if isinstance(stage, Mapping) else [None]
-    return all(isinstance(entry, Mapping) and isinstance(entry.get("path"), str) for entry in entries)
+    if not isinstance(stage, Mapping):
+        return False
+    entries = [*(stage.get("deps") or []), *(stage.get("outs") or [])]
+    params = stage.get("params", {})
+    return (
+        isinstance(params, Mapping)
+        and all(isinstance(values, Mapping) for values in params.values())
+        and all(isinstance(entry, Mapping) and isinstance(entry.get("path"), str) for entry in entries)
+    )
+
+
+def read_definitions(pipeline: Any) -> dict[str, dict]:
+    """The stages in a dvc.yaml that was parsed; none where there is no file. Raises ValueError for another form."""
+    stages = {} if pipeline is None else pipeline.get("stages", {}) if isinstance(pipeline, Mapping) else None
+    if not isinstance(stages, dict) or not all(map(is_definition, stages.values())):
+        raise ValueError("dvc.yaml does not define stages as DVC reads them")
+    return stages
+
+
+def is_definition(stage: Any) -> bool:
+    return isinstance(stage, Mapping) and isinstance(stage.get("matrix", {}), Mapping)
 
 
 def stage_names(name: str, definition: Mapping, params: Mapping[str, Any]) -> set[str] | None:

@@ -130,7 +130,7 @@ def to_run(
     run = Run(name, revision, baseline, state, "", {}, {}, {}, files, {}, {})
     try:
         values = mapping(parse_yaml(params), "params.yaml")
-        defined = mapping(mapping(parse_yaml(pipeline), "dvc.yaml").get("stages"), "dvc.yaml")
+        defined = lock.read_definitions(parse_yaml(pipeline))
         run = replace(run, params=flat(values), pipeline=defined)
         stages = lock.read_stages(parse_yaml(locked)) if locked is not None else {}
         run = replace(run, stages=present_stages(stages, defined, run.params))
@@ -243,7 +243,7 @@ def uncached_outs(run: Run) -> list[str]:
     return [
         path
         for definition in run.pipeline.values()
-        for out in (*definition.get("outs", []), *definition.get("metrics", []))
+        for out in (*(definition.get("outs") or []), *(definition.get("metrics") or []))
         if isinstance(out, Mapping)
         for path, options in out.items()
         if not options.get("cache", True) and "${" not in path
