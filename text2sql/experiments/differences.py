@@ -86,7 +86,7 @@ def content_md5(run: Run, path: str) -> str | None:
 
 def changed_files(before: Run, after: Run, path: str) -> list[str]:
     """The files of a folder that differ, where git holds them; else the path itself."""
-    one, other = (files_inside(run, path) for run in (before, after))
+    one, other = files_inside(before, path), files_inside(after, path)
     return [name for name in sorted(one | other) if one.get(name) != other.get(name)] or [path]
 
 

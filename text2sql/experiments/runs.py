@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
@@ -50,6 +51,25 @@ class Run:
     files: dict[str, str]  # MD5 sums of what the commit itself holds, by path, and of what its .dvc files stand for
     summary: dict[str, Any]
     comparison: dict[str, Any]  # metrics/comparison.json, where the state is DONE
+
+    @functools.cached_property
+    def locked(self) -> dict[str, str | None]:
+        """The MD5 sums that dvc.lock holds, by path."""
+        return lock.checksums(self.stages)
+
+    @functools.cached_property
+    def known(self) -> dict[str, str]:
+        """The MD5 sums of the files that the commit holds, and of the outputs that its dvc.lock records."""
+        return {entry["path"]: str(entry.get("md5")) for _, entry in lock.entries(self.stages, "outs")} | self.files
+
+    @functools.cached_property
+    def folders(self) -> dict[str, dict[str, str]]:
+        """Of `known` what is inside each folder."""
+        found: dict[str, dict[str, str]] = {}
+        for path, md5 in self.known.items():
+            for parent in list(PurePosixPath(path).parents)[:-1]:
+                found.setdefault(str(parent), {})[path] = md5
+        return found
 
 
 def every_run() -> list[Run]:
@@ -178,8 +198,12 @@ Loader.add_implicit_resolver(
 )
 
 
+@functools.lru_cache(maxsize=512)
 def parse_yaml(text: bytes | None) -> Any:
-    """A YAML document; None where there is none. Raises ValueError when it is broken."""
+    """A YAML document, not to be changed; None where there is none. Raises ValueError when it is broken.
+
+    Runs share most of their files, so each content is parsed once.
+    """
     try:
         return yaml.load(text or b"", Loader=Loader)
     except yaml.YAMLError as error:
@@ -213,24 +237,22 @@ def disagreement(run: Run) -> str:
     for name, dep in lock.entries(run.stages, "deps"):
         if made.setdefault(dep["path"], dep.get("md5")) != dep.get("md5"):
             return f"stage {name} has not run on the present {dep['path']}"
-    for name, entry in lock.entries(run.stages, "deps"):
-        if is_other(run, entry):
-            return f"{entry['path']} was changed and not run (stage {name})"
-    for _, entry in lock.entries(run.stages, "outs"):
-        if is_other(run, entry):
-            return f"{entry['path']} is not the one that dvc.lock records"
+    for path in (path for path in run.locked if is_other(run, path)):
+        reader = next((name for name, dep in lock.entries(run.stages, "deps") if dep["path"] == path), None)
+        changed = f"was changed and not run (stage {reader})"
+        return f"{path} {changed if reader else 'is not the one that dvc.lock records'}"
     for path in uncached_outs(run):
         if not any(lock.touch(path, file) for file in run.files):
             return f"{path} is missing"
     return ""
 
 
-def is_other(run: Run, entry: Mapping) -> bool:
+def is_other(run: Run, path: str) -> bool:
     """Whether a commit holds another content of a path than its dvc.lock records."""
-    held = held_md5(run, entry["path"])
+    held = held_md5(run, path)
     if held is None:
-        return is_source(entry["path"])
-    return held != entry.get("md5") and not is_partly_held(run, entry["path"])
+        return is_source(path)
+    return held != run.locked[path] and not is_partly_held(run, path)
 
 
 def is_source(path: str) -> bool:
@@ -263,8 +285,7 @@ def held_md5(run: Run, path: str) -> str | None:
 
 def files_inside(run: Run, path: str) -> dict[str, str]:
     """The files of a folder that a commit knows of, by path: its own and the outputs that its dvc.lock records."""
-    made = {entry["path"]: str(entry.get("md5")) for _, entry in lock.entries(run.stages, "outs")}
-    return {name: md5 for name, md5 in (made | run.files).items() if name.startswith(f"{path}/")}
+    return run.folders.get(path, {})
 
 
 def is_partly_held(run: Run, path: str) -> bool:
@@ -322,4 +343,4 @@ def preset_values(revision: str, name: str) -> dict[str, Any]:
 
 def checksum(run: Run, path: str) -> str | None:
     """The MD5 sum that dvc.lock holds for a path that a stage reads or writes."""
-    return lock.checksums(run.stages).get(path)
+    return run.locked.get(path)
