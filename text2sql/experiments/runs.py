@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
@@ -67,8 +66,10 @@ class Run:
         """Of `known` what is inside each folder."""
         found: dict[str, dict[str, str]] = {}
         for path, md5 in self.known.items():
-            for parent in list(PurePosixPath(path).parents)[:-1]:
-                found.setdefault(str(parent), {})[path] = md5
+            parent = path.rpartition("/")[0]
+            while parent:
+                found.setdefault(parent, {})[path] = md5
+                parent = parent.rpartition("/")[0]
         return found
 
 
