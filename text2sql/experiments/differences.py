@@ -187,6 +187,22 @@ def same_texts(before: Run, after: Run, arm: str = "finetuned") -> bool:
     return bool(one) and one == other
 
 
+def same_scores(before: Run, after: Run) -> bool:
+    """Whether the figures of both runs were made from the same scores by the same code and parameters."""
+    one, other = (
+        {
+            name: (
+                run.stages[name].get("params"),
+                {dep["path"]: dep.get("md5") for dep in run.stages[name].get("deps") or []},
+            )
+            for name, out in lock.entries(run.stages, "outs")
+            if out["path"] == "metrics/summary.json"
+        }
+        for run in (before, after)
+    )
+    return bool(one) and one == other and not changed_values(before.comparison, after.comparison, RULES)
+
+
 def same_adapter(before: Run, after: Run) -> bool:
     """Whether both runs hold the same trained adapter."""
     md5 = checksum(before, ADAPTER)
@@ -198,7 +214,7 @@ def cause(before: Run, after: Run, found: Mapping[str, Sequence[str]]) -> str:
     against it. found: their `differences`."""
     scored = f"the scoring instrument differs ({listed(found[INSTRUMENT])})" if INSTRUMENT in found else ""
     if same_texts(before, after):
-        what = scored or "nothing in dvc.lock explains it (a time limit in scoring, or edited files)"
+        what = scored or "nothing in dvc.lock explains it (a time limit in scoring?)"
         return f"the generated texts are the same in both, so what changed is not training's: {what}"
     if same_adapter(before, after):
         asked = "the adapter is the same in both, so what changed is not training's but comes from how it was asked"
@@ -216,7 +232,7 @@ def elsewhere(found: Mapping[str, Sequence[str]]) -> str:
 
 def unrecorded(before: Run, after: Run) -> list[str]:
     """The names of the runs whose figures do not say on which machine they were made."""
-    return [run.name for run in (before, after) if not machine(run)]
+    return list(dict.fromkeys(run.name for run in (before, after) if not machine(run)))
 
 
 def listed(items: Sequence[str], most: int = 5) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from text2sql.base.arms import SHORT
 from text2sql.base.errors import UserError
 from text2sql.base.text import printable
-from text2sql.experiments.differences import cause, differences, elsewhere, same_texts
+from text2sql.experiments.differences import cause, differences, elsewhere, same_scores, same_texts
 from text2sql.experiments.git import read_objects
 from text2sql.experiments.runs import Run, checksum, require_figures
 from text2sql.scoring import stats
@@ -49,13 +49,17 @@ def figure(run: Run, key: str) -> float:
 def load_comparable(before: Run, after: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     """The details of both runs' fine-tuned arms.
 
-    Raises UserError where their verdicts follow different rules, so that no figure of theirs compares.
+    Raises UserError where their verdicts follow different rules, so that no figure of theirs compares, and where the
+    same scores have different figures.
     """
     one, other = arm_details(before), arm_details(after)
     if one["policy_version"] != other["policy_version"]:
         names = f"{printable(before.name)} and {printable(after.name)}"
         versions = f"{one['policy_version']} and {other['policy_version']}"
         raise UserError(f"{names} were scored under policy versions {versions}; run the older one again")
+    if one["questions"] != other["questions"] and same_scores(before, after):
+        names = f"{printable(before.name)} and {printable(after.name)}"
+        raise UserError(f"{names} have other verdicts and were made from the same scores; one was edited: run it again")
     return one, other
 
 
