@@ -3,7 +3,8 @@
 python benchmarks/experiments.py [--experiments 50]
 
 A clone of this repository gets that many experiments: commits that differ in `seed` and in their figures, as
-`dvc exp run` leaves them. Each program runs in a process of its own, DVC's twice: it keeps a cache.
+`dvc exp run` leaves them, with the checksums of the code that their stages read in dvc.lock. Each program runs in a
+process of its own, DVC's twice: it keeps a cache.
 """
 
 import argparse
@@ -15,7 +16,16 @@ import tempfile
 import time
 from pathlib import Path
 
+import yaml
+
+from text2sql.experiments.lock import file_md5, folder_md5, stage_names
+
 ROOT = Path(__file__).parents[1]
+CODE = ("text2sql/", "stages/", "prompts/", "configs")
+FIGURES = [
+    f"metrics/{name}" for name in ("summary.json", "base.json", "finetuned.json", "comparison.json", "data.json")
+]
+FIGURES.append("metrics/plots/loss.tsv")
 OURS = [sys.executable, "-m", "text2sql", "experiments"]
 DVC = [sys.executable, "-c", "import dvc.api; print(len(dvc.api.exp_show()))"]
 
@@ -43,15 +53,36 @@ def make_experiments(folder: Path, count: int) -> None:
     git("clone", "--quiet", str(ROOT), ".")
     head = git("rev-parse", "HEAD")
     params = (folder / "params.yaml").read_text(encoding="utf-8")
-    (folder / "metrics").mkdir(exist_ok=True)
+    stages = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    lock = {
+        "stages": {
+            found: {"deps": [locked_entry(folder, path) for path in stage["deps"] if path.startswith(CODE)]}
+            for name, stage in stages.items()
+            for found in stage_names(name, stage, {}) or ()
+        }
+    }
+    (folder / "metrics/plots").mkdir(parents=True, exist_ok=True)
     for place in range(count):
         ex = {"base": 0.01, "ft": 0.2 + place / 1000, "gain": 0.19 + place / 1000, "lo": 0.1, "hi": 0.3}
         (folder / "params.yaml").write_text(params.replace("\nseed: ", f"\nseed: {place + 1}"), encoding="utf-8")
+        for name in FIGURES:
+            (folder / name).write_text("{}\n", encoding="utf-8")
         (folder / "metrics/summary.json").write_text(json.dumps({"ex": ex, "n": 128}), encoding="utf-8")
-        git("add", "params.yaml", "metrics/summary.json")
+        lock["stages"]["report"]["outs"] = [locked_entry(folder, name) for name in FIGURES]
+        (folder / "dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
+        git("add", "params.yaml", "dvc.lock", *FIGURES)
         commit = git("commit-tree", git("write-tree"), "-p", head, "-m", f"experiment {place}")
         git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/experiment-{place}", commit)
     git("reset", "--quiet", "--hard", head)
+
+
+def locked_entry(folder: Path, name: str) -> dict[str, str]:
+    """A path with its checksum, as dvc.lock holds it."""
+    path = folder / name
+    files = {
+        file.relative_to(path).as_posix(): file_md5(file.read_bytes()) for file in path.rglob("*") if file.is_file()
+    }
+    return {"path": name, "md5": folder_md5(files) if path.is_dir() else file_md5(path.read_bytes())}
 
 
 def timed(command: list[str], folder: str) -> float:

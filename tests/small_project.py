@@ -3,7 +3,8 @@
 Stages, parameters and metrics have the pipeline's names and layout (tests/test_experiments.py holds the layout to the
 real report's); the "model" is arithmetic. Question k of 20 is right for the base model when k % 10 is 0, for the
 fine-tuned model when k % 10 is below 2,000 × learning_rate + 2, and `seed` turns the verdict on question `seed` around.
-A learning rate above 0.5 fails. Every run of a stage adds a line to `log`.
+A learning rate above 0.5 fails. The scorer, a file of its own, may take answers for wrong. Every run of a stage adds a
+line to `log`; the machine is what the variable PROCESSOR says.
 """
 
 import contextlib
@@ -54,15 +55,19 @@ elif stage in ("base", "finetuned"):
         right = {key: (int(key[1:]) % 10 < level) != (int(key[1:]) == model["seed"]) for key in ids}
     write(f"data/generations/{stage}.json", right)
 else:
-    figures = {}
+    figures, scorer = {}, {}
+    exec(Path("text2sql/scoring/score.py").read_text(), scorer)
     for arm in ("base", "finetuned"):
         right = read(f"data/generations/{arm}.json")
+        right = {key: verdict and key not in scorer["WRONG"] for key, verdict in right.items()}
         figures[arm] = ex = round(sum(right.values()) / len(right), 6)
         questions = {key: ["d" + str(int(key[1:]) // 4), verdict] for key, verdict in right.items()}
         write(f"metrics/{arm}.json", {
             "n": len(right), "ex": ex, "ex_lo": ex - 0.1, "ex_hi": ex + 0.1, "em_ast": ex, "format_valid": 1.0,
             "policy_version": params["report"]["policy"], "questions": questions,
         })
+    report = {"processor": os.environ.get("PROCESSOR", "one"), "versions": {"torch": "2.13.0"}}
+    write("metrics/comparison.json", {"policy_version": params["report"]["policy"], "machine": {"report": report}})
     gain = round(figures["finetuned"] - figures["base"], 6)
     write("metrics/summary.json", {
         "ex": {"base": figures["base"], "ft": figures["finetuned"], "gain": gain, "lo": gain - 0.1, "hi": gain + 0.1},
@@ -74,7 +79,11 @@ PIPELINE = """
 stages:
   ingest: {cmd: python step.py ingest, deps: [inputs], outs: [data/raw]}
   select: {cmd: python step.py select, params: [select], deps: [data/raw], outs: [data/selected]}
-  finetune: {cmd: python step.py finetune, params: [seed, finetune], deps: [step.py], outs: [models/finetuned]}
+  finetune:
+    cmd: python step.py finetune
+    params: [seed, finetune]
+    deps: [step.py, prompts, text2sql/training]
+    outs: [models/finetuned]
   generate:
     matrix: {arm: [base]}
     cmd: python step.py ${item.arm}
@@ -82,13 +91,16 @@ stages:
     outs: [data/generations/base.json]
   answer:
     cmd: python step.py finetuned
-    deps: [data/selected/eval.parquet, models/finetuned]
+    deps: [data/selected/eval.parquet, models/finetuned, prompts]
     outs: [data/generations/finetuned.json]
   report:
     cmd: python step.py report
     params: [report]
-    deps: [data/generations]
-    outs: [metrics/base.json: {cache: false}, metrics/finetuned.json: {cache: false}]
+    deps: [data/generations, text2sql/scoring]
+    outs:
+      - metrics/base.json: {cache: false}
+      - metrics/finetuned.json: {cache: false}
+      - metrics/comparison.json: {cache: false}
     metrics: [metrics/summary.json: {cache: false}]
 artifacts:
   adapter: {path: models/finetuned, type: model, desc: adapter, labels: [text2sql]}
@@ -112,14 +124,17 @@ class SmallProject(Project):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder.parent / f"{folder.name}.log"
-        (folder / "inputs").mkdir(parents=True)
         for name, text in {
             "step.py": STEP,
+            "prompts/en.txt": "Answer with SQL.\n",
+            "text2sql/training/trainer.py": "STEPS = 1\n",
+            "text2sql/scoring/score.py": "WRONG = []\n",
             "dvc.yaml": PIPELINE,
             "params.yaml": PARAMS,
             "inputs/README.md": "Your files\n",
             ".gitignore": (ROOT / ".gitignore").read_text(),
         }.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
         self.run("git", "init", "-q", "-b", "main")
         self.run("git", "config", "user.email", "test@localhost")

@@ -2,24 +2,19 @@
 
 import contextlib
 import json
-import os
 import re
 import statistics
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from small_project import SmallProject
 
 from text2sql.base.text import printable
 from text2sql.commands.pr_report import code
-from text2sql.experiments.git import DONE, experiment_refs
-from text2sql.experiments.runs import Run, own_changes, preset_values, to_run
-from text2sql.experiments.seeds import seed_groups
+from text2sql.experiments.git import experiment_refs
 
 
 def run_queue(project: SmallProject, names: set[str]) -> None:
@@ -124,34 +119,10 @@ def test_the_table_is_narrow_with_long_names_too(lab, tmp_path):
     assert all(f"{name}{place}" in names for place in range(3))  # folded, not cut
 
 
-def test_a_preset_stands_for_the_values_that_it_names(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    preset = preset_values("HEAD", "wikisql")
-    assert preset["ingest.source"] == "file" and preset_values("HEAD", "no-such") == {}
-    main = Run(
-        "main", "HEAD", None, DONE, "", {"preset": "quickstart", "finetune.learning_rate": 0.002, "seed": 7}, {}, {}
-    )
-    run = replace(main, name="w", baseline="HEAD", params=main.params | preset)
-    assert own_changes(run, main) == {}
-    run.params.update({"finetune.learning_rate": 0.002, "seed": 8})  # the rate of the commit above, not the preset's
-    assert own_changes(run, main) == {"finetune.learning_rate": 0.002, "seed": 8}
-
-
 def test_queued_experiments_are_listed(tmp_path):
     project = SmallProject(tmp_path / "project")
     project.run("dvc", "exp", "run", "--queue", "-n", "later", "-S", "seed=3")
     assert "queued or running" in line_of(project.text2sql("experiments").stdout, "later")
-
-
-def test_without_a_repository_it_is_one_line(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "text2sql", "experiments"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "GIT_CEILING_DIRECTORIES": str(tmp_path.parent)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1 and done.stderr.startswith("error: no git repository") and done.stderr.count("\n") == 1
 
 
 # Seeds and comparison
@@ -174,32 +145,6 @@ def test_only_runs_that_differ_in_nothing_but_seed_are_seeds_of_one_recipe(lab):
     assert "EX   mean 57.5 %, standard deviation 5.0 points, 55.0 to 65.0 %" in said
     assert "gain mean 47.5 points, standard deviation 5.0 points, 45.0 to 55.0 points" in said
     assert "seeds of one recipe" not in lab.text2sql("compare", "main", "slower").stdout
-
-
-def lock(seed: int, rate: float = 0.1, code: str = "c", data: str = "d") -> dict:
-    return {
-        "stages": {
-            "select": {"cmd": "s", "deps": [{"path": "in", "md5": data}], "outs": [{"path": "data", "md5": data}]},
-            "finetune": {
-                "cmd": "f",
-                "params": {"params.yaml": {"seed": seed, "finetune": {"rate": rate}}},
-                "deps": [{"path": "data", "md5": data}, {"path": "code", "md5": code}],
-                "outs": [{"path": "model", "md5": f"m{seed}"}],
-            },
-            "report": {"cmd": "r", "deps": [{"path": "model/weights", "md5": f"w{seed}"}]},
-        }
-    }
-
-
-def made(name: str, seed: int, rate: float = 0.1, **rest):
-    params, stages = {"seed": seed, "finetune": {"rate": rate}}, lock(seed, rate, **rest)
-    return to_run(name, name, None, "done", *(json.dumps(part).encode() for part in (params, stages, {"n": 1})))
-
-
-def test_code_data_and_every_other_parameter_make_another_recipe():
-    runs = [made("a", 1), made("b", 2), made("c", 3, rate=0.2), made("d", 4, code="x"), made("e", 5, data="y")]
-    assert [run.state for run in runs] == ["done"] * 5
-    assert [[run.name for run in group] for group in seed_groups([*runs, made("again", 2)])] == [["a", "b"]]
 
 
 def test_two_runs_are_compared_question_by_question(lab):
@@ -246,10 +191,6 @@ def test_a_run_without_figures_is_refused_in_one_line(lab, name, reason):
     done = lab.text2sql("compare", "main", name, check=False)
     assert done.returncode != 0 and reason in done.stderr and "Traceback" not in done.stderr
     assert name == "--x" or done.stderr.count("\n") == 1
-
-
-def test_control_characters_are_written_as_escapes():
-    assert printable("a\x1b[31m\n\u202eé질문") == "a\\x1b[31m\\n\\u202eé질문"
 
 
 # Pull requests and the gate
@@ -351,7 +292,7 @@ def test_the_stand_in_has_the_layout_of_the_real_report(lab, tmp_path):
     import test_figures
 
     _, metrics = test_figures.made(tmp_path)
-    for name in ("summary", "base", "finetuned"):
+    for name in ("summary", "base", "finetuned", "comparison"):
         real, small = (
             json.loads((folder / f"{name}.json").read_text()) for folder in (metrics, lab.folder / "metrics")
         )

@@ -104,6 +104,7 @@ def write_run(data: Path, outcome: dict[str, tuple[str, str]] = OUTCOME) -> Path
         )  # fmt: skip
         write_json(data / f"judgements/{arm}/metrics.json", {"enabled": False})
     write_json(data.parent / "metrics/train/prompt_tokens.json", {"limit": 512, "tokens": [40, 50]})
+    write_json(data.parent / "metrics/train/summary.json", {"machine": {"processor": "a CPU"}})
     for name, losses in (("loss", [2.5, 1.5, 1.0]), ("eval_loss", [1.25])):
         lines = [f"{step}\t{loss}\n" for step, loss in enumerate(losses, 1)]
         (data.parent / f"metrics/train/{name}.tsv").write_text(f"step\t{name}\n" + "".join(lines))

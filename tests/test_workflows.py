@@ -1,12 +1,16 @@
 """The workflows are linted, need no third party, and are safe for forks' pull requests; CI's scripts do their work."""
 
+import ast
 import http.server
+import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,9 +18,15 @@ import pytest
 import yaml
 from conftest import ROOT
 from small_project import SmallProject
+from test_pipeline import modules
 
+REPORT = ROOT / ".github/workflows/pull_request.yml"
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 ACTIONS = ("actions/checkout", "actions/setup-python", "actions/upload-artifact", "actions/github-script")
+
+
+def steps(path: Path) -> list[dict]:
+    return [step for job in yaml.safe_load(path.read_text())["jobs"].values() for step in job["steps"]]
 
 
 def test_actionlint_finds_nothing():
@@ -43,6 +53,53 @@ def test_a_workflow_uses_no_third_party_and_gives_a_fork_no_rights(path):
             assert "${{" not in text  # what a pull request can name reaches a script as a variable only
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_an_action_is_pinned_to_a_commit_and_names_its_release(path):
+    lines = [line for line in path.read_text().splitlines() if "uses:" in line]
+    assert lines and all(re.search(r"uses: actions/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+$", line) for line in lines)
+
+
+def test_the_suite_runs_on_every_python_from_the_oldest_that_is_allowed():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())["jobs"]
+    assert jobs["tests"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"] == ">=3.11"
+
+
+def test_the_report_job_installs_all_that_its_commands_import():
+    (line,) = (step["run"] for step in steps(REPORT) if "scipy" in step.get("run", ""))
+    installed = set(line.split()) | {re.split(r"[^\w-]", need)[0] for need in importlib.metadata.requires("dvc")}
+    for command in ("pr_report", "gate", "plots"):
+        script = ROOT / f"text2sql/commands/{command}.py"
+        files = {script, ROOT / "text2sql/cli.py", *modules(script)}
+        trees = [ast.walk(ast.parse(file.read_text())) for file in files]
+        names = {node.module for tree in trees for node in tree if isinstance(node, ast.ImportFrom) and node.module}
+        trees = [ast.walk(ast.parse(file.read_text())) for file in files]
+        names |= {alias.name for tree in trees for node in tree if isinstance(node, ast.Import) for alias in node.names}
+        outside = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"text2sql"}
+        needed = {importlib.metadata.packages_distributions()[name][0].lower() for name in outside}
+        assert needed <= installed, command
+
+
+def test_a_tag_or_branch_that_is_called_base_misleads_no_report(ran, tmp_path):
+    """The script of the workflow's own step, in a clone where `base`, `head` and even the ids' beginnings are tags."""
+    clone = changed_clone(ran, tmp_path / "clone", "prompts/en.txt", "SQL", "a query")
+    before, after = (git(clone, "rev-parse", name) for name in ("HEAD~1", "HEAD"))
+    for name in ("base", "head", before[:7], after[:7]):
+        git(clone, "tag", name, "HEAD~2")
+    git(clone, "branch", "base", "HEAD")
+    (script,) = (step["run"] for step in steps(REPORT) if step.get("id") == "report")
+    files = {name: str(tmp_path / name) for name in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT", "GITHUB_ENV")}
+    env = ran.environment(HEAD=after, TARGET=before, **files)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=clone, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    text = (clone / "report/report.md").read_text()
+    assert f"<sub>before {before}, after {after}</sub>" in text and "prompts was changed and not run" in text
+    assert Path(files["GITHUB_ENV"]).read_text() == f"BASE={before}\n"
+    assert text in Path(files["GITHUB_OUTPUT"]).read_text() and text == Path(files["GITHUB_STEP_SUMMARY"]).read_text()
+
+
 # The stale-lock check
 
 
@@ -62,6 +119,12 @@ def check_lock(project: SmallProject, folder: Path) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=folder, env=project.environment(), capture_output=True, text=True)
 
 
+def git(folder: Path, *arguments: str) -> str:
+    author = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    done = subprocess.run(["git", *author, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 def changed_clone(project: SmallProject, folder: Path, name: str | None, old: str, new: str) -> Path:
     """A clone without data, with a committed change of one file."""
     subprocess.run(["git", "clone", "-q", project.folder, folder], check=True)
@@ -74,14 +137,22 @@ def changed_clone(project: SmallProject, folder: Path, name: str | None, old: st
     return folder
 
 
+BEHIND = "would run finetune, and behind it answer, report:"
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "says"),
     [
         (None, "", "", "up to date"),
-        ("params.yaml", "learning_rate: 2.0e-3", "learning_rate: 1.0e-3", "would run finetune"),
-        ("step.py", "import json", "import json ", "would run finetune"),
-        ("inputs/mine.jsonl.dvc", "md5: ", "md5: 0", "would run ingest"),
-        ("inputs/README.md", "Your", "Our", "would run ingest"),
+        ("params.yaml", "learning_rate: 2.0e-3", "learning_rate: 1.0e-3", BEHIND),
+        ("step.py", "import json", "import json ", BEHIND),
+        ("text2sql/training/trainer.py", "1", "2", BEHIND),
+        ("prompts/en.txt", "SQL", "a query", "would run finetune, answer, and behind them report:"),
+        ("text2sql/scoring/score.py", "[]", "['q1']", "would run report:"),
+        ("metrics/summary.json", '"ft": 0.65', '"ft": 0.95', "would run report:"),
+        ("dvc.yaml", "python step.py report", "python  step.py report", "would run report:"),
+        ("inputs/mine.jsonl.dvc", "md5: ", "md5: 0", "would run ingest, and behind it select, generate@base, "),
+        ("inputs/README.md", "Your", "Our", "would run ingest, and behind it select, generate@base, "),
         ("params.yaml", "preset: quickstart", "preset: other", "up to date"),
     ],
 )
@@ -91,6 +162,29 @@ def test_a_stale_lock_is_found_in_a_clone_without_data(ran, tmp_path, name, old,
     done = check_lock(ran, clone)
     assert says in done.stdout, done.stdout + done.stderr
     assert done.returncode == (0 if says == "up to date" else 1)
+
+
+def test_a_stage_that_misses_its_data_is_named_too(ran, tmp_path):
+    """`dvc repro --dry` ends at a stage that would run and that lacks a file, and names none."""
+    clone = changed_clone(ran, tmp_path / "clone", "dvc.yaml", "python step.py ${item.arm}", "python step.py base")
+    done = check_lock(ran, clone)
+    assert done.returncode == 0  # the command is the same, filled in
+    (clone / "step.py").unlink()
+    git(clone, "commit", "-q", "-a", "-m", "no script")
+    done = check_lock(ran, clone)
+    assert done.returncode == 1 and BEHIND in done.stdout, done.stdout + done.stderr
+
+
+def test_a_deleted_lock_fails(ran, tmp_path):
+    clone = changed_clone(ran, tmp_path / "clone", None, "", "")
+    git(clone, "rm", "-q", "dvc.lock")
+    git(clone, "commit", "-q", "-m", "no lock")
+    done = check_lock(ran, clone)
+    assert done.returncode == 1 and "is deleted" in done.stdout
+    shallow = tmp_path / "shallow"
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{clone}", str(shallow))
+    done = check_lock(ran, shallow)
+    assert done.returncode == 1 and "has no history" in done.stdout
 
 
 def test_git_keeps_the_dvc_files_of_inputs_and_not_the_data(ran):

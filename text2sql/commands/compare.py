@@ -3,14 +3,24 @@
 python -m text2sql compare main slower
 python -m text2sql compare seed-1 seed-2 seed-3
 
-Each run is compared with the first one: gain with its interval, McNemar's test, ids won and lost. Runs that differ in
-nothing but `seed` are summed up as seeds of one recipe. Everything is read from git; the questions' texts are shown
-where the data are in the local DVC cache.
+Each run is compared with the first one: gain with its interval, McNemar's test, ids won and lost, and in what the two
+differ. Runs that differ in nothing but `seed` are summed up as seeds of one recipe. Everything is read from git; the
+questions' texts are shown where the data are in the local DVC cache.
 """
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from text2sql.base.text import printable
+from text2sql.commands.experiments import shown
+from text2sql.commands.show import questions
+from text2sql.experiments.differences import MACHINE, VERSIONS, listed
+from text2sql.experiments.paired import paired, verdict
+from text2sql.experiments.runs import Run, changed_params, named_runs, require_figures
+from text2sql.experiments.seeds import seed_groups, spread
+from text2sql.experiments.texts import question_texts
+from text2sql.scoring.stats import caution
 
 SHOWN = 20  # ids of each list; --json has all
 
@@ -23,13 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import json
-
-    from text2sql.experiments.paired import paired
-    from text2sql.experiments.runs import load_run, require_figures
-    from text2sql.experiments.seeds import seed_groups, spread
-
-    runs = [require_figures(load_run(name)) for name in (args.first, *args.others)]
+    runs = [require_figures(run) for run in named_runs(args.first, *args.others)]
     comparisons = [paired(runs[0], other, common=args.common) for other in runs[1:]]
     seeds = [
         {
@@ -47,18 +51,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def show(runs: Sequence[Any], comparisons: Sequence[Mapping], seeds: Sequence[Mapping]) -> None:
+def show(runs: Sequence[Run], comparisons: Sequence[Mapping], seeds: Sequence[Mapping]) -> None:
     """Prints each comparison with the first run, and the seeds."""
-    from text2sql.base.text import printable
-    from text2sql.commands.experiments import shown
-    from text2sql.commands.show import questions
-    from text2sql.experiments.paired import question_texts, verdict
-    from text2sql.experiments.runs import changed_params
-
     for run, comparison in zip(runs[1:], comparisons, strict=True):
         before, after = (f"{100 * comparison[key]:.1f} %" for key in ("ex_before", "ex_after"))
         print(f"{printable(runs[0].name)} → {printable(run.name)}: EX {before} → {after}, {verdict(comparison)}")
-        print(f"  {questions(comparison)}{left_out(comparison)}")
+        print(f"  {questions(dict(comparison))}{left_out(comparison)}")
+        for note in (comparison["cause"], comparison["elsewhere"]):
+            if note:
+                print(f"  note: {note}")
+        for kind, items in comparison["differences"].items():
+            if kind not in ("parameters", MACHINE, VERSIONS):
+                print(f"  {kind}: {listed(items)}")
         for key, pair in changed_params(run, runs[0]).items():
             print(f"  {printable(key)}: {' → '.join(printable(shown(value)) for value in pair)}")
         texts = question_texts(runs[0]) | question_texts(run)
@@ -79,8 +83,6 @@ def show(runs: Sequence[Any], comparisons: Sequence[Mapping], seeds: Sequence[Ma
 
 def left_out(comparison: Mapping) -> str:
     """What a reader has to know about the questions compared."""
-    from text2sql.scoring.stats import caution
-
     notes = []
     if comparison["left_out"]:
         notes.append(f"{comparison['left_out']} left out, without a verdict in both")

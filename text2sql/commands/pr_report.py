@@ -1,4 +1,4 @@
-"""Write what a change did as Markdown for a pull request: figures, parameters, flipped questions.
+"""Write what a change did as Markdown for a pull request: figures, differences, parameters, flipped questions.
 
 python -m text2sql pr-report main HEAD
 python -m text2sql pr-report main HEAD --out report.md
@@ -12,7 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-SHOWN = 20  # flipped questions
+from text2sql.base.errors import UserError
+from text2sql.base.files import atomic_write
+from text2sql.base.text import printable
+from text2sql.commands.experiments import shown
+from text2sql.commands.show import percent
+from text2sql.experiments.differences import differences, texts_md5
+from text2sql.experiments.git import DONE
+from text2sql.experiments.paired import arm_details, paired, verdict
+from text2sql.experiments.runs import Run, changed_params, named_runs
+from text2sql.scoring.stats import caution
+
+SHOWN = 20  # flipped questions, and changed items of one kind
 LISTED = 100  # parameters
 MARK = "<!-- text2sql report -->"  # by which the comment of an earlier run is found again
 
@@ -24,10 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from text2sql.base.files import atomic_write
-    from text2sql.experiments.runs import load_run
-
-    text = report(load_run(args.base), load_run(args.head))
+    text = report(*named_runs(args.base, args.head))
     if args.out is None:
         print(text, end="")
     else:
@@ -36,11 +44,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def report(base: Any, head: Any) -> str:
+def report(base: Run, head: Run) -> str:
     """The report on two runs, in whatever state they are."""
-    from text2sql.experiments.git import DONE
-    from text2sql.experiments.runs import changed_params
-
+    found = differences(base, head)
     params = changed_params(head, base)
     keys = list(dict.fromkeys([*base.summary, *head.summary]))
     figures = {key: (base.summary.get(key), head.summary.get(key)) for key in keys}
@@ -48,7 +54,9 @@ def report(base: Any, head: Any) -> str:
     both = base.state == head.state == DONE
     parts = [f"{MARK}\n## Text2SQL: {code(base.name)} → {code(head.name)}"]
     parts += [missing(name, run) for name, run in (("before", base), ("after", head)) if run.state != DONE]
-    parts += comparison_parts(base, head, changed_anything=bool(params or changed)) if both else []
+    same = not (found or changed) and texts_md5(base) == texts_md5(head)
+    if both:
+        parts += [NOTHING] if same else comparison_parts(base, head)
     parts += arm_table(base, head)
     if both:
         rows = [[code(key), number(old), number(new), difference(old, new)] for key, (old, new) in changed.items()]
@@ -57,31 +65,34 @@ def report(base: Any, head: Any) -> str:
     parts.append(section("Parameters", ["parameter", "before", "after"], rows, "No parameter changed."))
     if len(params) > LISTED:
         parts.append(f"… and {len(params) - LISTED} more parameters.")
+    others = [[kind, cell(items)] for kind, items in found.items() if kind != "parameters"]
+    if others or not same:
+        parts.append(section("Other differences", ["", "what differs"], others, NO_OTHER))
     parts.append(f"<sub>before {base.revision}, after {head.revision}</sub>")
     return "\n\n".join(parts) + "\n"
 
 
-def missing(when: str, run: Any) -> str:
+NOTHING = "Nothing changed in what the pipeline runs or measures: same parameters, code and inputs, same figures."
+NO_OTHER = "No other difference: same code, prompts, data, base model and scoring instrument."
+
+
+def missing(when: str, run: Run) -> str:
     """Why a run has no figures, and what to do."""
     problem = f": {code(run.problem)}" if run.problem else ""
     todo = "" if when == "before" else " Run `dvc repro` and commit `dvc.lock` and `metrics/`."
     return f"**No figures {when} the change** ({run.state}{problem}), so there is nothing to compare.{todo}"
 
 
-def comparison_parts(base: Any, head: Any, *, changed_anything: bool) -> list[str]:
+def comparison_parts(base: Run, head: Run) -> list[str]:
     """The paired comparison in a sentence and the flipped questions, or why there is none."""
-    from text2sql.base.errors import UserError
-    from text2sql.experiments.paired import paired, verdict
-    from text2sql.scoring.stats import caution
-
-    if not changed_anything and base.stages == head.stages:
-        return ["Nothing changed in what the pipeline runs or measures: same parameters, same inputs, same figures."]
     try:
         compared = paired(base, head)
     except UserError as error:
         return [f"**The two cannot be compared question by question:** {code(str(error))}"]
     ex = " → ".join(f"{100 * compared[key]:.1f} %" for key in ("ex_before", "ex_after"))
-    parts = [f"**Fine-tuned model, execution accuracy {ex}:** {verdict(compared)}."]
+    subject = "The same texts, judged again" if compared["same_texts"] else "Fine-tuned model"
+    parts = [f"**{subject}, execution accuracy {ex}:** {verdict(compared)}."]
+    parts += [f"**Note:** {code(note)}" for note in (compared["cause"], compared["elsewhere"]) if note]
     if not compared["same_databases"]:
         parts.append("The evaluation databases were filled differently before and after.")
     if note := caution(compared["databases"]):
@@ -94,18 +105,14 @@ def comparison_parts(base: Any, head: Any, *, changed_anything: bool) -> list[st
     return parts
 
 
-def arm_table(base: Any, head: Any) -> list[str]:
+def arm_table(base: Run, head: Run) -> list[str]:
     """Both arms before and after, with intervals; nothing where neither run has figures."""
-    from text2sql.commands.show import percent
-    from text2sql.experiments.git import DONE
-    from text2sql.experiments.paired import load_arm
-
     rows = []
     for when, run in (("before", base), ("after", head)):
         if run.state != DONE:
             continue
         for arm, label in (("base", "base model"), ("finetuned", "fine-tuned")):
-            details = load_arm(run, arm)
+            details = arm_details(run, arm)
             judge = details.get("judge", {}).get("accuracy")
             rows.append(
                 [
@@ -137,18 +144,20 @@ def section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], em
 
 def code(text: str) -> str:
     """Any text as code inside a table cell, where it can be neither markup nor a mention."""
-    from text2sql.base.text import printable
-
     text = printable(text)
     if not re.search(r"[`|\\]", text) and text.strip():
         return f"`{text}`"
     return f"<code>{re.sub(r'[^0-9A-Za-z ._-]', lambda match: f'&#{ord(match[0])};', text)}</code>"
 
 
+def cell(items: Sequence[str]) -> str:
+    """The first changed items of one kind, and how many more there are."""
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(map(code, items[:SHOWN])) + more
+
+
 def value(given: Any) -> str:
     """A parameter's value; a dash where there is no such parameter."""
-    from text2sql.commands.experiments import shown
-
     return "–" if given is None else code(shown(given))
 
 

@@ -41,6 +41,17 @@ def read_objects(names: Sequence[str]) -> list[bytes | None]:
     return found
 
 
+def tree(revision: str) -> dict[str, str]:
+    """The files of a commit from the current folder down: path to the name of git's object. Links are left out."""
+    found = {}
+    for line in git("ls-tree", "-r", "-z", revision).split("\0")[:-1]:
+        kind, path = line.split("\t", 1)
+        mode, _, name = kind.split(" ")
+        if mode.startswith("100"):
+            found[path] = name
+    return found
+
+
 def experiment_refs() -> list[tuple[str, str, str, str]]:
     """(name, revision, baseline, state) of every experiment: those that ran, and those in DVC's queue."""
     found = []
@@ -92,20 +103,35 @@ def head_revision() -> str:
 
 
 def resolve(name: str) -> tuple[str, str]:
-    """(name, commit) of an experiment's name or any git revision. Raises UserError when there is none, or several.
+    """(name, commit) of an experiment's name or any git revision; a whole commit id is named by its first 7 digits.
 
-    Of experiments of one name, that of the current commit is meant.
+    Of experiments of one name, that of the current commit is meant. Raises UserError when there is none, or where the
+    name means several commits: other experiments, or a branch beside a tag or an experiment.
     """
     head = head_revision()
-    candidates = [(revision, baseline) for found, revision, baseline, _ in experiment_refs() if found == name]
-    own = [candidate for candidate in candidates if candidate[1] == head] or candidates
-    if len(own) > 1:
-        commits = ", ".join(revision[:7] for revision, _ in own)
-        raise UserError(f"{printable(name)}: several experiments have this name; give a commit instead: {commits}")
-    if own:
-        return name, own[0][0]
+    found = [(revision, baseline) for other, revision, baseline, _ in experiment_refs() if other == name]
+    own = [revision for revision, baseline in found if baseline == head] or [revision for revision, _ in found]
+    meant = {revision: revision[:7] for revision in own} | refs(name)
+    if len(meant) > 1:
+        choices = ", ".join(meant.values())
+        raise UserError(f"{printable(name)}: several commits have this name; give one of these instead: {choices}")
+    if meant:
+        return name, next(iter(meant))
     try:
-        return name, git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
+        revision = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}").strip()
     except UserError as error:
         problem = "no experiment and no git revision of this name; `python -m text2sql experiments` lists them"
         raise UserError(f"{printable(name)}: {problem}") from error
+    return (revision[:7] if name == revision else name), revision
+
+
+def refs(name: str) -> dict[str, str]:
+    """Commit to full name of the tags and branches that a short name may mean: git itself would take the tag."""
+    kinds = ("refs/tags/", "refs/heads/", "refs/remotes/")
+    given = git("for-each-ref", "--format=%(objectname) %(*objectname) %(refname)", *kinds)
+    found: dict[str, str] = {}
+    for line in given.splitlines():
+        revision, peeled, ref = line.split(" ", 2)
+        if any(ref == kind + name for kind in kinds):
+            found.setdefault(peeled or revision, ref)
+    return found

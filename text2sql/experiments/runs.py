@@ -1,23 +1,38 @@
 """Runs as git keeps them: DVC experiments and commits, with their parameters, lock and figures; no data needed.
 
 A DVC experiment is a git commit under `refs/exps/` whose tree holds params.yaml, dvc.lock and metrics/. Git's objects
-are read as they are: `dvc.api.exp_show` loads the pipeline of every revision, which takes 19 s where this takes 0.6 s
+are read as they are: `dvc.api.exp_show` loads the pipeline of every revision, which takes 19 s where this takes 1.3 s
 (50 experiments; benchmarks/experiments.py), and shows a failed experiment with the figures of the commit it came from.
 """
 
+import contextlib
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from text2sql.base.errors import UserError
-from text2sql.base.text import printable
-from text2sql.experiments.git import DONE, FAILED, branches, experiment_refs, git, head_revision, read_objects, resolve
+import yaml
 
-READ = ("params.yaml", "dvc.lock", "metrics/summary.json")
+from text2sql.base.errors import UserError
+from text2sql.base.text import one_line, printable
+from text2sql.experiments import lock
+from text2sql.experiments.git import (
+    DONE,
+    FAILED,
+    branches,
+    experiment_refs,
+    git,
+    head_revision,
+    read_objects,
+    resolve,
+    tree,
+)
+
+READ = ("params.yaml", "dvc.yaml", "dvc.lock", "metrics/summary.json", "metrics/comparison.json")
 EMPTY, STALE, BROKEN = "no metrics", "not run to the end", "unreadable"
+SOURCES = ("text2sql", "stages", "prompts", "configs")
 
 
 @dataclass(frozen=True)
@@ -30,8 +45,32 @@ class Run:
     state: str
     problem: str  # what is wrong, where the state is STALE or BROKEN
     params: dict[str, Any]
+    pipeline: dict[str, Any]  # the stages as dvc.yaml defines them
     stages: dict[str, dict]  # of dvc.lock
+    files: dict[str, str]  # MD5 sums of what the commit itself holds, by path, and of what its .dvc files stand for
     summary: dict[str, Any]
+    comparison: dict[str, Any]  # metrics/comparison.json, where the state is DONE
+
+    @functools.cached_property
+    def locked(self) -> dict[str, str | None]:
+        """The MD5 sums that dvc.lock holds, by path."""
+        return lock.checksums(self.stages)
+
+    @functools.cached_property
+    def known(self) -> dict[str, str]:
+        """The MD5 sums of the files that the commit holds, and of the outputs that its dvc.lock records."""
+        return {entry["path"]: str(entry.get("md5")) for _, entry in lock.entries(self.stages, "outs")} | self.files
+
+    @functools.cached_property
+    def folders(self) -> dict[str, dict[str, str]]:
+        """Of `known` what is inside each folder."""
+        found: dict[str, dict[str, str]] = {}
+        for path, md5 in self.known.items():
+            parent = path.rpartition("/")[0]
+            while parent:
+                found.setdefault(parent, {})[path] = md5
+                parent = parent.rpartition("/")[0]
+        return found
 
 
 def every_run() -> list[Run]:
@@ -51,20 +90,49 @@ def every_run() -> list[Run]:
     ]
 
 
-def load_run(name: str) -> Run:
-    """The run of an experiment's name or a git revision, in whatever state it is. Raises UserError from `resolve`."""
-    name, revision = resolve(name)
-    state = next((state for _, found, _, state in experiment_refs() if found == revision), DONE)
-    return load_runs([(name, revision, None, state)])[0]
+def named_runs(*names: str) -> list[Run]:
+    """The runs of experiments' names or git revisions, in whatever state they are. Raises UserError from `resolve`."""
+    states = {revision: state for _, revision, _, state in experiment_refs()}
+    found = [resolve(name) for name in names]
+    return load_runs([(name, revision, None, states.get(revision, DONE)) for name, revision in found])
 
 
 def load_runs(entries: Sequence[tuple[str, str, str | None, str]]) -> list[Run]:
-    """The runs of (name, revision, baseline, state), all read by one git process."""
-    contents = read_objects([f"{revision}:./{path}" for _, revision, _, _ in entries for path in READ])
-    return [
-        to_run(*entry, *contents[3 * place : 3 * place + 3])  # type: ignore[misc]
-        for place, entry in enumerate(entries)
-    ]
+    """The runs of (name, revision, baseline, state), in three git processes and one more a run."""
+    revisions = [revision for _, revision, _, _ in entries]
+    contents = read_objects([f"{revision}:./{path}" for revision in revisions for path in READ])
+    read = [contents[place : place + len(READ)] for place in range(0, len(contents), len(READ))]
+    files = committed_files(revisions, {top for texts in read for top in top_folders(texts[2])})
+    return [to_run(*entry, texts, files[entry[1]]) for entry, texts in zip(entries, read, strict=True)]
+
+
+def top_folders(text: bytes | None) -> set[str]:
+    """The folders, or files, of the project in which a dvc.lock names anything; none where it is missing or broken."""
+    try:
+        return {path.partition("/")[0] for path in lock.checksums(lock.read_stages(parse_yaml(text)))}
+    except ValueError:
+        return set()
+
+
+def committed_files(revisions: Iterable[str], tops: set[str]) -> dict[str, dict[str, str]]:
+    """For each commit the MD5 sums of the files that it holds in these folders, and of those that .dvc files there
+    stand for. Every object is read once, however many commits hold it."""
+    trees = {
+        revision: {path: name for path, name in tree(revision).items() if path.partition("/")[0] in tops}
+        for revision in dict.fromkeys(revisions)
+    }
+    names = list({name for files in trees.values() for name in files.values()})
+    contents = {name: content or b"" for name, content in zip(names, read_objects(names), strict=True)}
+    md5 = {name: lock.file_md5(content) for name, content in contents.items()}
+    found = {}
+    for revision, files in trees.items():
+        found[revision] = {path: md5[name] for path, name in files.items()}
+        for path, name in files.items():
+            if path.endswith(".dvc"):
+                # Of a broken one nothing is known: its folder is among those that cannot be checked.
+                with contextlib.suppress(ValueError):
+                    found[revision] |= lock.pointed_at(path, parse_yaml(contents[name]))
+    return found
 
 
 def to_run(
@@ -72,46 +140,73 @@ def to_run(
     revision: str,
     baseline: str | None,
     state: str,
-    params: bytes | None,
-    lock: bytes | None,
-    summary: bytes | None,
+    texts: Sequence[bytes | None],
+    files: dict[str, str],
 ) -> Run:
-    """A run from what its commit holds; its figures count only where they belong to its parameters."""
-    values: dict = {}
-    stages: dict = {}
-    figures: dict = {}
-    problem = ""
+    """A run from what its commit holds; its figures count only where they belong to its parameters, code and data.
+
+    texts: the contents of READ. files: of `committed_files`.
+    """
+    params, pipeline, locked, summary, comparison = texts
+    run = Run(name, revision, baseline, state, "", {}, {}, {}, files, {}, {})
     try:
-        values = parse_yaml(params) or {}
-        stages = (parse_yaml(lock) or {}).get("stages", {})
-        figures = json.loads(summary) if summary else {}
+        values = mapping(parse_yaml(params), "params.yaml")
+        defined = lock.read_definitions(parse_yaml(pipeline))
+        run = replace(run, params=flat(values), pipeline=defined)
+        stages = lock.read_stages(parse_yaml(locked)) if locked is not None else {}
+        run = replace(run, stages=present_stages(stages, defined, run.params))
+        figures = flat(mapping(json.loads(summary or b"{}"), "metrics/summary.json"))
+        compared = mapping(json.loads(comparison or b"{}"), "metrics/comparison.json")
     except ValueError as error:
-        state, problem = BROKEN, " ".join(str(error).split())
-    if state == DONE:
-        problem = disagreement(values, stages)
-        state = EMPTY if not figures else STALE if problem else DONE
-    return Run(name, revision, baseline, state, problem, flat(values), stages, flat(figures) if state == DONE else {})
+        return replace(run, state=BROKEN, problem=one_line(str(error)))
+    if state != DONE:
+        return run
+    if not figures:
+        return replace(run, state=EMPTY)
+    problem = (disagreement(run) or contradiction(run, figures)) if locked is not None else "there is no dvc.lock"
+    if problem:
+        return replace(run, state=STALE, problem=problem)
+    return replace(run, summary=figures, comparison=compared)
 
 
-@functools.lru_cache
-def yaml_loader() -> type:
+def mapping(value: Any, path: str) -> dict:
+    """A file's values, none where it is empty. Raises ValueError where they are no mapping."""
+    if not isinstance(value, dict | None):
+        raise ValueError(f"{path} does not hold keys and values")
+    return value or {}
+
+
+def present_stages(stages: dict[str, dict], pipeline: Mapping, params: Mapping[str, Any]) -> dict[str, dict]:
+    """The stages of dvc.lock that dvc.yaml still defines: DVC leaves those of a removed arm in the file."""
+    if not pipeline:
+        return stages
+    names = {name: lock.stage_names(name, definition, params) for name, definition in pipeline.items()}
+    present = {}
+    for name, stage in stages.items():
+        family = name.partition("@")[0]
+        known = names.get(family, set())
+        if known is None or name in known:
+            present[name] = stage
+    return present
+
+
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """PyYAML's fast loader, which reads 1e-05 as a number as DVC does (YAML 1.2)."""
-    import yaml
-
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-        pass
-
-    number = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789"))
-    return Loader
 
 
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+@functools.lru_cache(maxsize=512)
 def parse_yaml(text: bytes | None) -> Any:
-    """A YAML document; None where there is none. Raises ValueError when it is broken."""
-    import yaml
+    """A YAML document, not to be changed; None where there is none. Raises ValueError when it is broken.
 
+    Runs share most of their files, so each content is parsed once.
+    """
     try:
-        return yaml.load(text or b"", Loader=yaml_loader())
+        return yaml.load(text or b"", Loader=Loader)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
 
@@ -127,22 +222,95 @@ def flat(values: Mapping, prefix: str = "") -> dict[str, Any]:
     return items
 
 
-def disagreement(params: Mapping, stages: Mapping[str, Mapping]) -> str:
-    """Where params.yaml and dvc.lock of one commit are not of one run: the first key or stage; "" when they agree."""
-    given = flat(params)
-    for name, stage in stages.items():
+def disagreement(run: Run) -> str:
+    """Where a commit's files and its dvc.lock are not of one run: the first key, stage or file; "" when they agree."""
+    for name, definition in run.pipeline.items():
+        for missing in sorted((lock.stage_names(name, definition, run.params) or set()) - run.stages.keys()):
+            return f"stage {missing} has never run"
+    for name, stage in run.stages.items():
         for section, locked in stage.get("params", {}).get("params.yaml", {}).items():
             locked = flat({section: locked})
-            now = {key: value for key, value in given.items() if key == section or key.startswith(f"{section}.")}
+            now = {key: value for key, value in run.params.items() if key == section or key.startswith(f"{section}.")}
             for key in sorted(locked.keys() | now.keys()):
                 if key not in now or key not in locked or now[key] != locked[key]:
                     return f"{key} is {now.get(key)} in params.yaml, {locked.get(key)} in dvc.lock (stage {name})"
-    made = {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", [])}
-    for name, stage in stages.items():
-        for dep in stage.get("deps", []):
-            if dep["path"] in made and made[dep["path"]] != dep.get("md5"):
-                return f"stage {name} has not run on the present {dep['path']}"
+    made = {entry["path"]: entry.get("md5") for _, entry in lock.entries(run.stages, "outs")}
+    for name, dep in lock.entries(run.stages, "deps"):
+        if made.setdefault(dep["path"], dep.get("md5")) != dep.get("md5"):
+            return f"stage {name} has not run on the present {dep['path']}"
+    for path in (path for path in run.locked if is_other(run, path)):
+        reader = next((name for name, dep in lock.entries(run.stages, "deps") if dep["path"] == path), None)
+        changed = f"was changed and not run (stage {reader})"
+        return f"{path} {changed if reader else 'is not the one that dvc.lock records'}"
+    for path in uncached_outs(run):
+        if not any(lock.touch(path, file) for file in run.files):
+            return f"{path} is missing"
     return ""
+
+
+def contradiction(run: Run, figures: Mapping[str, Any]) -> str:
+    """A gain that no training can have made: both arms wrote the same texts, and EX differs."""
+    made = lock.checksums({name: {"outs": stage.get("outs")} for name, stage in run.stages.items()})
+    texts = [md5 for path, md5 in made.items() if re.fullmatch(r"data/generations/(base|finetuned)\.\w+", path)]
+    if len(texts) == 2 and texts[0] == texts[1] and figures.get("ex.base") != figures.get("ex.ft"):
+        return "the base and the fine-tuned model wrote the same texts, and the figures give them another EX"
+    return ""
+
+
+def is_other(run: Run, path: str) -> bool:
+    """Whether a commit holds another content of a path than its dvc.lock records."""
+    held = held_md5(run, path)
+    if held is None:
+        return is_source(path)
+    return held != run.locked[path] and not is_partly_held(run, path)
+
+
+def is_source(path: str) -> bool:
+    """Whether git holds all that a stage reads at a path; of `inputs` it may hold a part."""
+    return path.partition("/")[0] in SOURCES or path.endswith(".py")
+
+
+def uncached_outs(run: Run) -> list[str]:
+    """The outputs that dvc.yaml leaves to git."""
+    return [
+        path
+        for definition in run.pipeline.values()
+        for out in (*(definition.get("outs") or []), *(definition.get("metrics") or []))
+        if isinstance(out, Mapping)
+        for path, options in out.items()
+        if not options.get("cache", True) and "${" not in path
+    ]
+
+
+def held_md5(run: Run, path: str) -> str | None:
+    """The checksum of a path as the commit itself has it: of a file or folder in git, with what .dvc files there and
+    dvc.lock's outputs stand for. None where git holds nothing of it, or where a folder of data is inside."""
+    if path in run.files:
+        return run.files[path]
+    inside = files_inside(run, path)
+    if not any(name in run.files for name in inside) or any(md5.endswith(".dir") for md5 in inside.values()):
+        return None
+    return lock.folder_md5({name.removeprefix(f"{path}/"): md5 for name, md5 in inside.items()})
+
+
+def files_inside(run: Run, path: str) -> dict[str, str]:
+    """The files of a folder that a commit knows of, by path: its own and the outputs that its dvc.lock records."""
+    return run.folders.get(path, {})
+
+
+def is_partly_held(run: Run, path: str) -> bool:
+    """Whether a folder held files, when it was run, that git does not have: then the commit cannot tell of a change."""
+    if is_source(path):
+        return False
+    counts = [entry.get("nfiles", 0) for _, entry in lock.entries(run.stages) if entry["path"] == path]
+    return max(counts, default=0) > len(files_inside(run, path)) > 0
+
+
+def unchecked(run: Run) -> list[str]:
+    """Folders of the user's that stages read and that git holds in part only, so that no change there would be seen."""
+    made = [entry["path"] for _, entry in lock.entries(run.stages, "outs")]
+    read = {entry["path"] for _, entry in lock.entries(run.stages, "deps")}
+    return sorted(path for path in read if not any(lock.touch(path, out) for out in made) and is_partly_held(run, path))
 
 
 def require_figures(run: Run) -> Run:
@@ -185,8 +353,4 @@ def preset_values(revision: str, name: str) -> dict[str, Any]:
 
 def checksum(run: Run, path: str) -> str | None:
     """The MD5 sum that dvc.lock holds for a path that a stage reads or writes."""
-    for stage in run.stages.values():
-        for entry in (*stage.get("deps", []), *stage.get("outs", [])):
-            if entry["path"] == path:
-                return entry.get("md5")
-    return None
+    return run.locked.get(path)

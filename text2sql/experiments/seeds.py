@@ -1,8 +1,10 @@
 """Runs that differ in their seed alone."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from text2sql.experiments.lock import touch
 from text2sql.experiments.runs import Run
 
 
@@ -43,11 +45,6 @@ def seeded_stages(stages: Mapping[str, Mapping]) -> set[str]:
         seeded |= behind
 
 
-def touch(path: str, other: str) -> bool:
-    """Whether two paths are one, or one is inside the other."""
-    return path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/")
-
-
 def seed_groups(runs: Sequence[Run]) -> list[list[Run]]:
     """The runs that are seeds of one recipe, by recipe, each seed once; recipes with a single seed are left out."""
     groups: list[tuple[dict, dict[Any, Run]]] = []
@@ -63,6 +60,4 @@ def seed_groups(runs: Sequence[Run]) -> list[list[Run]]:
 
 def spread(values: Sequence[float]) -> dict[str, float]:
     """Mean, sample standard deviation (n - 1), least and greatest of at least two values."""
-    import statistics
-
     return {"mean": statistics.fmean(values), "sd": statistics.stdev(values), "min": min(values), "max": max(values)}

@@ -7,9 +7,11 @@ from typing import Any
 from text2sql.base.arms import ARMS, BASE, SHORT
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json, read_jsonl, write_json
+from text2sql.base.machine import machine
 from text2sql.databases.populate import summarize
 from text2sql.dataset.account import account
 from text2sql.dataset.rows import count_rows, read_table
+from text2sql.engines.pool import cores
 from text2sql.report.explorer import write_explorer
 from text2sql.report.figures import compare_arms, describe, judge_summary, versions
 from text2sql.report.numbers import rounded
@@ -44,11 +46,12 @@ def report(data: Path, metrics: Path, *, resamples: int, seed: int) -> dict[str,
     power = summarize(list(read_jsonl(data / "databases/rows.jsonl")))
     accounted = account(data)
     training = read_json(metrics / "train/prompt_tokens.json")
+    places = {"training": read_json(metrics / "train/summary.json").get("machine"), "report": machine(cores())}
     verdicts = {arm: joined(rows, data / f"judgements/{arm}.jsonl") for arm in ARMS} if judged else {}
 
     for arm in ARMS:
         write_json(metrics / f"{arm}.json", details[arm] | ({"judge": judgements[arm]} if judged else {}))
-    write_json(metrics / "comparison.json", compared | {"power": power, **versions()})
+    write_json(metrics / "comparison.json", compared | {"power": power, **versions(), "machine": places})
     write_json(metrics / "data.json", accounted)
     lengths = {"train": training["tokens"], "eval": [row["prompt_tokens"] for row in generations[BASE]]}
     plots = {

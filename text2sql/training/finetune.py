@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase, set_seed
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import atomic_write, write_json
+from text2sql.base.machine import machine
 from text2sql.base.params import FinetuneParams, PromptParams
 from text2sql.base.text import first_line
 from text2sql.models import adapters, load, pin, prompts
@@ -83,6 +84,7 @@ def finetune(
             "computed_tokens": computed,
             "padding_share": round(1 - tokens / computed, 4),
             "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "machine": machine(torch.get_num_threads()) | {"device": measured_device()["device"]},
         }
         write_json(metrics_folder / "summary.json", counts)
         shutil.rmtree(work)
