@@ -5,6 +5,8 @@ comparison.json, base.json, finetuned.json, data.json, plots/ and explorer.html.
 Alone: python stages/report.py
 """
 
+import checkout
+
 from pathlib import Path
 
 from text2sql.base.params import read_params

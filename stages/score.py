@@ -5,6 +5,8 @@ Killed, the rerun goes on after the last finished rows.
 Alone: python stages/score.py base
 """
 
+import checkout
+
 from pathlib import Path
 
 from text2sql.base.files import read_jsonl

@@ -95,6 +95,7 @@ def _run(script: str) -> int:
         pr_set_pdeathsig = 1
         ctypes.CDLL("libc.so.6").prctl(pr_set_pdeathsig, signal.SIGKILL)
     folder, rank = Path(os.environ[_RESULTS]), int(os.environ.get("RANK", 0))
+    sys.path.insert(0, str(Path(script).parent))  # as Python does for a script
     try:
         result = runpy.run_path(script, run_name="launched")["main"]()
     except KeyboardInterrupt:  # the launching process says so
