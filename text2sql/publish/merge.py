@@ -2,21 +2,44 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
+import torch
+from peft import PeftModel
+from tqdm import tqdm
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from text2sql.base.errors import UserError
-from text2sql.base.resume import FOLDER
+from text2sql.base.files import write_json
+from text2sql.base.params import PromptParams, read_params
+from text2sql.base.resume import FOLDER, file_key
+from text2sql.dataset.rows import read_table
 from text2sql.generation.local import complete_padded, stop_tokens
 from text2sql.models import adapters, load, pin, prompts
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import torch
-
-    from text2sql.base.params import PromptParams
+from text2sql.publish.finished import check_finished
+from text2sql.publish.params import ADAPTER, MERGED, RECORD
 
 CHECKED = 32  # evaluation prompts that merged and unmerged model both answer
 BATCH = 16
+
+
+def publish_merged() -> dict[str, Any]:
+    """Merges the finished run's adapter into its base, and writes model and check to `publish/`.
+
+    Returns the check, `agreement`. The record of it also names adapter and base, so that no other run's model is taken
+    for this one's. Raises UserError when the run is not finished, and from `merge`.
+    """
+    prompt, generate = read_params("prompt", "generate")
+    pointer, adapter, merged = pin.read_pointer("models/base"), Path(ADAPTER), Path(MERGED)
+    check_finished()
+    load.prepare_process()
+    RECORD.unlink(missing_ok=True)
+    merge(pointer, adapter, merged)
+    table = read_table("data/selected/eval.parquet")
+    found = agreement(table, pointer, adapter, merged, prompt, generate.max_new_tokens)
+    write_json(RECORD, found | {"adapter": file_key(adapter), "base": pointer})
+    return found
 
 
 def merge(pointer: dict[str, Any], adapter: Path, folder: Path) -> None:
@@ -26,8 +49,6 @@ def merge(pointer: dict[str, Any], adapter: Path, folder: Path) -> None:
     is added in fp32 before rounding it, so that the bytes do not hang on a card. Raises UserError when there is no
     adapter, and when the base's weights are quantised.
     """
-    from transformers import AutoModelForCausalLM
-
     check_adapter(adapter)
     dtype = dtype_of(pointer)
     base = AutoModelForCausalLM.from_pretrained(pin.weights_folder(pointer), dtype=dtype)
@@ -48,26 +69,23 @@ def check_adapter(adapter: Path) -> None:
         raise UserError(f"{adapter}: no adapter there; fine-tune first (`dvc repro`)")
 
 
-def dtype_of(pointer: dict[str, Any]) -> "torch.dtype":
+def dtype_of(pointer: dict[str, Any]) -> torch.dtype:
     """The 16-bit format of the base's weights, bf16 where they are wider. Raises UserError when they are quantised."""
-    import torch
-    from transformers import AutoConfig
-
     config = AutoConfig.from_pretrained(pin.weights_folder(pointer))
     if getattr(config, "quantization_config", None):
         raise UserError(
             f"{pointer['name']}: its weights are quantised, and an adapter is merged into 16-bit ones; set resolve to"
-            " the unquantised model, or publish the adapter alone (publish/params.yaml, model: models/finetuned)"
+            f" the unquantised model, or publish the adapter alone (publish/params.yaml, model: {ADAPTER})"
         )
     return config.dtype if config.dtype in (torch.bfloat16, torch.float16) else torch.bfloat16
 
 
 def agreement(
-    table: "pd.DataFrame",
+    table: pd.DataFrame,
     pointer: dict[str, Any],
     adapter: Path,
     merged: Path,
-    prompt: "PromptParams",
+    prompt: PromptParams,
     max_new_tokens: int,
 ) -> dict[str, Any]:
     """How far the merged model answers as base and adapter do, unmerged, in the same format, greedily.
@@ -75,8 +93,6 @@ def agreement(
     Both get the table's first CHECKED prompts that the model has room for. Returns prompts, agree, and differ: id and
     both texts of every prompt whose texts are not the same. Rounding makes a few of them.
     """
-    from peft import PeftModel
-
     dtype = dtype_of(pointer)
     tokenizer = load.load_tokenizer(pointer)
     templates = prompts.read_templates(prompt)
@@ -89,13 +105,11 @@ def agreement(
     chosen = [key for key in ids if len(ids[key]) <= room][:CHECKED]
 
     def answers(model: Any, name: str) -> list[str]:
-        from tqdm import tqdm
-
         model.eval()
         stops = stop_tokens(model, tokenizer)
         batches = [chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH)]
         return [
-            tokenizer.decode(completion, skip_special_tokens=True)
+            str(tokenizer.decode(completion, skip_special_tokens=True))
             for batch in tqdm(batches, f"generate {name}", unit=" batches")
             for completion in complete_padded(
                 model, tokenizer, [ids[key] for key in batch], stops, max_new_tokens, [None] * len(batch)
