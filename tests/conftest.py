@@ -100,7 +100,7 @@ class Project:
         self.commit("start")
 
     def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess:
-        """Runs a command in the project's folder with its own code first on Python's path."""
+        """Runs a command in the project's folder, whose own code it runs."""
         done = subprocess.run(
             command, cwd=self.folder, capture_output=True, text=True, encoding="utf-8", env=self.environment(**env)
         )
@@ -110,7 +110,8 @@ class Project:
     def environment(self, **env: str) -> dict[str, str]:
         """The variables that the project's commands run with."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return os.environ | {"PATH": path, "PYTHONPATH": str(self.folder), "HF_HUB_OFFLINE": "1"} | env
+        inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        return inherited | {"PATH": path, "HF_HUB_OFFLINE": "1"} | env
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")
@@ -152,7 +153,7 @@ def tiny_project(tmp_path_factory, tiny_model) -> Project:
 
 def make_tiny(folder: Path, model: Path) -> Project:
     project = Project(folder)
-    project.python("stages/preset.py", "smoke", "--write")
+    project.python("-m", "text2sql", "preset", "smoke", "--write")
     project.set(
         resolve__source="folder", resolve__name=str(model), resolve__file=None, resolve__sha256=None,
         ingest__rows=150, select__train_size=16, select__eval_size=6, finetune__batch_size=2, finetune__max_length=1024,

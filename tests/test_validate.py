@@ -284,7 +284,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
 
 def test_ray_gives_the_same_bytes(tmp_path):
     """The same pure function through Ray Data, on a cluster of two workers on this machine."""
-    ray = pytest.importorskip("ray", reason="ray is not installed (pip install .[ray]): its engine is not tested")
+    ray = pytest.importorskip("ray", reason="ray is not installed (pip install -e '.[ray]'): its engine is not tested")
     rows = {"train": list(synthetic.rows(5_000, seed=4)), "test": list(synthetic.rows(100, seed=5))}
     rows["train"][7] |= {"answer": ATTACKS["endless recursion"][0], "context": CONTEXT}
     outputs = []
@@ -302,5 +302,5 @@ def test_ray_gives_the_same_bytes(tmp_path):
 
 def test_ray_asked_for_and_not_installed_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(UserError, match=r"validate.engine: ray is not installed; `pip install .\[ray\]`"):
+    with pytest.raises(UserError, match=r"validate.engine: ray is not installed; `pip install -e '.\[ray\]'"):
         run_tables(tmp_path, {"train": list(synthetic.rows(5, seed=4))}, rules(engine="ray"))

@@ -9,6 +9,7 @@ with the same text; ids and texts of the others).
 
 import argparse
 
+from text2sql.models.load import prepare_process
 from text2sql.publish.params import MERGED, RECORD
 
 
@@ -17,7 +18,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from text2sql.publish.merge import publish_merged  # loads PyTorch
+    prepare_process()
+    from text2sql.publish.merge import publish_merged  # PyTorch takes seconds to load
 
     found = publish_merged()
     print(f"{MERGED}: merged and unmerged model give the same text for {found['agree']} of {found['prompts']} prompts")

@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from text2sql.base.errors import UserError
+from text2sql.base.errors import UserError, install
 from text2sql.dataset.rows import COLUMNS, count_rows, read_batches, table_writer
 from text2sql.engines.pool import Lost, guarded_map
 from text2sql.engines.sqlite import Answer, Failure, Limits, build, open_database, query
@@ -108,7 +108,7 @@ def ray_verdicts(path: Path, params: "ValidateParams", workers: int) -> Iterator
     try:
         import ray
     except ImportError as error:
-        raise UserError("validate.engine: ray is not installed; `pip install .[ray]`, or set it to local") from error
+        raise UserError(f"validate.engine: ray is not installed; `{install('ray')}`, or set it to local") from error
     cpus = None if "RAY_ADDRESS" in os.environ else workers
     ray.init(num_cpus=cpus, ignore_reinit_error=True, logging_level=logging.ERROR)
     context = ray.data.DataContext.get_current()

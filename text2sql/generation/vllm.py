@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text2sql.base.errors import UserError
+from text2sql.base.errors import UserError, install
 from text2sql.base.files import read_json
 from text2sql.generation import decode
 from text2sql.generation.backend import Complete, Completion, with_room
@@ -19,7 +19,7 @@ VLLM_ROWS = 1024  # handed over at once; vLLM makes its own batches of them
 def open_vllm(pointer: dict[str, Any], adapter: Path | None, chat: bool, config: "GenerateParams") -> Complete:
     """Completes by vLLM in this process, which batches by itself. Raises UserError where it is not installed."""
     if importlib.util.find_spec("vllm") is None:
-        raise UserError("params.yaml, generate.backend: vllm is not installed; `pip install .[vllm]` on a GPU machine")
+        raise UserError(f"params.yaml, generate.backend: vllm is not installed; `{install('vllm')}` on a GPU machine")
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
 

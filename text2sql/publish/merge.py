@@ -33,7 +33,6 @@ def publish_merged() -> dict[str, Any]:
     prompt, generate = read_params("prompt", "generate")
     pointer, adapter, merged = pin.read_pointer("models/base"), Path(ADAPTER), Path(MERGED)
     check_finished()
-    load.prepare_process()
     RECORD.unlink(missing_ok=True)
     merge(pointer, adapter, merged)
     table = read_table("data/selected/eval.parquet")

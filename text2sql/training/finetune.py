@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from text2sql.base.errors import UserError
+from text2sql.base.errors import UserError, install
 from text2sql.base.files import atomic_write, read_json, write_json
 from text2sql.base.text import first_line
 from text2sql.models import load, pin, prompts
@@ -187,7 +187,7 @@ def make_trainer(
     if packed:
         check_isolation(model)
     if config.liger and (device == "cpu" or importlib.util.find_spec("liger_kernel") is None):
-        missing = "needs a CUDA card" if device == "cpu" else "needs `pip install .[liger]`"
+        missing = "needs a CUDA card" if device == "cpu" else f"needs `{install('liger')}`"
         raise UserError(f"params.yaml, finetune.liger: {missing}; install it or set false")
     longest = max(len(example["input_ids"]) for example in examples)
     learnt = max(len(example["labels"]) - example["labels"].count(-100) for example in examples)

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from text2sql.base.errors import UserError, explain
+from text2sql.base.errors import UserError, explain, install
 from text2sql.base.files import read_json, write_json
 
 # What differs from node to node, and so is no parameter: `--machine_rank 1 --main_process_ip 10.0.0.1`.
@@ -74,7 +74,7 @@ def needed_arguments(configuration: Path) -> list[str]:
     if not isinstance(settings, dict) or "distributed_type" not in settings:
         raise UserError(f"{configuration}: no distributed_type; write it with `accelerate config --config_file …`")
     if settings["distributed_type"] == "DEEPSPEED" and importlib.util.find_spec("deepspeed") is None:
-        raise UserError(f"{configuration}: DeepSpeed is not installed; `pip install .[deepspeed]` or take another")
+        raise UserError(f"{configuration}: DeepSpeed is not installed; `{install('deepspeed')}`, or take another")
     cards = torch.cuda.device_count()
     if not settings.get("use_cpu") and not cards:
         raise UserError(f"{configuration}: needs CUDA cards and there are none; take configs/cpu.yaml")
