@@ -123,10 +123,12 @@ def differences(present: dict, wanted: dict, under: tuple[str, ...] = ()) -> Ite
 
 
 def flag(change: Change) -> str:
-    """A change in the grammar of `dvc exp run -S`. Raises UserError for a key that this grammar has no form for."""
+    """A change in the grammar of `dvc exp run -S`. Raises UserError for what this grammar has no form for."""
     name = ".".join(change.keys)
     if not all(re.fullmatch(r"[A-Za-z_][\w-]*", key, re.ASCII) for key in change.keys):
-        raise UserError(f"{name}: a key that holds more than letters cannot be a flag; use --write")
+        raise UserError(f"{name}: a key that holds other than letters and digits cannot be a flag; use --write")
+    if "${" in json.dumps(change.value):
+        raise UserError(f"{name}: a value that holds ${{ cannot be a flag; use --write")
     return f"~{name}" if change.sign == "~" else f"{change.sign}{name}={in_grammar(change.value)}"
 
 
