@@ -120,19 +120,24 @@ class Project:
     def python(self, *arguments: str, check: bool = True, **env: str) -> subprocess.CompletedProcess:
         return self.run(sys.executable, *arguments, check=check, **env)
 
-    def set(self, **changes) -> None:
+    def set(self, file: str = "params.yaml", **changes) -> None:
         """Sets keys of params.yaml; `__` stands for the dot: set(select__train_size=4)."""
         from ruamel.yaml import YAML
 
         document = YAML()
-        values = document.load(self.folder / "params.yaml")
+        values = document.load(self.folder / file)
         for key, value in changes.items():
             *sections, last = key.split("__")
             place = values
             for section in sections:
                 place = place[section]
             place[last] = value
-        document.dump(values, self.folder / "params.yaml")
+        document.dump(values, self.folder / file)
+
+    def set_default(self, **changes) -> None:
+        """Sets keys of params.yaml and of what a preset returns them to."""
+        for file in ("params.yaml", "presets/quickstart.yaml"):
+            self.set(file, **changes)
 
     def bytes(self, *names: str) -> dict[str, bytes]:
         """The contents of files and of everything in folders, by path."""
@@ -186,7 +191,7 @@ def tutorial(tmp_path_factory, tiny_model) -> Project:
 
     def make(folder: Path) -> list[str]:
         project = Project(folder)
-        project.set(
+        project.set_default(
             resolve__source="folder", resolve__name=str(tiny_model), resolve__file=None, resolve__sha256=None,
             finetune__batch_size=32, finetune__max_length=1024, generate__max_new_tokens=16, report__resamples=1000,
         )  # fmt: skip
