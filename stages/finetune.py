@@ -6,6 +6,8 @@ itself again, once for every process that the configuration asks for.
 Alone: python stages/finetune.py
 """
 
+import checkout
+
 from pathlib import Path
 
 from text2sql.base.params import read_params

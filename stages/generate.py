@@ -6,6 +6,8 @@ Alone: python stages/generate.py base
 On two cards: accelerate launch --num_processes 2 stages/generate.py base
 """
 
+import checkout
+
 from pathlib import Path
 
 from text2sql.base.arms import BASE, FINETUNED

@@ -6,6 +6,8 @@ Writes data/raw/train.parquet and data/raw/test.parquet (test is empty where the
 Alone: python stages/ingest.py
 """
 
+import checkout
+
 import sys
 from pathlib import Path
 

@@ -6,6 +6,8 @@ metrics.json).
 Alone: OPENAI_API_KEY=… python stages/judge.py finetuned
 """
 
+import checkout
+
 from pathlib import Path
 
 from text2sql.base.arms import ARMS

@@ -6,6 +6,8 @@ Killed, the rerun goes on after the last finished schema.
 Alone: python stages/populate.py
 """
 
+import checkout
+
 from pathlib import Path
 
 from text2sql.base.params import read_params

@@ -5,6 +5,8 @@ metrics/summary.json, comparison.json, ARM.json, data.json, plots/ and explorer.
 Alone: python stages/report.py
 """
 
+import checkout
+
 from pathlib import Path
 
 from text2sql.base.params import read_params

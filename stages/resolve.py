@@ -4,6 +4,8 @@ Reads nothing but its parameters. Writes models/base/model.json, a pointer; the 
 Alone: python stages/resolve.py
 """
 
+import checkout
+
 from text2sql.base.params import read_params
 from text2sql.base.stage import run_stage
 from text2sql.models.pin import resolve

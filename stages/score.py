@@ -5,6 +5,8 @@ and the first rows of both results to data/results/ARM.jsonl. Killed, the rerun 
 Alone: python stages/score.py base
 """
 
+import checkout
+
 from pathlib import Path
 
 from text2sql.base.arms import ARMS

@@ -5,6 +5,8 @@ Writes data/valid/train.parquet and data/valid/test.parquet, data/rejected.parqu
 Alone: python stages/validate.py
 """
 
+import checkout
+
 from pathlib import Path
 
 from text2sql.base.files import write_json

@@ -147,7 +147,7 @@ class Project:
         self.commit("start")
 
     def run(self, *command: str, check: bool = True, **env: str) -> subprocess.CompletedProcess:
-        """Runs a command in the project's folder with its own code first on Python's path."""
+        """Runs a command in the project's folder, whose own code it runs."""
         done = subprocess.run(
             command, cwd=self.folder, capture_output=True, text=True, encoding="utf-8", env=self.environment(**env)
         )
@@ -157,7 +157,8 @@ class Project:
     def environment(self, **env: str) -> dict[str, str]:
         """The variables that the project's commands run with."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return os.environ | {"PATH": path, "PYTHONPATH": str(self.folder), "HF_HUB_OFFLINE": "1"} | env
+        inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        return inherited | {"PATH": path, "HF_HUB_OFFLINE": "1"} | env
 
     def commit(self, message: str) -> None:
         self.run("git", "add", "-A")
@@ -166,19 +167,24 @@ class Project:
     def python(self, *arguments: str, check: bool = True, **env: str) -> subprocess.CompletedProcess:
         return self.run(sys.executable, *arguments, check=check, **env)
 
-    def set(self, **changes) -> None:
+    def set(self, file: str = "params.yaml", **changes) -> None:
         """Sets keys of params.yaml; `__` stands for the dot: set(select__train_size=4)."""
         from ruamel.yaml import YAML
 
         document = YAML()
-        values = document.load(self.folder / "params.yaml")
+        values = document.load(self.folder / file)
         for key, value in changes.items():
             *sections, last = key.split("__")
             place = values
             for section in sections:
                 place = place[section]
             place[last] = value
-        document.dump(values, self.folder / "params.yaml")
+        document.dump(values, self.folder / file)
+
+    def set_default(self, **changes) -> None:
+        """Sets keys of params.yaml and of what a preset returns them to."""
+        for file in ("params.yaml", "presets/quickstart.yaml"):
+            self.set(file, **changes)
 
     def bytes(self, *names: str) -> dict[str, bytes]:
         """The contents of files and of everything in folders, by path."""
@@ -199,7 +205,7 @@ def tiny_project(tmp_path_factory, tiny_model) -> Project:
 
 def make_tiny(folder: Path, model: Path) -> Project:
     project = Project(folder)
-    project.python("stages/preset.py", "smoke", "--write")
+    project.python("-m", "text2sql", "preset", "smoke", "--write")
     project.set(
         resolve__source="folder", resolve__name=str(model), resolve__file=None, resolve__sha256=None,
         ingest__rows=150, select__train_size=16, select__eval_size=6, finetune__batch_size=2, finetune__max_length=1024,
@@ -232,7 +238,7 @@ def tutorial(tmp_path_factory, tiny_model) -> Project:
 
     def make(folder: Path) -> list[str]:
         project = Project(folder)
-        project.set(
+        project.set_default(
             resolve__source="folder", resolve__name=str(tiny_model), resolve__file=None, resolve__sha256=None,
             finetune__batch_size=32, finetune__max_length=1024, generate__max_new_tokens=16, report__resamples=1000,
         )  # fmt: skip

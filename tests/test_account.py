@@ -158,7 +158,7 @@ def test_the_stages_run_alone_from_a_file(tmp_path):
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     params["ingest"] |= {"source": "file", "path": "mine.jsonl"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-    for stage in ("ingest", "validate", "select_rows"):
+    for stage in ("ingest", "validate", "select"):
         command = [sys.executable, str(root / "stages" / f"{stage}.py")]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr

@@ -19,7 +19,7 @@ import pytest
 from conftest import ROOT
 
 from text2sql.ask import choose, database, schema, session, sqlite
-from text2sql.base.errors import UserError
+from text2sql.base.errors import UserError, install
 from text2sql.base.params import read_params
 from text2sql.base.text import printable, printable_json
 from text2sql.cli import main
@@ -243,7 +243,7 @@ def test_a_missing_driver_is_named_with_its_extra(shop, says, capsys, monkeypatc
     says("SELECT 1")
     monkeypatch.setattr("text2sql.ask.servers.importlib.util.find_spec", lambda module: None)
     assert main(["ask", "--db", f"{name}://u:s3cret@127.0.0.1/x", "x"]) == 1
-    assert capsys.readouterr().err == f"error: --db: {name} needs its driver; pip install -e '.[{extra}]'\n"
+    assert capsys.readouterr().err == f"error: --db: {name} needs its driver; `{install(extra)}`\n"
 
 
 def test_a_model_that_is_not_there_is_one_line(shop, capsys):

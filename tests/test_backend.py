@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("in_the_project")
 def test_vllm_that_is_not_installed_is_one_line(pointer, tmp_path):
     if importlib.util.find_spec("vllm"):
         pytest.skip("vLLM is installed here")
-    with pytest.raises(UserError, match=r"generate\.backend: vllm is not installed; `pip install \.\[vllm\]`"):
+    with pytest.raises(UserError, match=r"generate\.backend: vllm is not installed; `pip install -e '\.\[vllm\]'"):
         run(pointer, tmp_path, backend="vllm")
 
 

@@ -7,16 +7,19 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+from text2sql.base.errors import install
 from text2sql.base.files import write_json
 from text2sql.cli import available, make_parser
 
 COMMANDS = sorted(path.stem.replace("_", "-") for path in (ROOT / "text2sql/commands").glob("[!_]*.py"))
-HEAVY = "{'torch', 'transformers', 'datasets', 'pandas', 'pyarrow', 'openai', 'scipy', 'sqlglot'}"
+SCRIPTS = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "checkout")
+HEAVY = "{'torch', 'transformers', 'trl', 'peft', 'datasets', 'openai'}"
 
 
 def text2sql(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
@@ -75,7 +78,7 @@ def test_every_example_in_a_commands_help_parses(command):
         parser.parse_args(shlex.split(call.partition(f"text2sql {command}")[2], comments=True))
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "stages").glob("*.py")))
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_a_stages_help_ends_with_an_example(name):
     done = stage(name, "--help", cwd=ROOT)
     assert done.returncode == 0
@@ -87,6 +90,85 @@ def test_a_command_without_a_run_says_what_to_run(command, tmp_path):
     done = text2sql(command, cwd=tmp_path)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "dvc repro" in done.stderr
+
+
+class TestConsole:
+    """The installed command `text2sql` is one checkout's code."""
+
+    @pytest.fixture
+    def command(self, tmp_path) -> Path:
+        """What pip installs for it."""
+        (name, target), *others = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"].items()
+        module, function = target.split(":")
+        script = tmp_path / "bin" / name
+        script.parent.mkdir()
+        script.write_text(f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n")
+        assert not others
+        return script
+
+    def run(self, command: Path, folder: Path) -> subprocess.CompletedProcess:
+        env = os.environ | {"PYTHONPATH": str(ROOT)}
+        return subprocess.run([sys.executable, command, "preset"], cwd=folder, env=env, capture_output=True, text=True)
+
+    def test_it_is_the_command_line(self, command):
+        assert self.run(command, ROOT).stdout == text2sql("preset").stdout != ""
+
+    def test_in_another_checkout_it_says_how_to_run_that_ones_code(self, command, tmp_path):
+        shutil.copytree(ROOT / "text2sql", tmp_path / "other/text2sql")
+        shutil.copytree(ROOT / "presets", tmp_path / "other/presets")
+        done = self.run(command, tmp_path / "other")
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert str(ROOT / "text2sql") in done.stderr and "run `python -m text2sql` here" in done.stderr
+
+
+def test_plots_finds_dvc_in_the_environment_that_runs_it(tmp_path):
+    """As `.venv/bin/python -m text2sql plots` without the environment on PATH."""
+    env = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "text2sql", "plots", "show"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr.split(",")[0]) == (0, "No plots were loaded")  # DVC's own words
+
+
+class TestMake:
+    """The Makefile, with a stand-in for the environment's Python that says what it is asked to run."""
+
+    @pytest.fixture
+    def folder(self, tmp_path) -> Path:
+        folder = tmp_path / "내 폴더/p"
+        (folder / ".venv/bin").mkdir(parents=True)
+        shutil.copy(ROOT / "Makefile", folder)
+        python = folder / ".venv/bin/python"
+        python.write_text('#!/bin/sh\necho ran "$@"\n')
+        python.chmod(0o755)
+        return folder
+
+    def make(self, *arguments: str) -> str:
+        return subprocess.run(["make", *arguments], capture_output=True, text=True, check=True).stdout
+
+    def test_a_path_with_blanks_works(self, folder):
+        assert "ran -m text2sql experiments" in self.make("-C", str(folder), "experiments")
+
+    def test_help_lists_every_target(self, folder):
+        makefile = (folder / "Makefile").read_text(encoding="utf-8")
+        (targets,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+        listed = re.findall(r"^make (\S+) +\S", self.make("-C", str(folder), "help"), re.MULTILINE)
+        assert sorted(listed) == sorted(targets.split())
+
+
+def test_every_advice_to_install_an_extra_keeps_the_checkout_installed():
+    """Without -e, pip puts a frozen copy of the library in the checkout's place."""
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = 0
+    for name in files.split("\0")[:-1]:
+        if (ROOT / name).suffix in (".png", ".pack") or not (ROOT / name).is_file():
+            continue
+        text = (ROOT / name).read_text(encoding="utf-8", errors="replace")
+        for advice in re.findall(r"pip\"? install ([^`\n]*?\.\[[^`\n]*)", text):
+            assert re.match(r"(--quiet --constraint constraints.txt --editable|-e) '\.\[", advice), (name, advice)
+            found += 1
+    assert found > 5
+    assert install("vllm") == "pip install -e '.[vllm]' -c constraints.txt"
 
 
 # Stages
@@ -123,7 +205,7 @@ def add(folder: Path, name: str) -> None:
     ("command", "there", "missing"),
     [
         ("validate", [], "data/raw/train.parquet"),
-        ("select_rows", [], "data/valid/train.parquet"),
+        ("select", [], "data/valid/train.parquet"),
         ("populate", [], "data/selected/eval.parquet"),
         ("finetune", [], "models/base/model.json"),
         ("finetune", ["models/base/model.json"], "data/selected/train.parquet"),
@@ -149,11 +231,11 @@ def test_a_stage_without_its_input_ends_in_one_line_and_writes_nothing(command, 
     assert sorted(path for path in empty.rglob("*") if path.is_file()) == before
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "stages").glob("*.py")))
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_a_broken_params_file_stops_every_stage_in_one_line(name, empty):
     (empty / "params.yaml").write_text("seed: [")
     arms = ["base"] if "arms=" in (ROOT / f"stages/{name}.py").read_text(encoding="utf-8") else []
-    done = stage(name, *(["smoke"] if name == "preset" else arms), cwd=empty)
+    done = stage(name, *arms, cwd=empty)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: params.yaml, line 1: not valid YAML")
 

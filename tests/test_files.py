@@ -101,7 +101,7 @@ def test_gzip_is_read_too_and_blank_lines_are_skipped(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b'{"a": 1}\n{"a": \n', "line 2: not valid JSON (Expecting value); mend or remove the line"),
+        (b'{"a": 1}\n{"a": \n', "line 2: not valid JSON (Expecting value); fix or remove the line"),
         (b'{"a": 1}\n\n[1]\n', "line 3: expected a JSON object, got list"),
         (b'{"a": 1}\n{"a": "\xff"}\n', "cannot be read as UTF-8"),
     ],

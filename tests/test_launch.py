@@ -170,7 +170,7 @@ def test_a_configuration_that_cannot_be_had_is_one_line(settings, message, tmp_p
 
 def test_deepspeed_that_is_not_installed_is_one_line(monkeypatch):
     monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"DeepSpeed is not installed; `pip install .\[deepspeed\]`"):
+    with pytest.raises(UserError, match=r"DeepSpeed is not installed; `pip install -e '.\[deepspeed\]'"):
         launch.needed_arguments(ROOT / "configs/deepspeed_zero3.yaml")
 
 

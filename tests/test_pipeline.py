@@ -1,6 +1,7 @@
 """dvc.yaml says the truth about the stages, and the whole pipeline runs, resumes, and repeats itself byte for byte."""
 
 import ast
+import itertools
 import json
 import re
 import shutil
@@ -8,12 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, make_tiny
+from conftest import ROOT, Project, copy_of, make_tiny
+from dvc.repo import Repo
+from dvc.utils.hydra import apply_overrides
+from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
 from text2sql.base.arms import ARMS
 from text2sql.base.params import Params, Section
@@ -112,6 +117,92 @@ def test_a_stage_of_the_arms_runs_once_for_each(stage):
     assert STAGES[stage]["matrix"] == {"arm": list(ARMS)}
 
 
+class TestForm:
+    """params.yaml and dvc.yaml as DVC writes them, so that its commands change what they are about and nothing else."""
+
+    @pytest.mark.parametrize("name", ["params.yaml", "dvc.yaml"])
+    def test_dvc_would_write_the_file_as_it_stands(self, name):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert dumps_yaml(parse_yaml_for_update(text, name)) == text
+
+    @pytest.mark.parametrize("change", ["seed=8", "ingest.path=inputs/a.csv", "judge.enabled=true"])
+    def test_one_parameter_set_is_one_line_changed(self, change, tmp_path):
+        path = Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+        before = path.read_text(encoding="utf-8").splitlines()
+        apply_overrides(path, [change])
+        after = path.read_text(encoding="utf-8").splitlines()
+        changed = [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
+        ((old, new),) = changed
+        assert old.partition("#")[2] == new.partition("#")[2]
+
+    def test_a_stage_frozen_and_unfrozen_leaves_the_file_as_it_was(self, tmp_path, monkeypatch):
+        for name in ("dvc.yaml", "params.yaml"):
+            shutil.copy(ROOT / name, tmp_path)
+        monkeypatch.chdir(tmp_path)
+        before = Path("dvc.yaml").read_bytes()
+        with Repo.init(no_scm=True) as repo:
+            for name in (name for name, stage in STAGES.items() if "matrix" not in stage):  # DVC freezes no other
+                repo.freeze(name)
+                assert Path("dvc.yaml").read_bytes().replace(b"    frozen: true\n", b"") == before != b""
+                repo.unfreeze(name)
+                assert Path("dvc.yaml").read_bytes() == before
+
+
+class TestCheckout:
+    """A stage runs the code of its own checkout, whichever is installed and wherever it is started."""
+
+    @pytest.fixture(scope="class")
+    def other(self, tmp_path_factory) -> Project:
+        """Another checkout, whose library says so when a stage starts."""
+        project = Project(tmp_path_factory.mktemp("other") / "project")
+        path = project.folder / "text2sql/base/stage.py"
+        path.write_text(f"raise SystemExit('own code')\n{path.read_text(encoding='utf-8')}", encoding="utf-8")
+        project.commit("own code")
+        return project
+
+    @pytest.mark.parametrize("script", sorted(set(SCRIPTS.values())), ids=lambda path: path.name)
+    def test_every_stage_of_another_checkout_imports_its_library(self, script, other, tmp_path):
+        command = [sys.executable, str(other.folder / "stages" / script.name), "--help"]
+        done = subprocess.run(command, cwd=tmp_path, env=other.environment(), capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (1, "own code\n")
+
+    def test_an_experiment_in_a_folder_of_its_own_runs_its_own_code(self, other):
+        done = other.run("dvc", "exp", "run", "--temp", "ingest", check=False)
+        assert done.returncode != 0 and "own code" in done.stdout + done.stderr
+
+    def test_processes_that_a_stage_starts_find_the_same_library_and_pythons_own_select(self, project):
+        script = project.folder / "stages/probe.py"
+        script.write_text(PROBE, encoding="utf-8")
+        for launcher in ([], ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]):
+            found = project.python(*launcher, str(script)).stdout.split()
+            assert found == [str(project.folder / "text2sql/__init__.py")] * 3, found
+
+
+PROBE = """
+import checkout
+
+import multiprocessing
+import select
+import subprocess
+import sys
+
+import text2sql
+
+
+def show():
+    assert hasattr(select, "poll")
+    print(text2sql.__file__, flush=True)
+
+
+if __name__ == "__main__":
+    show()
+    process = multiprocessing.get_context("spawn").Process(target=show)
+    process.start()
+    process.join()
+    subprocess.run([sys.executable, "-c", "import text2sql; print(text2sql.__file__)"], cwd="/")
+"""
+
+
 def test_only_the_last_stage_writes_what_git_keeps():
     uncached = {
         name
@@ -122,10 +213,11 @@ def test_only_the_last_stage_writes_what_git_keeps():
     assert uncached == {"report"}
 
 
-@pytest.mark.parametrize("script", sorted({*SCRIPTS.values(), ROOT / "stages/preset.py"}), ids=lambda path: path.name)
+@pytest.mark.parametrize("script", sorted(set(SCRIPTS.values())), ids=lambda path: path.name)
 def test_help_says_what_a_stage_reads_and_writes_without_loading_torch(script):
     watch = (
-        "import sys, runpy; sys.argv = [sys.argv[1], '--help']\ntry: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "import os, sys, runpy; sys.argv = [sys.argv[1], '--help']; sys.path.insert(0, os.path.dirname(sys.argv[0]))\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     watch += "finally: assert not {'torch', 'transformers', 'datasets', 'pandas'} & set(sys.modules), 'heavy import'"
     done = subprocess.run([sys.executable, "-c", watch, str(script)], capture_output=True, text=True, cwd=ROOT)
@@ -138,7 +230,7 @@ def test_help_says_what_a_stage_reads_and_writes_without_loading_torch(script):
 
 @pytest.fixture(scope="module")
 def finished(tiny_project):
-    tiny_project.run("dvc", "repro")
+    tiny_project.said = tiny_project.run("dvc", "repro").stderr
     tiny_project.commit("run")
     return tiny_project
 
@@ -180,6 +272,61 @@ def test_the_plots_are_one_page_that_fetches_nothing(finished):
 def test_nothing_runs_twice(finished):
     assert "up to date" in finished.run("dvc", "repro").stdout
     assert finished.run("git", "status", "--porcelain").stdout == ""
+
+
+@pytest.mark.pipeline
+def test_a_plain_run_warns_of_nothing(finished):
+    assert "WARNING" not in finished.said and "is empty" not in finished.said
+
+
+@pytest.mark.pipeline
+def test_after_a_run_dvc_has_one_line_to_say_and_saves_it(finished):
+    assert finished.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
+    finished.run("dvc", "exp", "save", "-n", "kept")
+    assert "kept" in finished.run("dvc", "exp", "list").stdout
+    finished.run("dvc", "exp", "remove", "kept")
+
+
+@pytest.fixture(scope="module")
+def shared(finished, tmp_path_factory) -> Callable[[], Project]:
+    """Makes fresh clones of the finished run, whose data wait in a remote."""
+    folder = tmp_path_factory.mktemp("shared")
+    origin = copy_of(finished.folder, folder / "origin")
+    origin.run("dvc", "remote", "add", "-d", "store", str(folder / "store"))
+    origin.commit("remote")
+    origin.run("dvc", "push", "-q")
+    number = itertools.count()
+
+    def clone() -> Project:
+        other = object.__new__(Project)
+        other.folder = folder / f"clone {next(number)}"
+        origin.run("git", "clone", "-q", str(origin.folder), str(other.folder))
+        other.run("git", "config", "user.email", "test@localhost")
+        other.run("git", "config", "user.name", "test")
+        return other
+
+    return clone
+
+
+@pytest.mark.pipeline
+@pytest.mark.parametrize("commands", [["dvc repro --pull --allow-missing"], ["dvc pull -q", "dvc repro"]])
+def test_a_fresh_clone_of_a_pushed_run_has_nothing_to_run(shared, commands):
+    clone = shared()
+    assert not (clone.folder / "data").exists()
+    said = "".join(clone.run(*command.split()).stdout for command in commands)
+    assert "Running stage" not in said
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+
+
+@pytest.mark.pipeline
+def test_a_report_without_an_arms_file_is_refused_with_the_way_to_it(shared):
+    """DVC runs the report without fetching what is in the folders it depends on, where their arms are unchanged."""
+    clone = shared()
+    done = clone.run("dvc", "exp", "run", "--pull", "--allow-missing", "-S", "report.seed=18", check=False)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode != 0 and line.startswith("error: data/") and "`dvc pull`" in line
+    clone.run("dvc", "pull", "-q")
+    clone.run("dvc", "repro")
 
 
 @pytest.mark.pipeline
@@ -245,8 +392,7 @@ def test_an_edited_input_file_reruns_the_pipeline(tmp_path, tiny_model):
     ]
     source = project.folder / "inputs/mine.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    project.python("stages/preset.py", "file", "--write")
-    project.set(ingest__path="inputs/mine.jsonl")
+    project.set(ingest__source="file", ingest__path="inputs/mine.jsonl")
     project.run("dvc", "repro", "ingest")
     assert "didn't change" in project.run("dvc", "repro", "ingest").stdout
     source.write_text(source.read_text() + json.dumps(rows[0] | {"question": "One more?"}) + "\n")
@@ -258,10 +404,8 @@ def test_an_edited_input_file_reruns_the_pipeline(tmp_path, tiny_model):
 
 @pytest.mark.pipeline
 def test_the_smoke_preset_runs_the_real_model(tmp_path):
-    from conftest import Project
-
     project = Project(tmp_path / "project")
-    project.run("dvc", "exp", "run", *project.python("stages/preset.py", "smoke").stdout.split())
+    project.run("dvc", "exp", "run", *project.python("-m", "text2sql", "preset", "smoke").stdout.split())
     summary = json.loads((project.folder / "metrics/summary.json").read_text())
     assert summary["n"] == 8
     pointer = json.loads((project.folder / "models/base/model.json").read_text())

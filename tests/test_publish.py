@@ -24,14 +24,14 @@ from text2sql.base.files import read_json
 from text2sql.base.params import check
 from text2sql.models.pin import read_pointer
 from text2sql.publish.card import base_of, model_card
+from text2sql.publish.finished import check_finished, check_merged
 from text2sql.publish.merge import merge
 from text2sql.publish.params import PublishParams, read_publish_params
-from text2sql.publish.push import check_finished, package, push
+from text2sql.publish.push import package, push
 
 TOKEN = "hf_testtoken0123456789"
-MERGE, PUSH = "publish/stages/merge.py", "publish/stages/push.py"
+MERGE, PUSH = ("-m", "text2sql", "merge"), ("-m", "text2sql", "push")
 SMALL = {"README.md": b"---\nlicense: mit\n---\n", "adapter_model.safetensors": b"\0" * 20_000}
-STAGES = yaml.safe_load((ROOT / "publish/dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
 @contextlib.contextmanager
@@ -111,13 +111,14 @@ def finished(tutorial, tmp_path_factory) -> Project:
 
 @pytest.fixture(scope="module")
 def merged(tutorial, tmp_path_factory) -> Project:
-    """The same after `dvc repro publish/dvc.yaml` with the whole model to publish; `hub` is what then is on the Hub."""
+    """The same after merging and pushing, with the whole model to publish; `hub` is what then is on the Hub."""
 
     def make(folder: Path) -> dict:
         project = copy_of(tutorial.folder, folder)
         set_publish(project, repo="me/shop-sql", model="publish/merged")
         with hub_server() as url:
-            project.run("dvc", "repro", "publish/dvc.yaml", **environment(url))
+            project.python(*MERGE)
+            project.python(*PUSH, **environment(url))
             return raw_state(url)
 
     project, raw = once(tmp_path_factory, "merged", make)
@@ -130,20 +131,6 @@ def inside(finished, monkeypatch) -> Project:
     """The finished run, with its folder as the current one."""
     monkeypatch.chdir(finished.folder)
     return finished
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_module_that_a_stage_imports_is_a_dep(stage):
-    script = ROOT / "publish/stages" / f"{stage}.py"
-    listed = [ROOT / dep for dep in STAGES[stage]["deps"] if dep.endswith(".py") or dep.startswith("text2sql/")]
-    missing = {path for path in {*modules(script), script} if not any(path == d or d in path.parents for d in listed)}
-    assert missing == set()
-
-
-@pytest.mark.parametrize("script", [MERGE, PUSH])
-def test_help_says_what_a_stage_reads_and_writes(script):
-    done = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and "Reads" in done.stdout and "Writes" in done.stdout
 
 
 class TestParams:
@@ -161,11 +148,15 @@ class TestParams:
             check(values, Path("publish/params.yaml"), PublishParams)
 
 
-@pytest.mark.pipeline
-def test_a_plain_repro_neither_merges_nor_pushes(finished):
-    assert "up to date" in finished.run("dvc", "repro").stdout
-    assert not (finished.folder / "publish/merged").exists()
-    assert not (finished.folder / "publish/pushed.json").exists()
+def test_dvc_knows_of_no_other_pipeline_that_could_send_something():
+    """Whatever `dvc repro` is told to run (--all-pipelines, --force, --downstream), publishing is not among it."""
+    files = subprocess.run(
+        ["git", "ls-files", "*dvc.yaml", "*.dvc"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert files.stdout.split() == ["dvc.yaml"]
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    reached = set().union(*(modules(ROOT / stage["cmd"].split()[1]) for stage in stages.values()))
+    assert reached and not any("publish" in path.relative_to(ROOT).parts for path in reached)
 
 
 @pytest.mark.pipeline
@@ -173,6 +164,7 @@ class TestMerge:
     def test_the_merged_model_answers_as_base_and_adapter_do(self, merged):
         found = read_json(merged.folder / "publish/merged.json")
         assert found["prompts"] == 30  # all there are
+        assert merged.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
         assert found["agree"] + len(found["differ"]) == 30
         assert all(row["unmerged"] != row["merged"] for row in found["differ"])
 
@@ -213,6 +205,21 @@ class TestMerge:
         )
         assert from_hub == from_folder
 
+    def test_another_runs_merged_model_is_refused(self, merged, tmp_path, monkeypatch):
+        project = copy_of(merged.folder, tmp_path / "project")
+        monkeypatch.chdir(project.folder)
+        pointer = read_pointer("models/base")
+        check_merged(pointer)
+        with pytest.raises(UserError, match="made from another adapter or base; run `python -m text2sql merge` again"):
+            check_merged(pointer | {"name": "another"})
+        with open("models/finetuned/adapter_model.safetensors", "ab") as file:
+            file.write(b"trained again")
+        with pytest.raises(UserError, match="made from another adapter"):
+            check_merged(pointer)
+        Path("publish/merged.json").unlink()
+        with pytest.raises(UserError, match="run `python -m text2sql merge`"):
+            check_merged(pointer)
+
     def test_no_adapter_and_quantised_weights_are_refused_in_a_line(self, inside, tmp_path):
         pointer = read_pointer("models/base")
         with pytest.raises(UserError, match="no adapter there"):
@@ -228,7 +235,7 @@ class TestMerge:
 @pytest.mark.pipeline
 class TestCard:
     def test_a_dry_run_prints_files_sizes_and_the_card_and_sends_nothing(self, finished):
-        done = finished.python(PUSH, "--dry-run", HF_ENDPOINT="http://127.0.0.1:1", HF_TOKEN="")
+        done = finished.python(*PUSH, "--dry-run", HF_ENDPOINT="http://127.0.0.1:1", HF_TOKEN="")
         weights = (finished.folder / "models/finetuned/adapter_model.safetensors").stat().st_size
         assert f"{weights:,}  adapter_model.safetensors" in done.stderr
         assert "me/shop-sql, private; nothing was sent" in done.stderr
@@ -282,7 +289,7 @@ class TestCard:
 @pytest.mark.pipeline
 class TestPush:
     def test_what_arrives_is_what_was_listed_byte_for_byte(self, inside, hub, tmp_path):
-        done = inside.python(PUSH, **environment(hub))
+        done = inside.python(*PUSH, **environment(hub))
         (name, repo), *others = state(hub)["repos"].items()
         record = read_json("publish/pushed.json")
         Path("publish/pushed.json").unlink()
@@ -301,7 +308,7 @@ class TestPush:
         assert not push(files, config)["changed"]  # equal content: no new commit
         assert state(hub)["repos"][name]["commits"] == repo["commits"]
 
-    def test_the_whole_model_goes_through_dvc(self, merged):
+    def test_the_whole_model_arrives_with_its_card(self, merged):
         (repo,) = merged.hub["repos"].values()
         whole = merged.folder / "publish/merged"
         assert set(repo["files"]) == {"README.md", *(path.name for path in whole.iterdir())}

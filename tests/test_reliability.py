@@ -76,16 +76,14 @@ def judge():
 def prepared(tmp_path_factory, tiny_model, judge) -> Project:
     """A project about `TRAIN` and `TEST`, judged by the server, of which nothing has run yet."""
     project = make_tiny(tmp_path_factory.mktemp("reliability") / "project", tiny_model)
-    project.python("stages/preset.py", "file", "--write")
     write_jsonl(project.folder / "inputs/train.jsonl", TRAIN + NO_SQL)
     write_jsonl(project.folder / "inputs/test.jsonl", TEST)
     settings = judge_params(judge, project.folder, concurrency=2, timeout=60.0, cache=".work/judge").model_dump()
     project.set(
-        ingest__path="inputs/train.jsonl",
-        ingest__test_path="inputs/test.jsonl",
-        finetune__max_length=1024,
-        judge=settings,
-    )
+        preset="file", ingest__source="file", ingest__path="inputs/train.jsonl", ingest__test_path="inputs/test.jsonl",
+        validate__has_rows=False, validate__returns_rows=False, select__train_size=400, select__eval_size=128,
+        finetune__max_length=1024, judge=settings,
+    )  # fmt: skip
     project.commit("questions")
     return project
 

@@ -14,8 +14,8 @@ KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAU
 @pytest.fixture(scope="module")
 def s3():
     """The address of an S3-compatible server process with the bucket `store`."""
-    pytest.importorskip("moto", reason="moto is not installed (pip install '.[dev]')")
-    boto3 = pytest.importorskip("boto3", reason="boto3 is not installed (pip install '.[dev]')")
+    pytest.importorskip("moto", reason="moto is not installed (pip install -e '.[dev]')")
+    boto3 = pytest.importorskip("boto3", reason="boto3 is not installed (pip install -e '.[dev]')")
     process = subprocess.Popen(
         [sys.executable, ROOT / "tests/s3_server.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

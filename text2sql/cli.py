@@ -1,4 +1,4 @@
-"""`python -m text2sql COMMAND`: the commands live in `text2sql/commands/`, one module each, imported when named."""
+"""`python -m text2sql COMMAND`, or `text2sql COMMAND`: a module of `text2sql/commands/` each, imported when named."""
 
 import argparse
 import ast
@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from text2sql import commands
-from text2sql.base.errors import reports_user_errors
+from text2sql.base.errors import UserError, reports_user_errors
 
 
 def available() -> dict[str, str]:
@@ -19,6 +19,21 @@ def available() -> dict[str, str]:
         documentation = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         found[path.stem.replace("_", "-")] = documentation.partition("\n")[0]
     return found
+
+
+@reports_user_errors
+def console() -> int:
+    """The installed command `text2sql`, which is the code of one checkout.
+
+    Raises UserError in another checkout's folder, whose own code would be passed over; `python -m` takes that.
+    """
+    there = Path("text2sql/cli.py")
+    if there.is_file() and not there.samefile(__file__):
+        raise UserError(
+            f"this folder's library is not the installed one ({Path(__file__).parent}); run `python -m text2sql` here,"
+            " or install this checkout (pip install -e . -c constraints.txt)"
+        )
+    return main()
 
 
 @reports_user_errors

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from text2sql.ask.guard import MYSQL_FUNCTIONS, checked
-from text2sql.base.errors import UserError
+from text2sql.base.errors import UserError, install
 from text2sql.base.text import one_line
 from text2sql.engines.sqlite import Answer, Failure
 
@@ -43,7 +43,7 @@ def check_driver(url: URL, dialect: str) -> None:
     """Raises UserError where the driver is not installed."""
     _, module, extra = DRIVERS[dialect]
     if importlib.util.find_spec(module) is None:
-        raise UserError(f"--db: {url.get_backend_name()} needs its driver; pip install -e '.[{extra}]'")
+        raise UserError(f"--db: {url.get_backend_name()} needs its driver; `{install(extra)}`")
 
 
 def shown(url: URL) -> str:

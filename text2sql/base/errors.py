@@ -1,4 +1,4 @@
-"""The one kind of error a user is meant to read, and what of the system's errors is the user's to mend."""
+"""The one kind of error a user is meant to read, and what of the system's errors is the user's to fix."""
 
 import errno
 import functools
@@ -11,11 +11,19 @@ BROKEN_PIPE = 141  # what a shell reports for a program whose reader went away
 
 
 class UserError(Exception):
-    """Something the user can mend. The message is one line: what is wrong, where, and what to do."""
+    """Something the user can fix. The message is one line: what is wrong, where, and what to do."""
+
+
+def install(extra: str) -> str:
+    """The command that adds one of the extras of pyproject.toml to the project's environment.
+
+    Without -e it would put a frozen copy in place of the checkout, and without -c other versions than the tested ones.
+    """
+    return f"pip install -e '.[{extra}]' -c constraints.txt"
 
 
 def reports_user_errors(main: Callable[..., int | None]) -> Callable[..., int]:
-    """Wraps a program's main: what the user can mend, or Ctrl-C, becomes one line on stderr and a non-zero exit code.
+    """Wraps a program's main: what the user can fix, or Ctrl-C, becomes one line on stderr and a non-zero exit code.
 
     Returns main's own exit code otherwise (None counts as 0). An error of the program's own keeps its traceback.
     """
@@ -41,7 +49,7 @@ def reports_user_errors(main: Callable[..., int | None]) -> Callable[..., int]:
 
 
 def explain(error: Exception) -> str | None:
-    """The line that tells the user what to mend; None for an error of the program's own."""
+    """The line that tells the user what to fix; None for an error of the program's own."""
     if isinstance(error, UserError):
         return str(error)
     where = getattr(error, "filename", None)
@@ -54,7 +62,7 @@ def explain(error: Exception) -> str | None:
             " project's environment (source .venv/bin/activate), or install the package there"
         )
     if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError) and where:
-        return f"{where}: {error.strerror}; mend the path or its permissions"
+        return f"{where}: {error.strerror}; check the path and its permissions"
     return None
 
 

@@ -7,11 +7,15 @@ JSON escape.
 import contextlib
 import errno
 import glob
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
+
+import psutil
 
 from text2sql.base.errors import UserError, is_full
 
@@ -56,8 +60,6 @@ def sweep(folder: Path, name: str) -> None:
 
 def is_alive(process: int) -> bool:
     """Whether a process runs; one that ended and that its parent has not yet noticed (a zombie) does not."""
-    import psutil
-
     try:
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -86,9 +88,6 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[dict]:
 
     Raises UserError naming file and line for a missing file, a broken line, or a line that is not an object.
     """
-    import gzip
-    import zlib
-
     opener = gzip.open if str(path).endswith(".gz") else open
     try:
         with opener(path, "rt", encoding="utf-8") as file:
@@ -98,14 +97,14 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[dict]:
                 try:
                     row = json.loads(line)
                 except json.JSONDecodeError as error:
-                    problem = f"not valid JSON ({error.msg}); mend or remove the line"
+                    problem = f"not valid JSON ({error.msg}); fix or remove the line"
                     raise UserError(f"{path}, line {number}: {problem}") from error
                 if not isinstance(row, dict):
                     raise UserError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}")
                 yield row
     except FileNotFoundError as error:
         raise UserError(
-            f"{path}: no such file; mend the path, or run the stage that writes it (`dvc repro`)"
+            f"{path}: no such file; fix the path, run the stage that writes it (`dvc repro`), or fetch it (`dvc pull`)"
         ) from error
     except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 JSON Lines ({error})") from error
@@ -122,6 +121,8 @@ def read_json(path: str | os.PathLike) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; run the stage that writes it (`dvc repro`)") from error
+        raise UserError(
+            f"{path}: no such file; run the stage that writes it (`dvc repro`), or fetch it (`dvc pull`)"
+        ) from error
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error})") from error

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from text2sql.base.errors import UserError
 
@@ -212,14 +214,14 @@ def check(values: Any, path: Path = PATH, shape: type[Section] = Params) -> Any:
         first = error.errors()[0]
         # Where a value may be of several types, pydantic adds the type, in brackets, to the key.
         key = ".".join(part for part in map(str, first["loc"]) if "[" not in part) or "the file"
-        message = {"extra_forbidden": "unknown key; remove it or mend its spelling", "missing": "missing key; add it"}
+        message = {"extra_forbidden": "unknown key; remove it or fix its spelling", "missing": "missing key; add it"}
         raise UserError(f"{path}, {key}: {message.get(first['type'], explain(first))}") from error
 
 
 def explain(problem: Any) -> str:
     """Pydantic's message with the value it is about, shortened to stay on one line."""
     value = problem["input"]
-    return f"{problem['msg']}, got {'the text ' * isinstance(value, str)}{reprlib.repr(value)}; mend the value"
+    return f"{problem['msg']}, got {'the text ' * isinstance(value, str)}{reprlib.repr(value)}; fix the value"
 
 
 def read_params(*names: str, path: Path = PATH) -> tuple:
@@ -237,9 +239,6 @@ def read_yaml(path: Path) -> Any:
     DVC follows YAML 1.2, where 1e-05 is a number, and so writes it for `-S finetune.learning_rate=1.0e-5`; PyYAML
     follows YAML 1.1 and would call that text.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
     try:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -247,7 +246,7 @@ def read_yaml(path: Path) -> Any:
     except MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(
-            f"{path}{line}: not valid YAML ({' '.join(str(error.problem).split())}); mend the line"
+            f"{path}{line}: not valid YAML ({' '.join(str(error.problem).split())}); fix the line"
         ) from error
     except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend the file") from error
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())}); fix the file") from error

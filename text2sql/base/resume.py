@@ -27,7 +27,7 @@ def work_folder(stage: str, *inputs: Any) -> Path:
 def file_key(path: Path) -> str:
     """The SHA-256 of a file, or of all files of a folder with their names. Raises UserError when it is missing."""
     if not path.exists():
-        raise UserError(f"{path}: not there; run the stage that writes it (`dvc repro`)")
+        raise UserError(f"{path}: not there; run the stage that writes it (`dvc repro`), or fetch it (`dvc pull`)")
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():

@@ -13,6 +13,15 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
+from prompt_toolkit import PromptSession
+from prompt_toolkit.history import FileHistory
+
+from text2sql.ask import database, session, show
+from text2sql.base.errors import UserError
+from text2sql.base.params import read_params
+from text2sql.base.resume import FOLDER
+from text2sql.base.text import one_line
+
 ROWS = 10_000  # of a result that are fetched, and compared where there are several candidates
 
 
@@ -29,10 +38,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from text2sql.ask import database, session, show
-    from text2sql.base.errors import UserError
-    from text2sql.base.params import read_params
-
     for name, least, most in (("samples", 1, 100), ("limit", 1, ROWS)):
         if not least <= getattr(args, name) <= most:
             raise UserError(f"--{name} {getattr(args, name)}: must be {least} to {most}")
@@ -68,10 +73,8 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def failure_line(failure) -> str:
+def failure_line(failure: show.Failure) -> str:
     """One line for a query without an answer."""
-    from text2sql.base.text import one_line
-
     what = {
         "refused": "the SQL was refused",
         "not_a_query": "the SQL was refused",
@@ -86,13 +89,8 @@ def questions() -> Iterator[str]:
     if not sys.stdin.isatty():
         yield from (line.strip() for line in sys.stdin if line.strip())
         return
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.history import FileHistory
-
-    from text2sql.base.resume import FOLDER
-
     FOLDER.mkdir(exist_ok=True)
-    prompts = PromptSession(history=FileHistory(str(FOLDER / "questions")))
+    prompts: PromptSession[str] = PromptSession(history=FileHistory(str(FOLDER / "questions")))
     with contextlib.suppress(EOFError):  # Ctrl-D
         while True:
             if question := prompts.prompt("question: ").strip():

@@ -7,6 +7,14 @@ python -m text2sql data --rejects syntax
 import argparse
 from pathlib import Path
 
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json
+from text2sql.dataset.account import LABELS, STEPS, account, find_rejects
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rejects", metavar="REASON", help="show examples of one reason: a rule or a class of error")
@@ -15,8 +23,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
     console = Console()
     if args.rejects:
         show_rejects(console, args.folder, args.rejects, args.limit)
@@ -25,9 +31,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def show_account(console, folder: Path) -> None:
-    from text2sql.dataset.account import LABELS, STEPS, account
-
+def show_account(console: Console, folder: Path) -> None:
+    """Prints what became of the rows, table by table."""
     accounted = account(folder)
     for title, part in (("Read and validated", "read"), (f"Selected (split: {accounted['split']})", "selected")):
         splits = accounted[part]
@@ -47,10 +52,8 @@ def show_account(console, folder: Path) -> None:
         console.print(f"note: {note}", markup=False)
 
 
-def table_of(title: str, header: list[str], rows: list[list]):
-    from rich.markup import escape
-    from rich.table import Table
-
+def table_of(title: str, header: list[str], rows: list[list]) -> Table:
+    """A table of counts; text stands left in the first column and in that of classes."""
     table = Table(title=title, title_justify="left")
     for number, name in enumerate(header):
         table.add_column(name, justify="left" if number == 0 or name == "class" else "right")
@@ -59,11 +62,8 @@ def table_of(title: str, header: list[str], rows: list[list]):
     return table
 
 
-def show_rejects(console, folder: Path, reason: str, limit: int) -> None:
-    from text2sql.base.errors import UserError
-    from text2sql.base.files import read_json
-    from text2sql.dataset.account import find_rejects
-
+def show_rejects(console: Console, folder: Path, reason: str, limit: int) -> None:
+    """Prints examples of one reason. Raises UserError when no reject has it."""
     total, rows = find_rejects(folder, reason, limit)
     if not rows:
         funnel = read_json(folder / "funnel.json")

@@ -7,7 +7,12 @@ python -m text2sql plots page              only the page's frame, which `dvc plo
 
 import argparse
 import subprocess
+import sys
 from pathlib import Path
+
+import vl_convert
+
+from text2sql.base.files import atomic_write
 
 FRAME = Path(".dvc/tmp/plots.html")  # what plots.html_template in .dvc/config names
 
@@ -24,24 +29,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from text2sql.base.files import atomic_write
-
     with atomic_write(FRAME) as file:
         file.write(frame())
     if args.arguments == ["page"]:
         return 0
-    return subprocess.run(["dvc", "plots", *args.arguments]).returncode
+    return subprocess.run([sys.executable, "-m", "dvc", "plots", *args.arguments]).returncode
 
 
 def frame() -> str:
     """DVC's page with the Vega library in it, where DVC's own would fetch it; its policy forbids every request."""
-    from vl_convert import javascript_bundle
-
     policy = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
+    library = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub lacks the default
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Plots</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<link rel="icon" href="data:,">\n'
-        f"<style>{STYLE}</style>\n<script>{javascript_bundle()}</script>\n</head>\n"
+        f"<style>{STYLE}</style>\n<script>{library}</script>\n</head>\n"
         "<body>\n{plot_divs}\n</body>\n</html>\n"
     )

@@ -96,7 +96,7 @@ def training_line(training: dict) -> str:
 STAGES = (
     "ingest",
     "validate",
-    "select_rows",
+    "select",
     "populate",
     "resolve",
     "finetune",

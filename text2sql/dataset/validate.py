@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
-from text2sql.base.errors import UserError
+from text2sql.base.errors import UserError, install
 from text2sql.base.params import ValidateParams
 from text2sql.dataset.rows import COLUMNS, count_rows, read_batches, table_writer
 from text2sql.dataset.verdict import ITEM_COLUMNS, REASON_COLUMNS, RULES, Item, Reject, verdicts
@@ -72,9 +72,7 @@ def verdicts_on(path: Path, params: ValidateParams, workers: int) -> Iterator[Re
     try:
         from text2sql.dataset import cluster
     except ImportError as error:
-        raise UserError(
-            "validate.engine: ray is not installed; `pip install -e '.[ray]' -c constraints.txt`, or set it to local"
-        ) from error
+        raise UserError(f"validate.engine: ray is not installed; `{install('ray')}`, or set it to local") from error
     return cluster.cluster_verdicts(path, rules, workers)
 
 

@@ -343,12 +343,16 @@ def own_changes(run: Run, reference: Run) -> dict[str, Any]:
 
 @functools.lru_cache
 def preset_values(revision: str, name: str) -> dict[str, Any]:
-    """The flat values of a preset's file as a commit has it; none where it has no such file, or a broken one."""
-    (text,) = read_objects([f"{revision}:./presets/{name}.yaml"])
+    """The flat values of a recipe at a commit: the defaults, overridden by each preset in its name (`file+smoke`).
+
+    None where there is no such file, or a broken one.
+    """
+    texts = read_objects([f"{revision}:./presets/{one}.yaml" for one in ("quickstart", *name.split("+"))])
     try:
-        return flat(parse_yaml(text) or {})
+        layers = [flat(parse_yaml(text) or {}) for text in texts]
     except (ValueError, AttributeError):
         return {}
+    return {} if None in texts else {key: value for layer in layers for key, value in layer.items()}
 
 
 def checksum(run: Run, path: str) -> str | None:

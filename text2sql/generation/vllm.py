@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from text2sql.base.errors import UserError
+from text2sql.base.errors import UserError, install
 from text2sql.base.params import GenerateParams
 from text2sql.generation.backend import TEMPERATURE, Backend, Completion, with_room
 from text2sql.models import adapters, load, pin, prompts
@@ -15,9 +15,8 @@ try:
 except ModuleNotFoundError as missing:
     if missing.name != "vllm":
         raise
-    raise UserError(
-        "params.yaml, generate.backend: vllm is not installed; `pip install .[vllm]` on a GPU machine"
-    ) from missing
+    line = f"params.yaml, generate.backend: vllm is not installed; `{install('vllm')}` on a GPU machine"
+    raise UserError(line) from missing
 
 ROWS = 1024  # handed over at once; vLLM makes its own batches of them
 

@@ -91,7 +91,9 @@ def write_results(
 def write_empty(out: Path) -> None:
     """The files of a run with the judge off: valid, and without rows."""
     folder = out.with_suffix("")
-    for path in (out, folder / "disagreements.jsonl", folder / "requests.jsonl"):
+    with atomic_write(out) as file:
+        file.write("\n")  # a blank line, because DVC warns of every empty file
+    for path in (folder / "disagreements.jsonl", folder / "requests.jsonl"):
         with atomic_write(path):
             pass
     with atomic_write(folder / "answers.csv") as file:

@@ -2,20 +2,18 @@
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
 from text2sql.base.params import IngestParams, read_params
 from text2sql.models.prompts import read_templates
-from text2sql.publish.params import Base, PublishParams
+from text2sql.publish.params import MERGED, RECORD, Base, PublishParams
 from text2sql.sources import SOURCES
 
-if TYPE_CHECKING:
-    from huggingface_hub import EvalResult, ModelCard
-
 TEMPLATE = Path("publish/card.md.jinja")
-MERGED = "publish/merged"
 # Sources that are no published data set.
 OWN = {"synthetic": "generated rows", "file": "questions of the author's own", "chat": "questions of the author's own"}
 METRICS = {"ex": ("execution_accuracy", "Execution accuracy"), "em_ast": ("exact_match", "Exact match of syntax trees")}
@@ -33,24 +31,23 @@ def base_of(config: PublishParams, pointer: dict[str, Any]) -> Base:
     return base.model_copy(update={"model": model})
 
 
-def model_card(config: PublishParams, pointer: dict[str, Any]) -> "ModelCard":
+def model_card(config: PublishParams, pointer: dict[str, Any]) -> ModelCard:
     """The card of the model that `config` publishes, in the Hub's format: metadata, with the results, and text.
 
     Reads params.yaml, metrics/ and data/selection.json of the run. The same run gives the same text. Raises UserError
     when a figure is missing.
     """
-    from huggingface_hub import ModelCard, ModelCardData
-
     seed, ingest, prompt, finetune, generate = read_params("seed", "ingest", "prompt", "finetune", "generate")
     details = {arm: read_json(f"metrics/{arm}.json") for arm in ("base", "finetuned")}
     comparison, selection = read_json("metrics/comparison.json"), read_json("data/selection.json")
     base, merged = base_of(config, pointer), config.model == MERGED
-    name = config.repo.partition("/")[2] if config.repo else f"{base.model.partition('/')[2]}-text2sql"
+    hub_id = str(base.model)
+    name = config.repo.partition("/")[2] if config.repo else f"{hub_id.partition('/')[2]}-text2sql"
     dataset = dataset_of(ingest)
     languages = sorted(set(details["finetuned"]["by_language"]) - {"none"})
     data = ModelCardData(
         model_name=name,
-        base_model=base.model,
+        base_model=hub_id,
         base_model_relation="finetune" if merged else "adapter",
         datasets=[dataset] if dataset else None,
         language=languages or None,
@@ -68,7 +65,7 @@ def model_card(config: PublishParams, pointer: dict[str, Any]) -> "ModelCard":
         name=name,
         repo=config.repo or f"OWNER/{name}",
         merged=merged,
-        agreement=read_json("publish/merged.json") if merged else None,
+        agreement=read_json(RECORD) if merged else None,
         base=base,
         pointer=pointer,
         dataset=dataset,
@@ -89,7 +86,7 @@ def model_card(config: PublishParams, pointer: dict[str, Any]) -> "ModelCard":
 
 def flat(values: dict[str, Any], under: str = "") -> dict[str, Any]:
     """Parameters by their whole names, `lora.r`; those that are null left out, a list as its items."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
             found |= flat(value, f"{under}{key}.")
@@ -104,10 +101,8 @@ def dataset_of(ingest: IngestParams) -> str | None:
     return getattr(importlib.import_module(f"text2sql.sources.{module}"), "NAME", None) if module else None
 
 
-def eval_results(detail: dict, ingest: IngestParams, dataset: str | None, policy: str) -> list["EvalResult"]:
+def eval_results(detail: dict, ingest: IngestParams, dataset: str | None, policy: str) -> list[EvalResult]:
     """The fine-tuned model's results as the Hub's `model-index` takes them, each with how it was measured."""
-    from huggingface_hub import EvalResult
-
     measured = {"n": detail["n"], "policy": policy}
     intervals = {"ex": {"interval_95": [detail["ex_lo"], detail["ex_hi"]]}}
     return [

@@ -10,13 +10,34 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM
 
 from text2sql.base.errors import UserError
-from text2sql.base.params import PromptParams
-from text2sql.base.resume import FOLDER
+from text2sql.base.files import write_json
+from text2sql.base.params import PromptParams, read_params
+from text2sql.base.resume import FOLDER, file_key
+from text2sql.dataset.rows import read_table
 from text2sql.generation.local import complete_padded, stop_tokens
 from text2sql.models import adapters, load, pin, prompts
+from text2sql.publish.finished import check_finished
+from text2sql.publish.params import ADAPTER, MERGED, RECORD
 
 CHECKED = 32  # evaluation prompts that merged and unmerged model both answer
 BATCH = 16
+
+
+def publish_merged() -> dict[str, Any]:
+    """Merges the finished run's adapter into its base, and writes model and check to `publish/`.
+
+    Returns the check, `agreement`. The record of it also names adapter and base, so that no other run's model is taken
+    for this one's. Raises UserError when the run is not finished, and from `merge`.
+    """
+    prompt, generate = read_params("prompt", "generate")
+    pointer, adapter, merged = pin.read_pointer("models/base"), Path(ADAPTER), Path(MERGED)
+    check_finished()
+    RECORD.unlink(missing_ok=True)
+    merge(pointer, adapter, merged)
+    table = read_table("data/selected/eval.parquet")
+    found = agreement(table, pointer, adapter, merged, prompt, generate.max_new_tokens)
+    write_json(RECORD, found | {"adapter": file_key(adapter), "base": pointer})
+    return found
 
 
 def merge(pointer: dict[str, Any], adapter: Path, folder: Path) -> None:
@@ -46,7 +67,7 @@ def dtype_of(pointer: dict[str, Any]) -> torch.dtype:
     if getattr(config, "quantization_config", None):
         raise UserError(
             f"{pointer['name']}: its weights are quantised, and an adapter is merged into 16-bit ones; set resolve to"
-            " the unquantised model, or publish the adapter alone (publish/params.yaml, model: models/finetuned)"
+            f" the unquantised model, or publish the adapter alone (publish/params.yaml, model: {ADAPTER})"
         )
     return config.dtype if config.dtype in (torch.bfloat16, torch.float16) else torch.bfloat16
 
@@ -68,7 +89,7 @@ def agreement(
     tokenizer = load.load_tokenizer(pointer)
     templates = prompts.read_templates(prompt)
     model = adapters.attach(load.load_model(pointer, dtype), adapter)
-    room = load.max_positions(model.config) - max_new_tokens
+    room = model.config.max_position_embeddings - max_new_tokens
     ids = {
         row["id"]: prompts.prompt_ids(prompts.build_prompt(row, templates, prompt), tokenizer, prompt.chat)
         for row in table.to_dict("records")

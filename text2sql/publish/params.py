@@ -8,10 +8,13 @@ from pydantic import Field
 from text2sql.base.params import Section, check, read_yaml
 
 PATH = Path("publish/params.yaml")
+ADAPTER = "models/finetuned"
+MERGED = "publish/merged"
+RECORD = Path("publish/merged.json")  # of the check, and of what was merged
 
 
 class Base(Section):
-    """What the card says of a base model. `license` is the Hub's identifier; `other` wants a name and a link."""
+    """What the card says of a base model. `license` is the Hub's identifier; `other` needs a name and a link."""
 
     model: str | None = None
     license: str

@@ -8,11 +8,15 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
 from text2sql.models.load import load_tokenizer
-from text2sql.publish.card import MERGED, base_of
-from text2sql.publish.params import PublishParams
+from text2sql.publish.card import base_of
+from text2sql.publish.finished import check_merged
+from text2sql.publish.params import MERGED, PublishParams
 
 Files = dict[str, Path | bytes]  # name in the repository to where the content is, or the content
 
@@ -20,34 +24,15 @@ Files = dict[str, Path | bytes]  # name in the repository to where the content i
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "config.json", "generation_config.json")
 
 
-def check_finished() -> None:
-    """Raises UserError unless everything that the pipeline made is that of its present parameters, code and inputs.
-
-    A card would otherwise tell of another run than the one that it is sent with.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo() as repo:
-            changed = repo.status(targets=["dvc.yaml"])
-    except DvcException as error:
-        raise UserError(f"the pipeline's state cannot be read ({' '.join(str(error).split())})") from error
-    if changed:
-        stages = ", ".join(changed)
-        raise UserError(f"the results are not those of the present params, code and inputs ({stages}); run `dvc repro`")
-
-
 def package(config: PublishParams, pointer: dict[str, Any], card: str) -> Files:
     """Everything that goes into the repository: the model, its tokenizer, and the card as README.md.
 
     An adapter's settings name the base by its id on the Hub instead of by this machine's name for it. Raises UserError
-    when the model is not there.
+    when the model is not there, or is another run's.
     """
     folder = Path(config.model)
     if config.model == MERGED:
-        if not (folder / "config.json").is_file():
-            raise UserError(f"{folder}: not there; run `dvc repro publish/dvc.yaml:merge`")
+        check_merged(pointer)
         files: Files = {path.name: path for path in sorted(folder.iterdir())}
     else:
         weights = folder / "adapter_model.safetensors"
@@ -83,9 +68,6 @@ def push(files: Files, config: PublishParams) -> dict[str, Any]:
     and equal content makes no commit. The token is that of HF_TOKEN or of the Hub's own login. Returns repo, commit,
     url and `changed`. Raises UserError for whatever the Hub, the token or the network refuses.
     """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-
     if config.repo is None:
         raise UserError("publish/params.yaml, repo: not set; give OWNER/NAME, or look first with --dry-run")
     if get_token() is None:
@@ -101,7 +83,7 @@ def push(files: Files, config: PublishParams) -> dict[str, Any]:
             )
         there = {file.rfilename for file in before.siblings or ()}
         stale = sorted(name for name in there - files.keys() if any(fnmatch(name, pattern) for pattern in WEIGHTS))
-        operations = [
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
             *(CommitOperationAdd(name, content) for name, content in files.items()),
             *(CommitOperationDelete(name) for name in stale),
         ]
@@ -127,10 +109,10 @@ def push(files: Files, config: PublishParams) -> dict[str, Any]:
     }
 
 
-AGAIN = "mend it and run the same command again, what has arrived is not sent twice"
+AGAIN = "fix it and run the same command again, what has arrived is not sent twice"
 REFUSALS = {
     401: "the Hub does not know this token (401); make a new one with write access",
-    403: "this token may not write there (403); take one with write access, or mend publish/params.yaml, repo",
-    404: "the Hub has no such owner or repository for this token (404); mend publish/params.yaml, repo",
+    403: "this token may not write there (403); take one with write access, or another repo in publish/params.yaml",
+    404: "the Hub has no such owner or repository for this token (404); check `repo` in publish/params.yaml",
     429: "the Hub asks to wait (429)",
 }

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from accelerate.commands.launch import launch_command, launch_command_parser
 
-from text2sql.base.errors import UserError, explain
+from text2sql.base.errors import UserError, explain, install
 from text2sql.base.files import read_json, write_json
 from text2sql.base.params import read_yaml
 
@@ -72,7 +72,7 @@ def needed_arguments(configuration: Path) -> list[str]:
     if not isinstance(settings, dict) or "distributed_type" not in settings:
         raise UserError(f"{configuration}: no distributed_type; write it with `accelerate config --config_file …`")
     if settings["distributed_type"] == "DEEPSPEED" and importlib.util.find_spec("deepspeed") is None:
-        raise UserError(f"{configuration}: DeepSpeed is not installed; `pip install .[deepspeed]` or take another")
+        raise UserError(f"{configuration}: DeepSpeed is not installed; `{install('deepspeed')}`, or take another")
     cards = torch.cuda.device_count()
     if not settings.get("use_cpu") and not cards:
         raise UserError(f"{configuration}: needs CUDA cards and there are none; take configs/cpu.yaml")
@@ -93,6 +93,7 @@ def _run(script: str) -> int:
         pr_set_pdeathsig = 1
         ctypes.CDLL("libc.so.6").prctl(pr_set_pdeathsig, signal.SIGKILL)
     folder, rank = Path(os.environ[_RESULTS]), int(os.environ.get("RANK", 0))
+    sys.path.insert(0, str(Path(script).parent))  # as Python does for a script
     try:
         result = runpy.run_path(script, run_name="launched")["main"]()
     except KeyboardInterrupt:  # the launching process says so

@@ -16,7 +16,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTConfig, SFTTrainer
 
-from text2sql.base.errors import UserError
+from text2sql.base.errors import UserError, install
 from text2sql.base.files import read_json, write_json
 from text2sql.base.params import FinetuneParams
 from text2sql.base.text import first_line
@@ -198,7 +198,7 @@ def check(model: PeftModel, config: FinetuneParams) -> None:
     if config.packing == "padding_free":
         check_isolation(model)
     if config.liger and (on_cpu or importlib.util.find_spec("liger_kernel") is None):
-        missing = "needs a CUDA card" if on_cpu else "needs `pip install .[liger]`"
+        missing = "needs a CUDA card" if on_cpu else f"needs `{install('liger')}`"
         raise UserError(f"params.yaml, finetune.liger: {missing}; install it or set false")
 
 

@@ -2,8 +2,10 @@
 
 Reads data/valid/train.parquet and data/valid/test.parquet.
 Writes data/selected/train.parquet, data/selected/eval.parquet, and the counts to data/selection.json.
-Alone: python stages/select_rows.py (a script named select.py would hide Python's own module from its neighbours)
+Alone: python stages/select.py
 """
+
+import checkout
 
 import sys
 from pathlib import Path

@@ -1,29 +1,30 @@
-"""Sends the model that publish/params.yaml names to the Hub, with its tokenizer and a model card made from the run.
+"""Send the model that publish/params.yaml names to the Hub, with its tokenizer and a model card made from the run.
 
-Reads models/, metrics/, data/selection.json and, for the merged model, publish/merged/ and publish/merged.json.
-Writes publish/pushed.json: where it went, the commit, and each file's size and SHA-256. The token stands in HF_TOKEN,
-or comes from `hf auth login`.
-Alone: python publish/stages/push.py
-       python publish/stages/push.py --dry-run             what would be sent; sends nothing, needs no token
-       python publish/stages/push.py --dry-run > card.md   the card alone (the list of files goes to stderr)
+python -m text2sql push --dry-run             what would be sent; sends nothing, needs no token
+python -m text2sql push --dry-run > card.md   the card alone (the list of files goes to stderr)
+HF_TOKEN=… python -m text2sql push            sends it; or log in once with `hf auth login`
+
+Reads models/, metrics/, data/selection.json and, for the merged model, publish/merged/ and publish/merged.json of a
+finished run. Writes publish/pushed.json: where it went, the commit, and each file's size and SHA-256.
 """
 
 import argparse
 import sys
 
-from text2sql.base.errors import reports_user_errors
 from text2sql.base.files import write_json
 from text2sql.models.pin import read_pointer
-from text2sql.publish.card import model_card
 from text2sql.publish.params import read_publish_params
-from text2sql.publish.push import check_finished, listing, package, push
 
 
-@reports_user_errors
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print what would be sent: files, sizes, card")
-    args = parser.parse_args()
+
+
+def run(args: argparse.Namespace) -> int:
+    from text2sql.publish.card import model_card
+    from text2sql.publish.finished import check_finished
+    from text2sql.publish.push import listing, package, push
+
     config, pointer = read_publish_params(), read_pointer("models/base")
     check_finished()
     card = f"{model_card(config, pointer)}\n"
@@ -35,11 +36,8 @@ def main() -> None:
     if args.dry_run:
         print(f"would go to {where}; nothing was sent", file=sys.stderr)
         print(card, end="")
-        return
+        return 0
     pushed = push(files, config)
     write_json("publish/pushed.json", {key: pushed[key] for key in ("repo", "commit", "url")} | {"files": listed})
     print(f"{pushed['url']}, {where}" if pushed["changed"] else f"nothing changed: {pushed['url']} holds these files")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return 0
