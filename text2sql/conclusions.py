@@ -39,24 +39,31 @@ def conclude(
 
     trainings: how many lie between the two: 1 for a fine-tuned arm against an untrained one, 2 for two training runs,
     0 for two untrained arms or two forms of one model. among: of how many untrained arms `over` is the best, beside a
-    fine-tuned one. compared: how many comparisons stand side by side, and holm_p: the headline's p adjusted for them (`stats.holm`); a difference
-    that does not survive the adjustment is not claimed. Raises ValueError for one of the two without the other.
+    fine-tuned one; the pick flatters it, so that "hurt" takes a p that holds for so many. compared: how many
+    comparisons stand side by side, and holm_p: the headline's p adjusted for them (`stats.holm`); a difference that
+    does not survive the adjustment is not claimed. Raises ValueError for one of the two without the other.
     """
     if (compared > 1) != (holm_p is not None):
         raise ValueError(f"{compared} comparisons side by side, adjusted p: {holm_p}")
     alone = direction(gain.headline)
-    verdict: Verdict = "not shown" if holm_p is not None and holm_p >= 0.05 else alone
+    by_pick = alone == "worse" and among * gain.headline.p >= 0.05
+    by_number = holm_p is not None and holm_p >= 0.05
+    verdict: Verdict = "not shown" if by_pick or by_number else alone
     size = f"{points(gain.gain)} points{rival(over, among) if trainings == 1 else ''} {where(gain)} ({evidence(gain)})"
     if alone == "not shown":
         claim = f"No detectable difference, so {unshown(arm, over, trainings)}: {size}. {detectable(gain)}"
     elif verdict == "not shown":
-        claim = f"Among {compared} comparisons side by side {unshown(arm, over, trainings)}: {size}."
+        claim = f"All comparisons considered, {unshown(arm, over, trainings)}: {size}."
     elif trainings == 1:
         claim = f"Fine-tuning {'helped' if verdict == 'better' else 'hurt'}: {size}."
     else:
         claim = f"{arm} is {verdict} than {over}: {size}."
-    correction = side_by_side(compared, holm_p, alone) if holm_p is not None else ""
-    limits = (correction, reach(gain), luck(gain, trainings) if trainings else "")
+    limits = (
+        side_by_side(compared, holm_p, alone) if holm_p is not None else "",
+        picked(among, by_pick) if among > 1 else "",
+        reach(gain),
+        luck(gain, trainings) if trainings else "",
+    )
     return Conclusion(verdict, claim, tuple(limit for limit in limits if limit))
 
 
@@ -114,6 +121,12 @@ def side_by_side(compared: int, holm_p: float, alone: Verdict) -> str:
     if alone != "not shown" and holm_p >= 0.05:
         return f"Alone it would pass for {alone}; among {compared} comparisons it does not ({adjusted})."
     return f"{adjusted} for {compared} comparisons side by side."
+
+
+def picked(among: int, by_pick: bool) -> str:
+    """What choosing the best untrained arm on the evaluation questions does to the gain over it."""
+    pick = f"The best of {among} untrained arms was picked on these same questions, which flatters it"
+    return f"{pick}: the loss may be no more than that." if by_pick else f"{pick} and makes the gain look smaller."
 
 
 def reach(gain: PairedGain) -> str:

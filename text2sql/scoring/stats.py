@@ -190,7 +190,8 @@ def by_database(
     """For each database the sum of its questions' differences, of their squares, and how many questions it has."""
     places: dict[Hashable, int] = {}
     place = np.array([places.setdefault(name, len(places)) for name in databases])
-    return np.bincount(place, difference), np.bincount(place, difference**2), np.bincount(place)
+    sums, squares = (np.bincount(place, weights).astype(float) for weights in (difference, difference**2))
+    return sums, squares, np.bincount(place)
 
 
 def on_these(sums: ArrayLike, squares: ArrayLike, sizes: ArrayLike) -> Estimate:
