@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from text2sql.stats import FEWEST, limits, on_alike, on_these
+from text2sql.scoring.stats import FEWEST, limits, on_alike, on_these
 
 DATABASES = (1, 2, 3, 4, 5, 10, 18)
 SPREADS = (0.0, 0.15)

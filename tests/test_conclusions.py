@@ -5,9 +5,9 @@ import re
 import pytest
 
 from text2sql.cli import main
-from text2sql.conclusions import agreed, best_of, conclude, direction, equality, points, probability
-from text2sql.rows import write_table
-from text2sql.stats import agreement, equivalence, estimate_gain, holm
+from text2sql.dataset.rows import write_table
+from text2sql.scoring.conclusions import agreed, best_of, conclude, direction, equality, points, probability
+from text2sql.scoring.stats import agreement, equivalence, estimate_gain, holm
 
 
 def gained(won, lost, same, databases, seeds=1):

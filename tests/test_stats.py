@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from text2sql.stats import (
+from text2sql.scoring.stats import (
     FEWEST,
     agreement,
     by_database,

@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from text2sql.errors import UserError
+    from text2sql.base.errors import UserError
 
     if not 0 < args.flips <= 1 or not 0 <= args.between <= 1:
         raise UserError("power: --flips and --between are shares, such as 0.2 for 20 %; flips above 0")
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 def least(args: argparse.Namespace) -> str:
     """The least gains that the questions can be expected to detect."""
-    from text2sql.stats import FEWEST, least_gain
+    from text2sql.scoring.stats import FEWEST, least_gain
 
     sizes = database_sizes(args.questions, args.databases)
     found = least_gain(sizes, args.flips, args.between)
@@ -68,8 +68,8 @@ def least(args: argparse.Namespace) -> str:
 
 def needed(args: argparse.Namespace) -> str:
     """How many questions detect the gain, or why none do. Raises UserError where the gain cannot be."""
-    from text2sql.errors import UserError
-    from text2sql.stats import FEWEST, databases_needed, questions_needed
+    from text2sql.base.errors import UserError
+    from text2sql.scoring.stats import FEWEST, databases_needed, questions_needed
 
     if args.questions is not None:
         raise UserError("power: --gain asks for the number of questions; leave out --questions")
@@ -92,8 +92,8 @@ def needed(args: argparse.Namespace) -> str:
 
 def database_sizes(questions: int | None, databases: int | None) -> list[int]:
     """Questions of each database: as given, spread evenly, or those of the selected table. Raises UserError."""
-    from text2sql.errors import UserError
-    from text2sql.rows import read_table
+    from text2sql.base.errors import UserError
+    from text2sql.dataset.rows import read_table
 
     if questions is None:
         if databases is not None:

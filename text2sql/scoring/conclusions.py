@@ -7,7 +7,7 @@ conclude differently. A sentence claims a difference only where the interval bes
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from text2sql.stats import FEWEST, Agreement, Equivalence, Interval, PairedGain, luck_of_best
+from text2sql.scoring.stats import FEWEST, Agreement, Equivalence, Interval, PairedGain, luck_of_best
 
 Verdict = Literal["better", "worse", "not shown"]
 FEW = 10  # databases below which the exact test over databases is printed too
