@@ -87,8 +87,9 @@ def shape_of(config: Any) -> dict[str, int]:
 def cpu_hours(parameters: int, tokens: float, cores: int) -> float:
     """Estimated hours of LoRA training on a CPU with bf16 instructions.
 
-    Forward and backward through frozen weights take 4 floating-point operations a parameter and token; two cores of
-    an AMD EPYC did 360 tokens/s of 135 million parameters, about 0.1 TFLOP/s a core.
+    Forward and backward through frozen weights take 4 floating-point operations a parameter and token. 0.1 TFLOP/s a
+    core lies between the 501 tokens/s of 135 million parameters that two cores of an AMD EPYC did and the 300 of two
+    cores of an Intel Xeon (docs/speed.md).
     """
     return 4 * parameters * tokens / (1e11 * cores) / 3600
 
