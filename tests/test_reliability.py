@@ -1,7 +1,7 @@
 """What can go wrong around a run, done to a real one: each ends in one clear line, and the next `dvc repro` goes on.
 
 Kills in the middle of training and of generation are in test_pipeline.py, out of GPU memory and a missing GPU in
-test_finetune.py, full disks under a download or a conversion in test_models.py, the judge's kills in test_judge.py.
+test_finetune.py, full disks under a download or a conversion in test_pin.py, the judge's kills in test_judge.py.
 """
 
 import base64
@@ -25,7 +25,7 @@ import pytest
 import yaml
 from conftest import ROOT, Project, copy_of, make_tiny
 from test_judge import judge_params, judge_server, model_server, received
-from test_models import COMMIT, hub_config, one_line, resolve_alone, serving
+from test_pin import COMMIT, hub_config, one_line, resolve_alone, serving
 
 from text2sql.base.files import atomic_write, read_json, read_jsonl, write_jsonl
 from text2sql.base.params import read_params

@@ -9,7 +9,7 @@ with the same text; ids and texts of the others).
 
 import argparse
 
-from text2sql.models.load import prepare_process
+from text2sql.base.process import prepare_process
 from text2sql.publish.params import MERGED, RECORD
 
 
