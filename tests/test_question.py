@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 from text2sql.base.errors import UserError
-from text2sql.dataset.validate import run
+from text2sql.dataset.verdict import run
 from text2sql.engines.question import NO_ROWS, Question, databases, gold_answer, row_question, setup_script, statement
 from text2sql.engines.sqlite import Answer, Failure, Limits, query
 
