@@ -11,10 +11,11 @@ from pathlib import Path
 
 from text2sql.base.params import read_params
 from text2sql.base.stage import run_stage
-from text2sql.report.run import report
 
 
 def main() -> None:
+    from text2sql.report.run import report
+
     (config,) = read_params("report")
     report(Path("data"), Path("metrics"), resamples=config.resamples, seed=config.seed)
 

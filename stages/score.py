@@ -14,14 +14,15 @@ from text2sql.base.files import read_jsonl
 from text2sql.base.params import read_params
 from text2sql.base.resume import FOLDER
 from text2sql.base.stage import run_stage
-from text2sql.databases.populate import read_databases, read_unusable
-from text2sql.dataset.rows import read_table
 from text2sql.engines.pool import cores
 from text2sql.engines.sqlite import Limits
-from text2sql.scoring.score import arm_items, score_file, score_key
 
 
 def main(arm: str) -> None:
+    from text2sql.databases.populate import read_databases, read_unusable
+    from text2sql.dataset.rows import read_table
+    from text2sql.scoring.score import arm_items, score_file, score_key
+
     (config,) = read_params("score")
     items = arm_items(
         read_table("data/selected/eval.parquet").to_dict("records"),

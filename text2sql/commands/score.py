@@ -83,7 +83,7 @@ def filled(rows: Sequence[dict], args: argparse.Namespace) -> dict[int, tuple[st
     empty = [
         {"id": place, "context": row["setup_sql"], "answer": row["gold_sql"], "dialect": row.get("dialect")}
         for place, row in enumerate(rows)
-        if row.get("setup_sql") is not None and not brings_rows(row["setup_sql"])
+        if row.get("setup_sql") is not None and not brings_rows(row["setup_sql"], row.get("dialect"))
     ]
     with tempfile.TemporaryDirectory() as folder:
         instances, results = populate_rows(empty, args.populate, args.seed, args.workers, Path(folder, "populate"))

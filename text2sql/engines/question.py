@@ -37,7 +37,7 @@ def row_question(row: Mapping[str, Any], scripts: Sequence[str] = (), problem: s
     dialect = row["dialect"]
     if row["database"] is not None:
         return Question(row["answer"], database=row["database"], dialect=dialect)
-    if not brings_rows(row["context"]):
+    if not brings_rows(row["context"], dialect):
         problem = problem if scripts or problem is not None else NO_ROWS
         return Question(row["answer"], tuple(scripts), dialect=dialect, problem=problem)
     context = setup_script(row["context"], dialect)
