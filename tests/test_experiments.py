@@ -292,10 +292,12 @@ def test_the_stand_in_has_the_layout_of_the_real_report(lab, tmp_path):
     import test_figures
 
     _, metrics = test_figures.made(tmp_path)
-    for name in ("summary", "base", "finetuned", "comparison"):
+    for name in ("comparison", "summary", "base", "finetuned"):
         real, small = (
             json.loads((folder / f"{name}.json").read_text()) for folder in (metrics, lab.folder / "metrics")
         )
         assert small.keys() <= real.keys()
+    machines = json.loads((metrics / "comparison.json").read_text())["machine"]
+    assert machines["training"] == {"processor": "a CPU"} and {"processor", "versions"} <= machines["report"].keys()
     assert all(type(db) is str and verdict in (True, False, None) for db, verdict in real["questions"].values())
     assert {"ex", "n"} <= real.keys()

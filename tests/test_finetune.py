@@ -1,6 +1,7 @@
 """Fine-tuning: what is learnt, what is left out, and that kills change nothing."""
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,7 @@ def test_training_lowers_the_loss_and_counts_rows_and_real_tokens(trained, lengt
     assert counted["too_long"] == [key for key, length in lengths.items() if length == longest]
     assert counted["rows"] == len(fits) == 7 - len(counted["too_long"])
     assert counted["tokens"] == 2 * sum(fits)
+    assert counted["machine"]["device"] == "CPU" and counted["machine"]["versions"]["torch"] == version("torch")
     lines = (trained / "train/loss.tsv").read_text().splitlines()
     losses = [float(line.split("\t")[1]) for line in lines[1:]]
     assert lines[0] == "step\tloss"

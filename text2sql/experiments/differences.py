@@ -10,7 +10,8 @@ from text2sql.experiments.runs import Run, changed_params, checksum, files_insid
 
 INSTRUMENT = "scoring instrument"
 MACHINE, VERSIONS = "machine", "library versions"
-GENERATIONS, SCORES, JUDGEMENTS = "data/generations", "data/scores", "data/judgements"
+GENERATIONS, SCORES = "data/generations", "data/scores"
+LATER = (GENERATIONS, SCORES, "data/results", "data/judgements")  # made from a model's answers
 MODEL, ADAPTER = "models/base", "models/finetuned"
 # What verdicts depend on beside code, parameters and data: keys of metrics/comparison.json.
 RULES = {"policy_version": "policy version", "sqlite": "SQLite", "sqlglot": "sqlglot"}
@@ -92,12 +93,11 @@ def changed_files(before: Run, after: Run, path: str) -> list[str]:
 
 def changed_data(before: Run, after: Run) -> list[str]:
     """The outputs of the stages before training that differ, but not those that were made from others of them."""
-    later = (GENERATIONS, SCORES, JUDGEMENTS)
     made = {
         entry["path"]: name
         for run in (before, after)
         for name, entry in lock.entries(run.stages, "outs")
-        if entry["path"].startswith("data/") and not any(lock.touch(entry["path"], path) for path in later)
+        if entry["path"].startswith("data/") and not any(lock.touch(entry["path"], path) for path in LATER)
     }
     changed = {path: name for path, name in made.items() if differs(before, after, path)}
     stages = before.stages | after.stages

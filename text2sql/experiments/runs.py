@@ -284,11 +284,11 @@ def uncached_outs(run: Run) -> list[str]:
 
 def held_md5(run: Run, path: str) -> str | None:
     """The checksum of a path as the commit itself has it: of a file or folder in git, with what .dvc files there and
-    dvc.lock's outputs stand for. None where git holds nothing of it, or where a folder of data is inside."""
+    dvc.lock's outputs stand for. None where nothing of it is known, or where a folder of data is inside."""
     if path in run.files:
         return run.files[path]
     inside = files_inside(run, path)
-    if not any(name in run.files for name in inside) or any(md5.endswith(".dir") for md5 in inside.values()):
+    if not inside or any(md5.endswith(".dir") for md5 in inside.values()):
         return None
     return lock.folder_md5({name.removeprefix(f"{path}/"): md5 for name, md5 in inside.items()})
 
