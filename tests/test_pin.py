@@ -16,6 +16,7 @@ import pytest
 from conftest import ROOT
 
 from text2sql.base.errors import UserError
+from text2sql.base.files import new_folder
 from text2sql.base.params import ResolveParams, read_params
 from text2sql.models import load, pin
 
@@ -307,7 +308,7 @@ def test_no_space_for_a_conversion_is_one_line_and_leaves_nothing(small_disk):
     from safetensors.torch import save_file
 
     full = pytest.raises(UserError, match="no space left on the disk; free some or move TEXT2SQL_CACHE")
-    with full, pin.new_folder(small_disk / "models" / "x") as folder:
+    with full, new_folder(small_disk / "models" / "x") as folder:
         (folder / "config.json").write_text("{}")
         save_file({"weight": torch.zeros(100_000)}, folder / "model.safetensors")
     assert list((small_disk / "models").iterdir()) == []
@@ -315,13 +316,13 @@ def test_no_space_for_a_conversion_is_one_line_and_leaves_nothing(small_disk):
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     """Without a small disk: writes to the device that is always full."""
-    with pytest.raises(UserError, match="no space left on the disk"), pin.new_folder(tmp_path / "x") as folder:
+    with pytest.raises(UserError, match="no space left on the disk"), new_folder(tmp_path / "x") as folder:
         (folder / "config.json").write_text("{}")
         assert not (tmp_path / "x").exists()
         (folder / "weights").symlink_to("/dev/full")
         (folder / "weights").write_bytes(b"1" * 10)
     assert list(tmp_path.iterdir()) == []
-    with pin.new_folder(tmp_path / "x") as folder:
+    with new_folder(tmp_path / "x") as folder:
         (folder / "config.json").write_text("{}")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
@@ -332,5 +333,5 @@ def test_what_a_killed_process_left_of_a_folder_is_removed_and_what_a_living_one
     left, written = tmp_path / f"x.{ended.pid}.tmp", tmp_path / f"x.{os.getppid()}.tmp"
     left.mkdir()
     written.mkdir()
-    with pin.new_folder(tmp_path / "x"):
+    with new_folder(tmp_path / "x"):
         assert not left.exists() and written.exists()

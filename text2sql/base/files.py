@@ -10,6 +10,7 @@ import glob
 import gzip
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -126,3 +127,27 @@ def read_json(path: str | os.PathLike) -> Any:
         ) from error
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error})") from error
+
+
+@contextlib.contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` when the block ends without an exception.
+
+    What killed processes left of theirs is removed. Raises UserError when the disk is full.
+    """
+    for left in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
+        writer = left.name.split(".")[-2]
+        if writer.isdecimal() and not is_alive(int(writer)):
+            shutil.rmtree(left, ignore_errors=True)
+    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except Exception as error:  # safetensors has its own kind
+        if is_full(error):
+            raise UserError(f"{folder}: no space left on the disk; free some or move TEXT2SQL_CACHE") from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from text2sql.base.errors import UserError
-from text2sql.models.pin import new_folder
+from text2sql.base.files import new_folder
 
 
 def convert_gguf(path: Path, folder: Path) -> None:

@@ -5,19 +5,15 @@
 them.
 """
 
-import contextlib
-import glob
 import hashlib
 import importlib.metadata
 import importlib.util
 import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from text2sql.base.errors import UserError, is_full
-from text2sql.base.files import is_alive, read_json, write_json
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json, write_json
 from text2sql.base.params import ResolveParams
 
 POINTER = "model.json"
@@ -115,30 +111,6 @@ def wheel_file(package: str, file: str) -> Path:
         there = ", ".join(sorted(other.name for other in path.parent.glob("*.gguf"))) or "no GGUF file"
         raise UserError(f"params.yaml, resolve.file: {package} has no file {file} (it has {there}); mend the name")
     return path
-
-
-@contextlib.contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `folder` when the block ends without an exception.
-
-    What killed processes left of theirs is removed. Raises UserError when the disk is full.
-    """
-    for left in folder.parent.glob(f"{glob.escape(folder.name)}.*.tmp"):
-        writer = left.name.split(".")[-2]
-        if writer.isdecimal() and not is_alive(int(writer)):
-            shutil.rmtree(left, ignore_errors=True)
-    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    except Exception as error:  # safetensors has its own kind
-        if is_full(error):
-            raise UserError(f"{folder}: no space left on the disk; free some or move TEXT2SQL_CACHE") from error
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_sha256(path: Path, expected: str) -> None:

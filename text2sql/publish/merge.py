@@ -10,7 +10,7 @@ from tqdm import tqdm
 from transformers import AutoModelForCausalLM
 
 from text2sql.base.errors import UserError
-from text2sql.base.files import write_json
+from text2sql.base.files import new_folder, write_json
 from text2sql.base.params import PromptParams, read_params
 from text2sql.base.resume import FOLDER, file_key
 from text2sql.dataset.rows import read_table
@@ -53,7 +53,7 @@ def merge(pointer: dict[str, Any], adapter: Path, folder: Path) -> None:
     merged = adapters.merged(base, adapter)
     # Beside DVC's outs, so that a kill leaves nothing that git would see.
     unfinished = FOLDER / "merge" / "model"
-    with pin.new_folder(unfinished) as temporary:
+    with new_folder(unfinished) as temporary:
         merged.save_pretrained(temporary)
         load.load_tokenizer(pointer).save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)

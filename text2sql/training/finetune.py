@@ -14,11 +14,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedTokenizerBase, set_seed
 
 from text2sql.base.errors import UserError
-from text2sql.base.files import atomic_write, write_json
+from text2sql.base.files import atomic_write, new_folder, write_json
 from text2sql.base.machine import machine
 from text2sql.base.params import FinetuneParams, PromptParams
 from text2sql.base.text import first_line
-from text2sql.models import adapters, load, pin, prompts
+from text2sql.models import adapters, load, prompts
 from text2sql.training import memory
 from text2sql.training.progress import LOWER
 from text2sql.training.trainer import CompletionTrainer, last_complete_checkpoint
@@ -180,7 +180,7 @@ def write_adapter(
     for config in model.peft_config.values():
         config.base_model_name_or_path = pointer["name"]
         config.revision = pointer.get("revision")
-    with pin.new_folder(folder) as temporary:
+    with new_folder(folder) as temporary:
         model.save_pretrained(str(temporary), state_dict=weights, **how)
         (temporary / "README.md").unlink(missing_ok=True)
         adapters.write_settings(temporary, adapters.read_settings(temporary))
