@@ -135,6 +135,14 @@ class TestForm:
         ((old, new),) = changed
         assert old.partition("#")[2] == new.partition("#")[2]
 
+    def test_git_for_windows_leaves_the_bytes_that_dvc_takes_checksums_of(self, project):
+        project.run("git", "clone", "-q", "-c", "core.autocrlf=true", ".", "clone")
+        names = project.run("git", "ls-files").stdout.splitlines()
+        assert project.bytes(*names) == {
+            name.removeprefix("clone/"): data
+            for name, data in project.bytes(*(f"clone/{name}" for name in names)).items()
+        }
+
     def test_a_stage_frozen_and_unfrozen_leaves_the_file_as_it_was(self, tmp_path, monkeypatch):
         for name in ("dvc.yaml", "params.yaml"):
             shutil.copy(ROOT / name, tmp_path)

@@ -75,7 +75,12 @@ def test_the_library_imports_nothing_that_stands_beside_it():
     assert {name for name in everything if name.split(".")[0] in BESIDE} == set()
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)
-def test_a_stage_imports_no_other_stage(script):
-    neighbours = {path.stem for path in script.parent.glob("*.py")} - {"checkout"}  # the path that all of them share
+SCRIPTS = [path for path in sorted((ROOT / "stages").glob("*.py")) if path.stem != "checkout"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_stage_imports_its_checkout_first_and_no_other_script(script):
+    _docstring, first, *_rest = ast.parse(script.read_text(encoding="utf-8")).body
+    assert ast.unparse(first) == "import checkout"
+    neighbours = {path.stem for path in SCRIPTS}
     assert {name for name in imported(script) if name.split(".")[0] in {*neighbours, *BESIDE}} == set()

@@ -13,7 +13,7 @@ import sys
 
 from text2sql.base.files import write_json
 from text2sql.models.pin import read_pointer
-from text2sql.publish.params import read_publish_params
+from text2sql.publish.params import MERGED, read_publish_params
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,11 +22,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from text2sql.publish.card import model_card
-    from text2sql.publish.finished import check_finished
+    from text2sql.publish.finished import check_finished, check_merged
     from text2sql.publish.push import listing, package, push
 
     config, pointer = read_publish_params(), read_pointer("models/base")
     check_finished()
+    if config.model == MERGED:
+        check_merged(pointer)
     card = f"{model_card(config, pointer)}\n"
     files = package(config, pointer, card)
     listed = listing(files)

@@ -15,7 +15,6 @@ from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
 from text2sql.models.load import load_tokenizer
 from text2sql.publish.card import base_of
-from text2sql.publish.finished import check_merged
 from text2sql.publish.params import MERGED, PublishParams
 
 Files = dict[str, Path | bytes]  # name in the repository to where the content is, or the content
@@ -28,11 +27,10 @@ def package(config: PublishParams, pointer: dict[str, Any], card: str) -> Files:
     """Everything that goes into the repository: the model, its tokenizer, and the card as README.md.
 
     An adapter's settings name the base by its id on the Hub instead of by this machine's name for it. Raises UserError
-    when the model is not there, or is another run's.
+    when the adapter is not there.
     """
     folder = Path(config.model)
     if config.model == MERGED:
-        check_merged(pointer)
         files: Files = {path.name: path for path in sorted(folder.iterdir())}
     else:
         weights = folder / "adapter_model.safetensors"
