@@ -43,7 +43,8 @@ QUERIES = [
     "SELECT c.city, SUM(o.amount * p.price) FROM orders o JOIN customers c ON c.id = o.customer_id"
     " JOIN products p ON p.id = o.product_id GROUP BY c.city HAVING COUNT(*) > 2",
     "SELECT DISTINCT day FROM orders WHERE day > '2024-03-01' ORDER BY day",
-    "SELECT name FROM customers WHERE id IN (SELECT customer_id FROM orders GROUP BY customer_id HAVING SUM(amount) > 8)",
+    "SELECT name FROM customers WHERE id IN"
+    " (SELECT customer_id FROM orders GROUP BY customer_id HAVING SUM(amount) > 8)",
 ]
 
 
@@ -150,9 +151,8 @@ def fillings() -> list[str]:
         for key in range(1, ROWS + 1):
             city = rng.choice(["Busan", "Seoul", "Oslo", "Lima"])
             rows.append(f"INSERT INTO customers VALUES ({key}, 'name {rng.randrange(25)}', '{city}');")
-            rows.append(
-                f"INSERT INTO products VALUES ({key}, 'thing {rng.randrange(25)}', {rng.randrange(9999) / 100});"
-            )
+            price = rng.randrange(9999) / 100
+            rows.append(f"INSERT INTO products VALUES ({key}, 'thing {rng.randrange(25)}', {price});")
         for key in range(1, ROWS + 1):
             day = f"2024-{rng.randrange(1, 7):02}-{rng.randrange(1, 29):02}"
             values = (key, rng.randrange(1, ROWS + 1), rng.randrange(1, ROWS + 1), rng.randrange(1, 9))

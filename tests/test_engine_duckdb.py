@@ -120,8 +120,8 @@ def test_attacks_change_nothing(engine, tmp_path):
 
     def state():
         return database.connection.execute(
-            "SELECT (SELECT last_value FROM duckdb_sequences()),"
-            " (SELECT string_agg(database_name) FROM duckdb_databases()), (SELECT count(*) FROM duckdb_tables()), current_setting('memory_limit')"
+            "SELECT (SELECT last_value FROM duckdb_sequences()), (SELECT string_agg(database_name) FROM"
+            " duckdb_databases()), (SELECT count(*) FROM duckdb_tables()), current_setting('memory_limit')"
         ).fetchone()
 
     attacks = [attack.replace("{folder}", str(tmp_path)) for attack in ATTACKS]

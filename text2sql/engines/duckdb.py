@@ -190,7 +190,7 @@ class DuckDBDatabase:
                 instance.root.execute(f"DETACH {self.name}")
 
     def _failure(self, error: Exception) -> Failure:
-        """Raises MemoryError where the reason may be what other databases hold: the pool then tries once more, alone."""
+        """Raises MemoryError where the reason may be what other databases hold: the pool tries once more, alone."""
         failure = _classify(error)
         if type(error).__name__ == "OutOfMemoryException" and self.instance and self.instance.databases > 1:
             raise MemoryError(failure.error) from error
@@ -293,8 +293,8 @@ _CATALOGUE = re.compile(r"(?:information_schema|pg_catalog)\.|\w*\.(?:duckdb|sql
 _READING = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|;)*(?:(?:select|with|values|from|table)\b|\()", re.I | re.S)
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|;)*([A-Za-z_]+)", re.DOTALL)
 _COMMANDS = _words(
-    "alter analyze attach begin call checkpoint comment commit copy create deallocate delete detach drop execute export "
-    "force import insert install load merge pragma prepare reset rollback set truncate update use vacuum"
+    "alter analyze attach begin call checkpoint comment commit copy create deallocate delete detach drop execute "
+    "export force import insert install load merge pragma prepare reset rollback set truncate update use vacuum"
 )
 
 

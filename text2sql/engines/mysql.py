@@ -95,7 +95,8 @@ def private_server() -> Iterator[MySQL]:
             "secure-file-priv": f"{folder}/data", "innodb-buffer-pool-size": "64M", "innodb-log-file-size": "16M",
             "innodb-flush-log-at-trx-commit": "0", "innodb-flush-method": "nosync", "innodb-doublewrite": "0",
             "character-set-server": "utf8mb4", "default-time-zone": "+00:00", "max-connections": "300",
-            "max-allowed-packet": "16M", "sysdate-is-now": "1", "table-open-cache": "400", "event-scheduler": "disabled",
+            "max-allowed-packet": "16M", "sysdate-is-now": "1", "table-open-cache": "400",
+            "event-scheduler": "disabled",
             "performance-schema": "0", "local-infile": "0", "max-session-mem-used": str(256 * 2**20),
         }  # fmt: skip
         with private.server(

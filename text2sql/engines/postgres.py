@@ -438,7 +438,8 @@ class PostgresDatabase:
         path = ", ".join(["clock", "pg_catalog", *own, "public"])
         self.connection.execute(
             f"SET LOCAL search_path = {path}; SET LOCAL datestyle = ISO; SET LOCAL intervalstyle = postgres;"
-            " SET LOCAL timezone = 'UTC'; SET LOCAL standard_conforming_strings = on; SET LOCAL cursor_tuple_fraction = 1;"
+            " SET LOCAL timezone = 'UTC'; SET LOCAL standard_conforming_strings = on;"
+            " SET LOCAL cursor_tuple_fraction = 1;"
             " SET LOCAL bytea_output = hex; SET LOCAL extra_float_digits = 1; SET LOCAL client_encoding = UTF8;"
             f" SET LOCAL statement_timeout = {int(self.limits.seconds * 1000)};"
             f" SET LOCAL transaction_read_only = on; SET LOCAL ROLE {self.engine.token}_reader; SAVEPOINT asked"
@@ -604,8 +605,8 @@ _REFUSED = re.compile(
 )
 # Of those that any role may create, the ones whose functions run no SQL and change nothing.
 EXTENSIONS = _words(
-    "btree_gin btree_gist citext cube dict_int earthdistance fuzzystrmatch hstore intarray isn ltree pg_trgm plpgsql seg "
-    "unaccent"
+    "btree_gin btree_gist citext cube dict_int earthdistance fuzzystrmatch hstore intarray isn ltree pg_trgm plpgsql "
+    "seg unaccent"
 )
 _EXTENSION = re.compile(r'create\s+extension\s+(?:if\s+not\s+exists\s+)?"?([\w-]+)', re.IGNORECASE)
 # A script without any of these words is sent as it stands.

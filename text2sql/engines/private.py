@@ -21,7 +21,7 @@ START_SECONDS = 60
 
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
-    """An empty folder for a server, owned by the user that it will run as. Its path is short: a socket's has 107 bytes."""
+    """An empty folder for a server, owned by the user that it will run as; a short path, as sockets need."""
     path = Path(tempfile.mkdtemp(prefix="t2s-"))  # 0700
     if os.getuid() == 0:
         shutil.chown(path, UNPRIVILEGED)

@@ -19,7 +19,10 @@ UNPRIVILEGED = "nobody"  # servers refuse to run as root
 
 
 def main(folder: str, initialise: list[str], serve: list[str], stop: int, memory_bytes: int, file_bytes: int) -> int:
-    """Both commands run in `folder` and write to its `log`; `stop` is the signal that ends the second. The limits hold for each of the server's processes."""
+    """Runs both commands in `folder`, one after the other; what they say goes to its `log`.
+
+    stop: the signal that ends the second. The limits hold for each of the server's processes.
+    """
     if os.getuid() == 0:
         user = pwd.getpwnam(UNPRIVILEGED)
         os.setgroups([])
