@@ -313,8 +313,6 @@ def test_a_table_cannot_grow_beyond_what_a_file_may_hold(engine):
 def test_a_database_whose_process_was_ended_is_built_again(engine, database):
     with psycopg.connect(engine.owner, autocommit=True) as connection:
         connection.execute("SELECT pg_terminate_backend(%s)", [database.connection.pgconn.backend_pid])
-    with pytest.raises(postgres.EngineLost):
-        database.query("SELECT COUNT(*) FROM t")
     assert database.query("SELECT COUNT(*) FROM t").rows == [(3,)]
 
 

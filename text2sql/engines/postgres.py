@@ -340,19 +340,25 @@ class PostgresDatabase:
 
     def query(self, sql: str, limits: Limits = DEFAULT_LIMITS) -> Answer | Failure:
         """As `protocol.Database.query`."""
-        import psycopg
-
         if len(sql) > limits.query_length:
             return Failure("too_large", f"more than {limits.query_length} characters of SQL")
         examined = examine(sql)
         if isinstance(examined, Failure):
             return examined
+        try:
+            return self._asked(examined, limits)
+        except EngineLost:  # by what another query did to the server, perhaps; once more
+            return self._asked(examined, limits)
+
+    def _asked(self, text: bytes, limits: Limits) -> Answer | Failure:
+        import psycopg
+
         if self.connection is None and (failure := self.rebuild()) is not None:
             raise EngineLost(f"PostgreSQL: a database that was there cannot be built again ({failure.error})")
         try:
             if limits.seconds != self.seconds:
                 self._set_deadline(limits.seconds)
-            return self._ask(examined, limits)
+            return self._ask(text, limits)
         except _Late:
             self._end()
             return Failure("timeout", f"not ended {GRACE_SECONDS} s after its deadline")
@@ -441,7 +447,7 @@ class PostgresDatabase:
             " SET LOCAL timezone = 'UTC'; SET LOCAL standard_conforming_strings = on;"
             " SET LOCAL cursor_tuple_fraction = 1;"
             " SET LOCAL bytea_output = hex; SET LOCAL extra_float_digits = 1; SET LOCAL client_encoding = UTF8;"
-            f" SET LOCAL statement_timeout = {int(self.limits.seconds * 1000)};"
+            f" SET LOCAL statement_timeout = {_milliseconds(self.limits.seconds)};"
             f" SET LOCAL transaction_read_only = on; SET LOCAL ROLE {self.engine.token}_reader; SAVEPOINT asked"
         )
         self.seconds = self.limits.seconds
@@ -451,7 +457,7 @@ class PostgresDatabase:
 
     def _set_deadline(self, seconds: float) -> None:
         pg = self.connection.pgconn
-        for text in ("RELEASE asked", f"SET LOCAL statement_timeout = {int(seconds * 1000)}", "SAVEPOINT asked"):
+        for text in ("RELEASE asked", f"SET LOCAL statement_timeout = {_milliseconds(seconds)}", "SAVEPOINT asked"):
             pg.send_query_params(text.encode(), None)
         pg.pipeline_sync()
         _drain(pg, 1, time.monotonic() + seconds + GRACE_SECONDS)
@@ -536,6 +542,10 @@ class _Rows:
             return Failure("too_large", f"more than {self.limits.rows} rows")
         del self.rows[self.limits.rows :]
         return Answer(len(self.names), self.rows, self.names, self.kinds, more=more)
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1_000))  # 0 is no limit
 
 
 class _Late(Exception):
