@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
-from text2sql.base.errors import UserError
+from text2sql.base.errors import UserError, install
 from text2sql.engines import cells
 from text2sql.engines.protocol import EngineLost
-from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits, _words, other_dialects
+from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits, other_dialects
 
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "threads": "1",
@@ -59,7 +59,7 @@ class DuckDB(NamedTuple):
 def engine() -> DuckDB:
     """DuckDB as it is installed. Raises UserError where it is not."""
     if not installed():
-        raise UserError("DuckDB is not there; pip install -e '.[duckdb]'")
+        raise UserError(f"DuckDB is not there; {install('duckdb')}")
     import duckdb
 
     return DuckDB(duckdb.__version__)
@@ -113,7 +113,9 @@ def _catalogue() -> str:
     return f"t2s{uuid.uuid4().hex}"
 
 
-_BUILDING = _words("SELECT INSERT UPDATE DELETE MERGE_INTO CREATE ALTER DROP TRANSACTION SET VARIABLE_SET VACUUM COPY")
+_BUILDING = frozenset(
+    "SELECT INSERT UPDATE DELETE MERGE_INTO CREATE ALTER DROP TRANSACTION SET VARIABLE_SET VACUUM COPY".split()
+)
 _SHARED = re.compile(r"\bdrop\s+(?:macro|function)\b", re.IGNORECASE)  # it would find those of the clock
 
 
@@ -280,21 +282,22 @@ def _deadline(connection: Any, seconds: float) -> Iterator[None]:
 
 # --- What may be asked -----------------------------------------------------------------------------------------------
 
-TABLE_FUNCTIONS = _words(
-    "generate_series generate_subscripts json_each json_tree range regexp_split_to_table repeat repeat_row unnest"
+TABLE_FUNCTIONS = frozenset(
+    "generate_series generate_subscripts json_each json_tree range regexp_split_to_table repeat repeat_row unnest".split()
 )
 # They tell of the session or the program, though they change nothing.
-TELLING = _words(
+TELLING = frozenset(
     "current_catalog current_database current_query current_schema current_schemas current_setting getvariable "
     "in_search_path inet_client_addr inet_client_port inet_server_addr inet_server_port pg_conf_load_time "
-    "pg_postmaster_start_time pg_sleep txid_current user version get_block_size current_role current_user session_user"
+    "pg_postmaster_start_time pg_sleep txid_current user version get_block_size current_role current_user "
+    "session_user".split()
 )
 _CATALOGUE = re.compile(r"(?:information_schema|pg_catalog)\.|\w*\.(?:duckdb|sqlite|pragma|pg)_", re.IGNORECASE)
 _READING = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|;)*(?:(?:select|with|values|from|table)\b|\()", re.I | re.S)
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|;)*([A-Za-z_]+)", re.DOTALL)
-_COMMANDS = _words(
+_COMMANDS = frozenset(
     "alter analyze attach begin call checkpoint comment commit copy create deallocate delete detach drop execute "
-    "export force import insert install load merge pragma prepare reset rollback set truncate update use vacuum"
+    "export force import insert install load merge pragma prepare reset rollback set truncate update use vacuum".split()
 )
 
 

@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from text2sql.base.errors import UserError
+from text2sql.base.errors import UserError, install
 from text2sql.engines import cells, private
 from text2sql.engines.guard import MYSQL_FUNCTIONS, checked
 from text2sql.engines.protocol import EngineLost
 from text2sql.engines.server import UNPRIVILEGED
-from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits, _words, other_dialects
+from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits, other_dialects
 
 MEMORY_BYTES = 1536 * 2**20  # of the server's one process
 GRACE_SECONDS = 1.0  # between a deadline that the server heeds itself and the end of the connection
@@ -82,7 +82,7 @@ def private_server() -> Iterator[MySQL]:
     programs = [_program("mariadbd"), _program("mariadb-install-db")]
     if not all(programs) or importlib.util.find_spec("pymysql") is None:
         raise UserError(
-            "MariaDB is not there; install Debian's mariadb-server and pip install -e '.[mysql]',"
+            f"MariaDB is not there; install Debian's mariadb-server, and {install('mysql')};"
             " or set evaluation.mysql_url"
         )
     import pymysql
@@ -351,17 +351,17 @@ def _lost(error: Exception) -> bool:
 
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|#[^\n]*(?:\n|$)|/\*(?![!M+]).*?\*/|;|\()*([A-Za-z_]*)", re.DOTALL)
 _READING = ("select", "with", "values", "table")
-_COMMANDS = _words(
+_COMMANDS = frozenset(
     "alter analyze begin call change check checksum commit create deallocate delete do drop execute flush get grant "
     "handler import insert install kill load lock optimize prepare purge release rename repair replace reset revoke "
-    "rollback savepoint set shutdown signal start stop truncate uninstall unlock update use xa"
+    "rollback savepoint set shutdown signal start stop truncate uninstall unlock update use xa".split()
 )
 # Functions of MySQL and MariaDB that are refused; others that are not known are those of other systems, or nobody's.
-_HARMFUL = _words(
+_HARMFUL = frozenset(
     "benchmark get_lock is_free_lock is_used_lock last_insert_id lastval load_file master_gtid_wait master_pos_wait "
     "nextval rand random_bytes release_all_locks release_lock setval sleep sysdate user uuid uuid_short version "
     "connection_id current_role current_user database extractvalue found_rows row_count schema session_user "
-    "source_pos_wait sys_eval sys_exec system_user updatexml wait_for_executed_gtid_set"
+    "source_pos_wait sys_eval sys_exec system_user updatexml wait_for_executed_gtid_set".split()
 )
 
 

