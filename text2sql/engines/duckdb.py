@@ -283,7 +283,8 @@ def _deadline(connection: Any, seconds: float) -> Iterator[None]:
 # --- What may be asked -----------------------------------------------------------------------------------------------
 
 TABLE_FUNCTIONS = frozenset(
-    "generate_series generate_subscripts json_each json_tree range regexp_split_to_table repeat repeat_row unnest".split()
+    "generate_series generate_subscripts json_each json_tree range regexp_split_to_table repeat "
+    "repeat_row unnest".split()
 )
 # They tell of the session or the program, though they change nothing.
 TELLING = frozenset(
