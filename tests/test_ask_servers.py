@@ -17,9 +17,10 @@ from types import SimpleNamespace
 import pytest
 from conftest import ROOT
 
-from text2sql.ask import database, guard, schema, session
+from text2sql.ask import database, schema, session
 from text2sql.base.errors import UserError
 from text2sql.cli import main
+from text2sql.engines import guard
 from text2sql.engines.sqlite import Answer, Failure
 
 PASSWORD = "geheim/p@ss:w0rd"

@@ -10,9 +10,9 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from text2sql.ask.guard import MYSQL_FUNCTIONS, checked
 from text2sql.base.errors import UserError, install
 from text2sql.base.text import one_line
+from text2sql.engines.guard import MYSQL_FUNCTIONS, checked
 from text2sql.engines.sqlite import Answer, Failure
 
 CONNECT_SECONDS = 10

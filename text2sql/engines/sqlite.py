@@ -46,12 +46,14 @@ DEFAULT_LIMITS = Limits()
 class Answer:
     """A query's result: its number of columns, its rows in SQLite's own types, and its columns' names.
 
+    `kinds` are the columns' kinds by `engines.cells`, where the engine's columns have types (SQLite's have none).
     `more` says that rows beyond the limit were left off.
     """
 
     columns: int
     rows: list[tuple]
     names: tuple[str, ...] = field(default=(), compare=False)  # no part of what a query answers
+    kinds: tuple[str, ...] = field(default=(), compare=False)
     more: bool = field(default=False, compare=False)
 
 
@@ -129,6 +131,10 @@ class Connection(sqlite3.Connection):
 
     pinned = False
     json_tables = False
+
+    def query(self, sql: str, limits: Limits = DEFAULT_LIMITS) -> Answer | Failure:
+        """As the function `query`: the interface of every engine's databases."""
+        return query(self, sql, limits)
 
 
 def build(setup_sql: str, limits: Limits = DEFAULT_LIMITS) -> Connection | Failure:

@@ -1,14 +1,15 @@
 """What the gold allows: its form, and every answer that is right.
 
 Where the gold query orders its rows, rows that tie on its sort keys may swap, and where its LIMIT cuts through a tie
-every legal cut is right; both are found out by ranking the gold's rows, without its LIMIT, by its own sort keys in
-SQLite itself."""
+every legal cut is right; both are found out by ranking the gold's rows, without its LIMIT, by its own sort keys on
+the engine itself."""
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from text2sql.engines.sqlite import DEFAULT_LIMITS, Answer, Connection, Failure, Limits, query
+from text2sql.engines.protocol import Database
+from text2sql.engines.sqlite import DEFAULT_LIMITS, Answer, Failure, Limits
 from text2sql.scoring.matching import Row, Slice, fits
 from text2sql.sql.exact_match import canonical
 from text2sql.sql.tokens import Token, tokens
@@ -39,13 +40,18 @@ class Plan:
     offset: str | None  # an expression
 
 
-def plan(sql: str) -> Plan:
+# Words that begin what follows the rows' order. Elsewhere than here, the second and third may be names.
+_LIMITS = {"postgres": ("limit", "offset", "fetch"), "duckdb": ("limit", "offset", "fetch")}
+
+
+def plan(sql: str, dialect: str | None = None) -> Plan:
     """Finds the top-level clauses of a query by its tokens outside parentheses, literals and comments."""
     text, sql = sql, "".join(" " if token.kind == "comment" else token.text for token in tokens(sql))
     top = list(_outside_parentheses(sql))
     words = [token.text.lower() if token.kind == "word" else token.text for token in top]
     order = next((i for i in range(len(words) - 1) if words[i] == "order" and words[i + 1] == "by"), None)
-    limit = next((i for i, word in enumerate(words) if word == "limit"), None)
+    limits = _LIMITS.get(dialect or "", ("limit",))
+    limit = next((i for i, word in enumerate(words) if word in limits), None)
     end = len(sql) if not top or top[-1].text != ";" else top[-1].start
     clauses = [top[i].start for i in (order, limit) if i is not None]
     body = sql[: min(clauses, default=end)]
@@ -53,7 +59,7 @@ def plan(sql: str) -> Plan:
     select = next((i for i, word in enumerate(words) if word == "select"), None)
     select_end = None
     if select is not None:
-        stops = ("from", "where", "group", "having", "window", "order", "limit", "union", "intersect", "except")
+        stops = ("from", "where", "group", "having", "window", "order", *limits, "union", "intersect", "except")
         after = (
             top[i].start
             for i in range(select + 1, len(top))
@@ -73,7 +79,7 @@ def plan(sql: str) -> Plan:
         distinct=select is not None and words[select + 1 : select + 2] == ["distinct"],
         order=terms,
         limited=limit is not None,
-        offset=None if limit is None else _offset(sql[top[limit].end : end]),
+        offset=None if limit is None else _offset(sql[top[limit].start : end]),
     )
 
 
@@ -113,12 +119,15 @@ def _order(term: str) -> Order:
 
 
 def _offset(text: str) -> str | None:
-    """The offset in what follows LIMIT: `n OFFSET m` or `m, n`."""
-    parts = _split(text)
-    if len(parts) == 2:
-        return parts[0]
-    offset = next((token.end for token in _outside_parentheses(text) if token.text.lower() == "offset"), None)
-    return None if offset is None else text[offset:]
+    """The offset in what limits the rows: `LIMIT n OFFSET m` in any order, `LIMIT m, n`, `OFFSET m ROWS FETCH …`."""
+    top = list(_outside_parentheses(text))
+    words = [token.text.lower() for token in top]
+    if "offset" in words:
+        begin = words.index("offset") + 1
+        stop = next((i for i in range(begin, len(words)) if words[i] in ("limit", "fetch", "row", "rows")), len(words))
+        return text[top[begin].start : top[stop - 1].end] if begin < stop else None
+    parts = _split(text[top[0].end :])
+    return parts[0] if len(parts) == 2 else None
 
 
 @dataclass(frozen=True)
@@ -134,20 +143,20 @@ class Gold:
         return any(part.take < len(part.rows) and len(set(part.rows)) > 1 for part in self.slices)
 
 
-def answer_gold(connection: Connection, gold: Plan, limits: Limits = DEFAULT_LIMITS) -> Gold | Failure:
+def answer_gold(database: Database, gold: Plan, limits: Limits = DEFAULT_LIMITS) -> Gold | Failure:
     """Runs a gold query and finds its legal answers.
 
     Where its rows cannot be ranked (they are too many without LIMIT; DISTINCT rows sorted by what is not selected),
-    the order in which SQLite returns them counts as the only right one.
+    the order in which the engine returns them counts as the only right one.
     """
-    answer = query(connection, gold.sql, limits)
+    answer = database.query(gold.sql, limits)
     if isinstance(answer, Failure):
         return answer
     rows = answer.rows
     if not gold.order and not gold.limited:
         return Gold(answer, [Slice(rows, len(rows))])
     if (len(rows) > 1 and gold.order) or (rows and gold.limited):
-        slices = _ranked_slices(connection, gold, answer, limits)
+        slices = _ranked_slices(database, gold, answer, limits)
         if slices is not None and fits(slices, rows):
             return Gold(answer, slices)
     if not gold.order:
@@ -155,14 +164,16 @@ def answer_gold(connection: Connection, gold: Plan, limits: Limits = DEFAULT_LIM
     return Gold(answer, [Slice([row], 1) for row in rows])
 
 
-def _ranked_slices(connection: Connection, gold: Plan, answer: Answer, limits: Limits) -> list[Slice] | None:
+def _ranked_slices(database: Database, gold: Plan, answer: Answer, limits: Limits) -> list[Slice] | None:
     """The groups of tied rows of the gold without LIMIT, and how many of each its LIMIT takes; None if unknown."""
-    ranked = _ranked_rows(connection, gold, answer, limits)
+    ranked = _ranked_rows(database, gold, answer, limits)
     if ranked is None:
         return None
     skipped = 0
-    if gold.offset is not None:
-        offset = query(connection, f"SELECT CAST(({gold.offset}) AS INTEGER)", limits)
+    if gold.offset is not None and gold.offset.strip().isdecimal():
+        skipped = int(gold.offset)
+    elif gold.offset is not None:
+        offset = database.query(f"SELECT CAST(({gold.offset}) AS INTEGER)", limits)
         if isinstance(offset, Failure):
             return None
         skipped = max(0, offset.rows[0][0])
@@ -180,7 +191,7 @@ def _ranked_slices(connection: Connection, gold: Plan, answer: Answer, limits: L
     return slices if wanted == 0 else None
 
 
-def _ranked_rows(connection: Connection, gold: Plan, answer: Answer, limits: Limits) -> list[Row] | None:
+def _ranked_rows(database: Database, gold: Plan, answer: Answer, limits: Limits) -> list[Row] | None:
     """The rows of the gold without LIMIT in the order of its sort keys, each with its rank as a last cell."""
     selected = [f"c{number}" for number in range(1, answer.columns + 1)]
     keys, added = [], []
@@ -196,18 +207,17 @@ def _ranked_rows(connection: Connection, gold: Plan, answer: Answer, limits: Lim
         body = body[: gold.select_end] + "".join(f", {key}" for key in added) + " " + body[gold.select_end :]
     names = [*selected, *(f"k{number}" for number in range(1, len(added) + 1))]
     rank = f"DENSE_RANK() OVER (ORDER BY {', '.join(keys)})" if keys else "1"
-    ranked = query(
-        connection,
+    ranked = database.query(
         f"WITH _gold({', '.join(names)}) AS ({body}) SELECT {', '.join(selected)}, {rank} AS _rank "
         "FROM _gold ORDER BY _rank",
         limits,
     )
     if isinstance(ranked, Answer):
         return ranked.rows
-    return _ranked_by_aliases(connection, gold, answer, limits) if added else None
+    return _ranked_by_aliases(database, gold, answer, limits) if added else None
 
 
-def _ranked_by_aliases(connection: Connection, gold: Plan, answer: Answer, limits: Limits) -> list[Row] | None:
+def _ranked_by_aliases(database: Database, gold: Plan, answer: Answer, limits: Limits) -> list[Row] | None:
     """As `_ranked_rows`, for sort keys that are expressions of the select list's aliases."""
     keys = []
     for term in gold.order:
@@ -215,7 +225,7 @@ def _ranked_by_aliases(connection: Connection, gold: Plan, answer: Answer, limit
         key = term.key if column is None else f"`{answer.names[column].replace('`', '``')}`"
         keys.append(f"{key} {term.direction}")
     rank = f"DENSE_RANK() OVER (ORDER BY {', '.join(keys)})"
-    ranked = query(connection, f"SELECT *, {rank} AS _rank FROM ({gold.body}) ORDER BY _rank", limits)
+    ranked = database.query(f"SELECT *, {rank} AS _rank FROM ({gold.body}) AS _gold ORDER BY _rank", limits)
     return ranked.rows if isinstance(ranked, Answer) and ranked.columns == answer.columns + 1 else None
 
 

@@ -5,6 +5,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 Row = tuple[Any, ...]
@@ -32,7 +33,7 @@ def fits(slices: Sequence[Slice], rows: list[Row]) -> bool:
 
 def _drawn_from(pool: list[Row], rows: list[Row]) -> bool:
     """Whether each of the rows equals a different row of the pool (P4, P6, P7)."""
-    # Python's equality of tuples is exact on SQLite's values: 1 == 1.0 and inf == inf, but 1 != '1' != b'1' != None.
+    # Python's equality of tuples is exact on cells: 1 == 1.0 == Decimal(1), inf == inf, but 1 != '1' != b'1' != None.
     if not Counter(rows) - Counter(pool):
         return True
     if not any(isinstance(cell, float) for row in (*pool, *rows) for cell in row):
@@ -80,6 +81,7 @@ def _matched(pool: list[Row], rows: list[Row]) -> bool:
 
 def _window(keys: list, number: float) -> range:
     """The places in sorted keys that may be close to the number."""
+    number = float(number)
     slack = 0 if math.isinf(number) else 2 * TOLERANCE * max(1.0, abs(number))
     return range(bisect_left(keys, number - slack), bisect_right(keys, number + slack))
 
@@ -116,14 +118,14 @@ def _close_rows(a: Row, b: Row) -> bool:
 
 
 def _close(a: Any, b: Any) -> bool:
-    """Whether two cells are one value: numbers within TOLERANCE unless both are integers, all else exactly."""
+    """Whether two cells are one value: numbers within TOLERANCE if one of them is a float, all else exactly."""
     if isinstance(a, float) or isinstance(b, float):
         return _number(a) and _number(b) and math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
-    return type(a) is type(b) and a == b
+    return a == b and (type(a) is type(b) or (_number(a) and _number(b)))
 
 
 def _number(cell: Any) -> bool:
-    return isinstance(cell, (int, float))
+    return isinstance(cell, (int, float, Decimal))
 
 
 def fits_permuted(slices: Sequence[Slice], rows: list[Row]) -> bool:

@@ -1,0 +1,206 @@
+"""MariaDB, where it is installed: what it builds, what it answers, and that attacks change nothing."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import engine_rules as rules
+import pytest
+from engine_rules import SETUP, outcome
+
+from text2sql.base.errors import UserError
+from text2sql.engines import mysql
+from text2sql.engines.sqlite import Failure, Limits
+
+pytestmark = pytest.mark.skipif(not mysql.installed(), reason="MariaDB is not installed (Debian: mariadb-server)")
+
+
+@pytest.fixture(scope="module")
+def engine():
+    with mysql.private_server() as started:
+        yield started
+
+
+@pytest.fixture
+def database(engine):
+    database = engine.build(SETUP)
+    assert not isinstance(database, Failure), database
+    yield database
+    database.close()
+
+
+def owner(engine, sql):
+    import pymysql
+
+    connection = pymysql.connect(**dict(engine.owner), autocommit=True)
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall()
+
+
+def test_queries_answer(engine):
+    rules.queries_answer(engine)
+
+
+def test_every_failure_has_its_name(engine, database):
+    rules.failures_have_their_names(engine, database, [
+        ("SELECT a FROM t FOR UPDATE", "refused"),
+        ("SELECT STRFTIME('%Y', b) FROM t", "dialect"),
+        ("SELECT SLEEP(9)", "refused"),
+        ("SELECT RAND()", "refused"),
+        ("(SELECT a FROM t)", "ok"),
+        ("SELECT a FROM t # a comment", "ok"),
+        ("SELECT CONCAT('it\\'s;', b) FROM t", "ok"),
+    ])  # fmt: skip
+
+
+def test_hostile_predictions_get_their_verdicts(engine):
+    rules.hostile_predictions_get_their_verdicts(engine)
+
+
+ATTACKS = [
+    "SELECT * FROM t INTO OUTFILE '{folder}/x'",
+    "SELECT a INTO DUMPFILE '{folder}/x' FROM t",
+    "SELECT a INTO @x FROM t",
+    "SELECT @x := 1",
+    "SELECT LOAD_FILE('/etc/passwd')",
+    "LOAD DATA INFILE '/etc/passwd' INTO TABLE t",
+    "LOAD DATA LOCAL INFILE '/etc/passwd' INTO TABLE t",
+    "SELECT GET_LOCK('x', 10)",
+    "SELECT RELEASE_ALL_LOCKS()",
+    "SELECT SLEEP(30)",
+    "SELECT `SLEEP`(30)",
+    "SELECT SLEEP /**/ (30)",
+    "SELECT BENCHMARK(1000000000, MD5('a'))",
+    "SELECT 1 /*! + SLEEP(30) */",
+    "SELECT 1 /*M! + SLEEP(30) */",
+    "SELECT MASTER_POS_WAIT('x', 1, 30)",
+    "SELECT NEXTVAL(s)",
+    "SELECT NEXT VALUE FOR s",
+    "SELECT LAST_INSERT_ID(5)",
+    "SELECT @@version",
+    "SELECT @@datadir",
+    "SELECT * FROM mysql.user",
+    "SELECT * FROM mysql.global_priv",
+    "SELECT * FROM t LOCK IN SHARE MODE",
+    "SELECT SYS_EXEC('id')",
+    "SELECT a FROM t PROCEDURE ANALYSE()",
+    "HANDLER t OPEN",
+    "LOCK TABLES t WRITE",
+    "FLUSH TABLES",
+    "KILL 1",
+    "SET GLOBAL max_connections = 1",
+    "SET PASSWORD = PASSWORD('x')",
+    "PREPARE x FROM 'SELECT 1'",
+    "DO SLEEP(9)",
+    "CALL x()",
+    "CREATE TEMPORARY TABLE u (a INT)",
+    "INSTALL PLUGIN x SONAME 'x.so'",
+    "SELECT a FROM t; DELETE FROM t",
+    "INSERT INTO t VALUES (9, 'q') RETURNING a",
+    "SELECT COUNT(*) FROM t a, t b, t c, t d, t e, t f, t g, t h, t i, t j, t k, t l, t m, t n, t o, t p, t q, t r",
+]
+
+
+def test_attacks_change_nothing(engine, tmp_path):
+    tmp_path.chmod(0o777)
+    database = engine.build(SETUP + "CREATE SEQUENCE s;")
+    assert not isinstance(database, Failure), database
+
+    def state():
+        return (
+            owner(engine, f"SELECT next_not_cached_value FROM {database.name}.s"),
+            owner(engine, "SELECT COUNT(*) FROM information_schema.processlist WHERE command = 'Query'"),
+            owner(engine, "SELECT COUNT(*) FROM mysql.global_priv"),
+        )
+
+    attacks = [attack.replace("{folder}", str(tmp_path)) for attack in ATTACKS]
+    rules.attacks_change_nothing(engine, database, attacks, tmp_path, state)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "script, expected",
+    [
+        ("CREATE DATABASE shop; USE shop; CREATE TABLE t (a INT); INSERT INTO t VALUES (1)", "ok"),
+        ("", "ok"),
+        ("CREATE TABLE t (a INT", "syntax"),
+        ("CREATE TABLE t (a INT PRIMARY KEY); INSERT INTO t VALUES (1), (1)", "schema"),
+        ("CREATE TABLE t (a TEXT); LOAD DATA INFILE '/etc/passwd' INTO TABLE t", "refused"),
+        ("SELECT 1 INTO OUTFILE '/tmp/x'", "refused"),
+        ("CREATE USER boss", "refused"),
+        ("SET GLOBAL max_connections = 1", "refused"),
+        ("SELECT SLEEP(30)", "timeout"),
+        ("SELECT '\ud800'", "syntax"),
+    ],
+)
+def test_a_setup_can_do_what_a_setup_needs_and_no_more(engine, script, expected):
+    database = engine.build(script, Limits(seconds=2))
+    found = outcome(database)
+    if found == "ok":
+        database.close()
+    assert found == expected
+    after = engine.build(SETUP)
+    assert after.query("SELECT COUNT(*) FROM t").rows == [(3,)]
+    after.close()
+
+
+def test_deadlines_are_kept_and_the_database_lives_on(engine):
+    rules.deadlines_are_kept_and_the_database_lives_on(engine, ATTACKS[-1])
+
+
+def test_caps_are_errors_not_truncations(engine):
+    rules.caps_are_errors_not_truncations(engine)
+
+
+def test_the_clock_stands_still(engine):
+    rules.the_clock_stands_still(engine)
+
+
+def test_ties_are_found_by_the_engine(engine, database):
+    rules.ties_are_found_by_the_engine(engine)
+    assert rules.verdict(database, "SELECT a FROM t ORDER BY b LIMIT 1, 1", "SELECT 2") == (True, True)
+
+
+def test_numbers_and_dates_compare_by_value(database):
+    rules.numbers_and_dates_compare_by_value(database)
+    cased = "SELECT CASE WHEN a > 1 THEN 1 ELSE 0 END FROM t"  # here, a boolean is a number
+    assert rules.verdict(database, "SELECT a > 1 FROM t", cased) == (True, True)
+
+
+def test_values_come_back_as_they_were_spelled(engine):
+    rules.values_come_back_as_they_were_spelled(engine, rules.PLAIN_VALUES)
+
+
+def test_works_in_worker_processes(engine):
+    rules.works_in_worker_processes(engine, ATTACKS[-1])
+
+
+def test_databases_do_not_see_each_other(engine, database):
+    other = engine.build("CREATE TABLE u (a INT)")
+    assert outcome(other.query("SELECT * FROM t")) == "schema"
+    assert outcome(database.query("SELECT * FROM u")) == "schema"
+    other.close()
+
+
+def test_the_server_and_its_folder_are_gone_with_the_block():
+    with mysql.private_server() as started:
+        folder = Path(dict(started.owner)["unix_socket"]).parent
+        assert folder.stat().st_mode & 0o777 == 0o700
+        pid = int((folder / "pid").read_text())
+    assert not folder.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_server_by_url_keeps_nothing_of_what_was_made(engine):
+    def made():
+        return owner(engine, "SHOW DATABASES"), owner(engine, "SELECT User FROM mysql.user")
+
+    before = made()
+    with mysql.prepared(dict(engine.owner)) as again:
+        assert again.build(SETUP).query("SELECT COUNT(*) FROM t").rows == [(3,)]
+    assert made() == before
+    weak = {**dict(engine.owner), "user": f"{engine.token}r", "password": engine.secret}
+    with pytest.raises(UserError, match="must be allowed to make users"), contextlib.ExitStack() as stack:
+        stack.enter_context(mysql.prepared(weak))

@@ -1,0 +1,398 @@
+"""MySQL and MariaDB: an installed server, started privately, or one that a URL names.
+
+Their DDL cannot be rolled back, so each setup has a database of its own, dropped when it is closed. What stands
+between a query and harm: `guard.checked` (one query, of functions known to do nothing but compute), a user who may
+SELECT and nothing else, read-only transactions, the server's deadline, and limits of its process on memory and files.
+"""
+
+import contextlib
+import getpass
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import uuid
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from text2sql.base.errors import UserError, install
+from text2sql.engines import cells, private
+from text2sql.engines.guard import MYSQL_FUNCTIONS, checked
+from text2sql.engines.protocol import EngineLost
+from text2sql.engines.server import UNPRIVILEGED
+from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits, other_dialects
+
+MEMORY_BYTES = 1536 * 2**20  # of the server's one process
+GRACE_SECONDS = 1.0  # between a deadline that the server heeds itself and the end of the connection
+BATCH = 1_000  # rows fetched at a time
+FUNCTIONS = MYSQL_FUNCTIONS - {"rand", "uuid", "version"}  # chance, and what tells of the server
+_CLOCK_SECONDS = 1718454896  # NOW
+assert NOW == "2024-06-15 12:34:56"
+
+
+class MySQL(NamedTuple):
+    """A prepared server. `owner` are pymysql's arguments for a login that may do anything; `token` names what was made
+    on it, and `secret` is the password of the two users that were."""
+
+    owner: tuple[tuple[str, Any], ...]
+    token: str
+    secret: str
+    version: str
+    mariadb: bool
+    name: str = "mysql"
+    dialect: str = "mysql"
+
+    def build(self, setup: str, limits: Limits = DEFAULT_LIMITS) -> "MySQLDatabase | Failure":
+        """As `protocol.Engine.build`. CREATE DATABASE and USE are passed over, as a dump brings them."""
+        if len(setup) > limits.script_length:
+            return Failure("too_large", f"more than {limits.script_length} characters of script")
+        database = MySQLDatabase(self, f"{self.token}_{uuid.uuid4().hex[:10]}")
+        try:
+            failure = database.run_script(setup, limits)
+        except MemoryError:
+            failure = Failure("too_large", "the script does not fit into memory")
+        if failure is not None:
+            database.close()
+            return failure
+        return database
+
+    def spell_name(self, name: str) -> str:
+        return "`" + name.replace("`", "``") + "`"
+
+    def spell_value(self, value: Any) -> str:
+        if isinstance(value, bytes):
+            return f"X'{value.hex()}'"
+        return cells.spell(value.replace("\\", "\\\\") if isinstance(value, str) else value)
+
+
+def installed() -> bool:
+    """Whether there is a server to start and the package that speaks with it."""
+    return _program("mariadbd") is not None and importlib.util.find_spec("pymysql") is not None
+
+
+def _program(name: str) -> str | None:
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
+
+
+@contextlib.contextmanager
+def private_server() -> Iterator[MySQL]:
+    """A MariaDB of one's own (`private.server`). Raises UserError where none is installed, or it does not start."""
+    programs = [_program("mariadbd"), _program("mariadb-install-db")]
+    if not all(programs) or importlib.util.find_spec("pymysql") is None:
+        raise UserError(
+            f"MariaDB is not there; install Debian's mariadb-server, and {install('mysql')};"
+            " or set evaluation.mysql_url"
+        )
+    import pymysql
+
+    with private.folder() as folder:
+        user = UNPRIVILEGED if os.getuid() == 0 else getpass.getuser()
+        owner = {"unix_socket": f"{folder}/s", "user": "root"}
+        settings = {
+            "datadir": f"{folder}/data", "socket": f"{folder}/s", "pid-file": f"{folder}/pid", "tmpdir": str(folder),
+            "secure-file-priv": f"{folder}/data", "innodb-buffer-pool-size": "64M", "innodb-log-file-size": "16M",
+            "innodb-flush-log-at-trx-commit": "0", "innodb-flush-method": "nosync", "innodb-doublewrite": "0",
+            "character-set-server": "utf8mb4", "default-time-zone": "+00:00", "max-connections": "300",
+            "max-allowed-packet": "16M", "sysdate-is-now": "1", "table-open-cache": "400",
+            "event-scheduler": "disabled",
+            "performance-schema": "0", "local-infile": "0", "max-session-mem-used": str(256 * 2**20),
+        }  # fmt: skip
+        with private.server(
+            "MariaDB",
+            folder,
+            [str(programs[1]), "--no-defaults", f"--datadir={folder}/data", f"--user={user}", "--skip-test-db",
+             "--auth-root-authentication-method=normal", "--innodb-log-file-size=5M"],
+            [str(programs[0]), "--no-defaults", "--skip-networking", "--skip-log-bin", "--skip-symbolic-links",
+             *(f"--{name}={value}" for name, value in settings.items())],
+            lambda: pymysql.connect(**owner).close(),
+            memory_bytes=MEMORY_BYTES,
+            file_bytes=DEFAULT_LIMITS.database_bytes,
+            stop=signal.SIGKILL,
+        ), prepared(owner) as engine:  # fmt: skip
+            yield engine
+
+
+@contextlib.contextmanager
+def prepared(owner: dict[str, Any]) -> Iterator[MySQL]:
+    """A server with the two users that build and ask; what was made is dropped at the end.
+
+    owner: pymysql's arguments for a login that may make users and databases. Raises UserError where it may not.
+    """
+    import pymysql
+
+    token, secret = f"t2s{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+    host = "localhost" if "unix_socket" in owner else "%"
+    names = f"`{token}\\_%`.*"
+    try:
+        connection = pymysql.connect(**owner, autocommit=True, connect_timeout=10)
+        with contextlib.closing(connection), connection.cursor() as cursor:
+            for who, rights in (
+                ("b", "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, CREATE VIEW, SHOW VIEW,"
+                      " TRIGGER, CREATE TEMPORARY TABLES, LOCK TABLES"),
+                ("r", "SELECT, SHOW VIEW"),
+            ):  # fmt: skip
+                cursor.execute(f"CREATE USER {token}{who}@'{host}' IDENTIFIED BY '{secret}'")
+                cursor.execute(f"GRANT {rights} ON {names} TO {token}{who}@'{host}'")
+            cursor.execute("SELECT VERSION()")
+            version = cursor.fetchone()[0]
+    except pymysql.MySQLError as error:
+        raise UserError(
+            f"the MySQL login for evaluation must be allowed to make users and databases ({error})"
+        ) from None
+    engine = MySQL(tuple(owner.items()), token, secret, version, "mariadb" in version.lower())
+    try:
+        yield engine
+    finally:
+        _forget(token)
+        with contextlib.suppress(pymysql.MySQLError):
+            connection = pymysql.connect(**owner, autocommit=True)
+            with contextlib.closing(connection), connection.cursor() as cursor:
+                cursor.execute("SHOW DATABASES LIKE %s", [f"{token}\\_%"])
+                for (name,) in cursor.fetchall():
+                    cursor.execute(f"DROP DATABASE {name}")
+                cursor.execute(f"DROP USER {token}b@'{host}', {token}r@'{host}'")
+
+
+# --- This process's connections --------------------------------------------------------------------------------------
+
+_connections: dict[tuple[str, str], Any] = {}  # by token and whose: the owner's, the builder's, the reader's
+
+
+def _forget(token: str) -> None:
+    for key in [key for key in _connections if key[0] == token]:
+        with contextlib.suppress(Exception):
+            _connections.pop(key).close()
+
+
+def _connection(engine: MySQL, who: str) -> Any:
+    """The connection as `owner`, `b` or `r`; read-only as the last. Raises EngineLost."""
+    import pymysql
+    from pymysql.constants import CLIENT
+
+    if (engine.token, who) in _connections:
+        return _connections[engine.token, who]
+    arguments = dict(engine.owner) | {"autocommit": True, "charset": "utf8mb4", "connect_timeout": 10}
+    if who != "owner":
+        arguments |= {"user": engine.token + who, "password": engine.secret}
+    if who == "b":
+        arguments["client_flag"] = CLIENT.MULTI_STATEMENTS
+    try:
+        connection = pymysql.connect(**arguments)
+        with connection.cursor() as cursor:
+            if who != "owner":
+                cursor.execute(f"SET SESSION timestamp = {_CLOCK_SECONDS}, time_zone = '+00:00'")
+            if who == "r":
+                cursor.execute("SET SESSION TRANSACTION READ ONLY")
+    except pymysql.MySQLError as error:
+        raise EngineLost(f"MySQL: {error}") from error
+    connection.seconds = connection.rows = connection.chosen = None  # the limits that are set, and the database
+    _connections[engine.token, who] = connection
+    return connection
+
+
+def _end(engine: MySQL, who: str) -> None:
+    """Ends a connection and what the server does for it."""
+    import pymysql
+
+    connection = _connections.pop((engine.token, who), None)
+    if connection is None:
+        return
+    pid = connection.thread_id()
+    connection._force_close()
+    with contextlib.suppress(pymysql.MySQLError, EngineLost), _connection(engine, "owner").cursor() as cursor:
+        cursor.execute(f"KILL {pid}")
+
+
+def _late(error: Exception) -> bool:
+    """Whether the driver gave up waiting."""
+    return isinstance(error, TimeoutError) or "timed out" in str(error)
+
+
+# --- Databases -------------------------------------------------------------------------------------------------------
+
+_PASSED_OVER = re.compile(r"(^|;)\s*(?:(?:create|drop)\s+(?:database|schema)|use)\b[^;]*(?=;|\Z)", re.I | re.M)
+
+
+class MySQLDatabase:
+    """A setup in a database of its own."""
+
+    dialect = "mysql"
+
+    def __init__(self, engine: MySQL, name: str) -> None:
+        self.engine, self.name = engine, name
+
+    def run_script(self, setup: str, limits: Limits) -> Failure | None:
+        """Builds the setup. Why it cannot be built, or None."""
+        import pymysql
+
+        try:
+            with _connection(self.engine, "owner").cursor() as cursor:
+                cursor.execute(f"CREATE DATABASE {self.name} CHARACTER SET utf8mb4")
+        except pymysql.MySQLError as error:
+            _end(self.engine, "owner")
+            raise EngineLost(f"MySQL: {error}") from error
+        connection = _connection(self.engine, "b")
+        try:
+            connection.select_db(self.name)
+            connection._read_timeout = limits.seconds  # between two of the script's answers
+            with connection.cursor() as cursor:
+                cursor.execute(_PASSED_OVER.sub(r"\1", setup).strip(" ;\n\t") or "SELECT 1")
+                while cursor.nextset():
+                    pass
+            return None
+        except UnicodeEncodeError:
+            return Failure("syntax", "the text holds a lone surrogate and has no UTF-8 form")
+        except (pymysql.MySQLError, OSError) as error:
+            if _late(error):
+                return Failure("timeout", f"the script takes more than {limits.seconds} s")
+            return self._failure(error)
+        finally:
+            _end(self.engine, "b")  # whatever the script set, the next one does not find
+
+    def query(self, sql: str, limits: Limits = DEFAULT_LIMITS) -> Answer | Failure:
+        """As `protocol.Database.query`."""
+        import pymysql
+
+        if len(sql) > limits.query_length:
+            return Failure("too_large", f"more than {limits.query_length} characters of SQL")
+        text = examine(sql)
+        if isinstance(text, Failure):
+            return text
+        connection = _connection(self.engine, "r")
+        try:
+            self._limit(connection, limits)
+            return self._fetch(connection, text, limits)
+        except (pymysql.MySQLError, OSError, ValueError) as error:
+            if _lost(error):
+                _end(self.engine, "r")
+            if _late(error):
+                return Failure("timeout", f"not ended {GRACE_SECONDS} s after its deadline")
+            if _lost(error):
+                raise EngineLost(f"MySQL: {error}") from error
+            return self._failure(error)
+
+    def close(self) -> None:
+        """As `protocol.Database.close`."""
+        import pymysql
+
+        with contextlib.suppress(pymysql.MySQLError, EngineLost), _connection(self.engine, "owner").cursor() as cursor:
+            cursor.execute(f"DROP DATABASE IF EXISTS {self.name}")
+
+    def _limit(self, connection: Any, limits: Limits) -> None:
+        if connection.chosen != self.name:
+            connection.select_db(self.name)
+            connection.chosen = self.name
+        if (connection.seconds, connection.rows) != (limits.seconds, limits.rows):
+            deadline = (
+                f"max_statement_time = {limits.seconds}"
+                if self.engine.mariadb
+                else f"max_execution_time = {int(limits.seconds * 1000)}"
+            )
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET SESSION {deadline}, sql_select_limit = {limits.rows + 1}")
+            connection.seconds, connection.rows = limits.seconds, limits.rows
+            connection._read_timeout = limits.seconds + GRACE_SECONDS
+
+    def _fetch(self, connection: Any, text: str, limits: Limits) -> Answer | Failure:
+        from pymysql.cursors import SSCursor
+
+        cursor = connection.cursor(SSCursor)
+        cursor.execute(text)
+        if cursor.description is None:
+            return Failure("not_a_query", "the statement has no result columns")
+        names = tuple(column[0] for column in cursor.description)
+        codes = [column[1] for column in cursor.description]
+        documents = [place for place, code in enumerate(codes) if code == _JSON]
+        rows: list[tuple] = []
+        size = 0
+        while batch := cursor.fetchmany(BATCH):
+            size += sum(len(cell) for row in batch for cell in row if isinstance(cell, (str, bytes)))
+            rows += [_with_json(row, documents) for row in batch] if documents else batch
+            if len(rows) > limits.rows or size > limits.result_bytes:
+                break
+        more = len(rows) > limits.rows
+        if more or size > limits.result_bytes:
+            _end(self.engine, "r")  # closing the cursor would read the rest
+        else:
+            cursor.close()
+        if size > limits.result_bytes:
+            return Failure("too_large", f"more than {limits.result_bytes} bytes of text and blobs")
+        if more and not limits.cut:
+            return Failure("too_large", f"more than {limits.rows} rows")
+        del rows[limits.rows :]
+        return Answer(len(names), rows, names, tuple(_KINDS.get(code, cells.OTHER) for code in codes), more=more)
+
+    def _failure(self, error: Exception) -> Failure:
+        code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+        text = str(error.args[-1] if error.args else error).replace(f"{self.name}.", "").replace(self.name, "database")
+        text = (text.strip().splitlines() or [type(error).__name__])[0]
+        if code == 1305:  # no such function
+            known = re.search(r"(\w+) does not exist", text)
+            return Failure("dialect" if known and known[1].upper() in other_dialects() else "schema", text)
+        for codes, outcome in _OUTCOMES:
+            if code in codes:
+                return Failure(outcome, text)
+        return Failure("schema", text)
+
+
+_OUTCOMES = (  # the server's error numbers
+    ((1064, 1149, 1065), "syntax"),
+    ((1044, 1045, 1142, 1143, 1227, 1290, 1370, 1792, 1235), "refused"),
+    ((1317, 1969, 3024), "timeout"),
+    ((3, 1021, 1037, 1038, 1041, 1114, 1118, 1153, 1301, 1436, 5), "too_large"),
+)
+
+
+def _lost(error: Exception) -> bool:
+    return isinstance(error, OSError) or (bool(error.args) and error.args[0] in (0, 2003, 2006, 2013, 1927))
+
+
+_FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|#[^\n]*(?:\n|$)|/\*(?![!M+]).*?\*/|;|\()*([A-Za-z_]*)", re.DOTALL)
+_READING = ("select", "with", "values", "table")
+_COMMANDS = frozenset(
+    "alter analyze begin call change check checksum commit create deallocate delete do drop execute flush get grant "
+    "handler import insert install kill load lock optimize prepare purge release rename repair replace reset revoke "
+    "rollback savepoint set shutdown signal start stop truncate uninstall unlock update use xa".split()
+)
+# Functions of MySQL and MariaDB that are refused; others that are not known are those of other systems, or nobody's.
+_HARMFUL = frozenset(
+    "benchmark get_lock is_free_lock is_used_lock last_insert_id lastval load_file master_gtid_wait master_pos_wait "
+    "nextval rand random_bytes release_all_locks release_lock setval sleep sysdate user uuid uuid_short version "
+    "connection_id current_role current_user database extractvalue found_rows row_count schema session_user "
+    "source_pos_wait sys_eval sys_exec system_user updatexml wait_for_executed_gtid_set".split()
+)
+
+
+@lru_cache(maxsize=256)  # the same statement runs on many databases
+def examine(sql: str) -> str | Failure:
+    """The text to send for a query, or why it is not sent."""
+    if "\0" in sql:
+        return Failure("syntax", "the text holds a null character")
+    first = _FIRST_WORD.match(sql)
+    word = first[1].lower() if first else ""
+    if word not in _READING and "/*" not in sql:
+        if word in _COMMANDS:
+            return Failure("refused", f"not authorized: {word.upper()} is not a query")
+        return Failure("not_a_query", "not a SELECT, WITH, VALUES or TABLE statement")
+    found = checked(sql, "mysql", lambda names: names - FUNCTIONS)
+    unknown = isinstance(found, Failure) and re.fullmatch(
+        r"the function (\S+) is not known to be harmless", found.error
+    )
+    if unknown and unknown[1] not in _HARMFUL:
+        outcome = "dialect" if unknown[1].upper() in other_dialects() else "schema"
+        return Failure(outcome, f"no such function: {unknown[1]}")
+    return found
+
+
+# --- Cells: pymysql's own, but for JSON ------------------------------------------------------------------------------
+
+_JSON = 245
+_KINDS = {10: cells.DATE, 14: cells.DATE, 7: cells.TIMESTAMP, 12: cells.TIMESTAMP}
+
+
+def _with_json(row: tuple, documents: list[int]) -> tuple:
+    return tuple(
+        cells.json_cell(cell) if place in documents and cell is not None else cell for place, cell in enumerate(row)
+    )
