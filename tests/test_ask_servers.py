@@ -1,6 +1,6 @@
 """`ask` on a real PostgreSQL and a real MariaDB, started from the system's packages; skipped where there are none.
 
-SQLite takes part where every system shall do the same.
+SQLite takes part where every system must do the same.
 """
 
 import contextlib

@@ -277,7 +277,7 @@ def test_nothing_from_a_change_is_markup_in_the_comment(text):
         (["--max-drop", "0.02", "main", "policy"], "error: main and policy were scored under policy versions 1 and 2"),
         (["--max-drop", "0.02", "main", "diverges"], "error: diverges: failed"),
         (["--max-drop", "0.02", "main", "partial"], "error: partial: not run to the end"),
-        (["main", "slower"], "error: gate: nothing to hold to"),
+        (["main", "slower"], "error: gate: no limit to check"),
     ],
 )
 def test_the_gate_passes_or_says_in_one_line_why_not(lab, arguments, says):

@@ -101,7 +101,7 @@ def test_a_loss_that_is_no_number_is_one_line(tiny_model, tmp_path):
     with torch.no_grad():
         model.model.norm.weight.fill_(float("nan"))
     model.save_pretrained(broken)
-    with pytest.raises(UserError, match=r"loss is no number at step 1 of 8; lower finetune\.learning_rate"):
+    with pytest.raises(UserError, match=r"loss is not a number at step 1 of 8; lower finetune\.learning_rate"):
         train({"source": "folder", "name": str(broken)}, tmp_path)
     assert not (tmp_path / "adapter").exists() and not (tmp_path / "train").exists()
 

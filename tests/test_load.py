@@ -19,7 +19,7 @@ def test_a_tokenizer_without_padding_does_not_pad_with_the_end(tiny_model, tmp_p
 
 
 def test_a_folder_that_went_away_after_resolve_is_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"gone: the model folder is gone; restore it, or mend resolve\.name"):
+    with pytest.raises(UserError, match=r"gone: the model folder is gone; restore it, or fix resolve\.name"):
         load.load_tokenizer({"source": "folder", "name": str(tmp_path / "gone"), "sha256": "0" * 64})
 
 
@@ -55,6 +55,6 @@ def test_an_attention_that_is_not_there_is_one_line(tiny_model, name):
 
     if importlib.util.find_spec("flash_attn") and name == "flash_attention_2":
         pytest.skip("flash attention is installed")
-    with pytest.raises(UserError, match=f"attention {name} cannot be had here .*; use auto or sdpa") as error:
+    with pytest.raises(UserError, match=f"attention {name} is not available here .*; use auto or sdpa") as error:
         load.load_model({"source": "folder", "name": str(tiny_model)}, attention=name)
     assert "\n" not in str(error.value)

@@ -62,7 +62,7 @@ def package(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"sha256": WRONG}, f"tiny.gguf: SHA-256 .* is not resolve.sha256 {WRONG}; reinstall it or mend the parameter"),
+        ({"sha256": WRONG}, f"tiny.gguf: SHA-256 .* is not resolve.sha256 {WRONG}; reinstall it or fix the parameter"),
         (
             {"name": "no_such_wheel"},
             "resolve.name: the package no_such_wheel is not installed; `make setup` installs it",
@@ -133,7 +133,7 @@ def test_a_folder_is_pinned_by_a_checksum_over_names_and_contents(tiny_model, tm
     assert pin.resolve(folder_config(folder, sha256=pointer["sha256"]), tmp_path / "base") == pointer
     (folder / "config.json").rename(folder / "config2.json")
     shutil.copy(folder / "config2.json", folder / "config.json")
-    with pytest.raises(UserError, match=f"checksum .* is not resolve.sha256 {pointer['sha256']}; restore it or mend"):
+    with pytest.raises(UserError, match=f"checksum .* is not resolve.sha256 {pointer['sha256']}; restore it or fix"):
         pin.resolve(folder_config(folder, sha256=pointer["sha256"]), tmp_path / "base")
     assert pin.read_pointer(tmp_path / "base") == pointer
 
@@ -277,8 +277,8 @@ def test_a_model_or_revision_that_the_hub_does_not_have_is_one_line(hub, tmp_pat
         one_line(resolve_alone(hub_config(name="some/other", revision="main"), tmp_path, **hub)),
         one_line(resolve_alone(hub_config(revision="v9"), tmp_path, **hub)),
     ]
-    assert "resolve: the hub has no model some/other at revision main; mend name or revision" in missing[0]
-    assert "resolve: the hub has no model some/model at revision v9; mend name or revision" in missing[1]
+    assert "resolve: the hub has no model some/other at revision main; fix name or revision" in missing[0]
+    assert "resolve: the hub has no model some/model at revision v9; fix name or revision" in missing[1]
     assert f"some/other at {COMMIT}: not in" in one_line(resolve_alone(hub_config(name="some/other"), tmp_path, **hub))
     assert not (tmp_path / "base").exists()
 

@@ -75,7 +75,7 @@ def test_a_template_with_other_fields_is_one_line_that_names_it(text, said, tmp_
 
 def test_a_missing_template_is_one_line_that_names_it(tmp_path):
     shutil.copy(FOLDER / "en.txt", tmp_path)
-    with pytest.raises(UserError, match=r"ko\.txt: no such template; mend prompt\.template"):
+    with pytest.raises(UserError, match=r"ko\.txt: no such template; fix prompt\.template"):
         read_templates(config(), tmp_path)
 
 

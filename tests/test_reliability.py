@@ -236,7 +236,7 @@ def test_scoring_and_judging_killed_at_random_moments_go_on_to_the_same_bytes(co
         process = start(copied, "dvc", "repro", stage)
         wait_for(lambda stage=stage: f"Running stage '{stage}'" in log_of(copied), process)
         time.sleep(moments.random() * (seconds[stage] + 1))  # a second for Python to start
-        # The stage and its workers, not DVC: killed while it writes .dvc/tmp/rwlock, it wants that removed by hand.
+        # The stage and its workers, not DVC: killed while it writes .dvc/tmp/rwlock, that file must be removed by hand.
         for descendant in psutil.Process(process.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 descendant.kill()
@@ -390,10 +390,10 @@ def guarded(code: str, **options) -> subprocess.CompletedProcess:
     ("code", "said"),
     [
         ("import nothing_like_it.part", "error: the Python package nothing_like_it is not installed for "),
-        ("open('stages')", "error: stages: Is a directory; mend the path or its permissions"),
-        ("open('README.md/x')", "error: README.md/x: Not a directory; mend the path or its permissions"),
-        ("open('no/such')", "error: no/such: No such file or directory; mend the path or its permissions"),
-        ("raise PermissionError(13, 'Permission denied', 'secret')", "error: secret: Permission denied; mend the path"),
+        ("open('stages')", "error: stages: Is a directory; fix the path or its permissions"),
+        ("open('README.md/x')", "error: README.md/x: Not a directory; fix the path or its permissions"),
+        ("open('no/such')", "error: no/such: No such file or directory; fix the path or its permissions"),
+        ("raise PermissionError(13, 'Permission denied', 'secret')", "error: secret: Permission denied; fix the path"),
         ("f = open('/dev/full', 'w'); f.write('x'); f.close()", "error: no space left on the disk"),
         ("raise KeyboardInterrupt", GO_ON),
     ],

@@ -280,7 +280,7 @@ def test_a_bad_file_is_named_with_row_and_remedy(tmp_path, name, text, message):
     [
         (ingest("nowhere"), "ingest.source: no source named 'nowhere'; choose one of synthetic, file"),
         (ingest("file"), "ingest.path: not set"),
-        (ingest("file", "absent.jsonl"), "absent.jsonl: no such file or folder; mend ingest.path"),
+        (ingest("file", "absent.jsonl"), "absent.jsonl: no such file or folder; fix ingest.path"),
         (ingest("chat", DATA / "chat" / "train.jsonl", test_path="absent.csv"), "absent.csv: no such file"),
         (ingest("file", DATA / "gretel" / "synthetic_text_to_sql_test.snappy.parquet"), "no column 'answer'"),
         (ingest("spider", DATA / "aihub"), "tables.json: no such file"),

@@ -99,7 +99,7 @@ def runner(path: Path, seconds: float, rows: int) -> Iterator[Callable[[str], An
 def schema(path: Path) -> tuple[list[Table], list[str]]:
     """The file's tables and views with the statements that made them; what cannot be read. Raises UserError."""
     if not path.is_file():
-        raise UserError(f"{one_line(path)}: no such database file; mend --db")
+        raise UserError(f"{one_line(path)}: no such database file; fix --db")
     try:
         with readable(path) as (file, live):
             uri = f"{file.resolve().as_uri()}?mode=ro{'' if live else '&immutable=1'}"

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.min_gain_lo is None and args.max_drop is None:
-        raise UserError("gate: nothing to hold to; give --min-gain-lo, --max-drop or both")
+        raise UserError("gate: no limit to check; give --min-gain-lo, --max-drop or both")
     base, head = named_runs(args.base, args.head)
     require_figures(head)
     for arm in ("base", "finetuned"):

@@ -91,7 +91,7 @@ class Server(Backend):
             remedy = {401: f"check {KEY_VARIABLE}", 404: "check generate.models and generate.base_url"}
             raise UserError(
                 f"{self.client.base_url}: status {error.status_code} ({said});"
-                f" {remedy.get(error.status_code, 'mend the generate section of params.yaml')}"
+                f" {remedy.get(error.status_code, 'fix the generate section of params.yaml')}"
             ) from None
         except APIConnectionError as error:  # a timeout too
             raise NoAnswer(strike_out(str(error), self.key)) from error

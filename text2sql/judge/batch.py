@@ -173,7 +173,7 @@ def collect(
 ) -> str | None:
     """Waits for one batch and stores its answers; counts an attempt for each request that it left without one.
 
-    Returns what is wrong where the server refused the batch, or a request in it, in a way that no repeating mends.
+    Returns what is wrong where the server refused the batch, or a request in it, in a way that no repeating fixes.
     """
     batch = wait_for(client, name, progress)
     if batch.status == "failed":

@@ -26,7 +26,7 @@ class AnswerStore:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be opened ({error.strerror}); mend judge.cache") from error
+            raise UserError(f"{self.path}: cannot be opened ({error.strerror}); fix judge.cache") from error
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

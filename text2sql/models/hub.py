@@ -23,7 +23,7 @@ def pin(config: ResolveParams) -> dict[str, Any]:
         commit = HfApi().model_info(config.name, revision=config.revision).sha
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         named = f"{config.name} at revision {config.revision}"
-        raise UserError(f"params.yaml, resolve: the hub has no model {named}; mend name or revision") from error
+        raise UserError(f"params.yaml, resolve: the hub has no model {named}; fix name or revision") from error
     except Exception as error:  # of the client, its HTTP library, or the network
         raise UserError(
             f"params.yaml, resolve.revision: the hub could not be asked which commit {config.revision!r} is;"

@@ -82,10 +82,12 @@ def load_model(
     except (ImportError, ValueError) as error:
         if not re.search("attention|attn", str(error), re.IGNORECASE):
             raise
-        raise UserError(f"attention {attention} cannot be had here ({first_line(error)}); use auto or sdpa") from error
+        raise UserError(
+            f"attention {attention} is not available here ({first_line(error)}); use auto or sdpa"
+        ) from error
     for module in model.modules():
         # On a CPU, bitsandbytes would repack, and round, weights as soon as they are not trained on; evaluation in the
-        # middle of training, and generation after it, shall see the numbers that were trained beside.
+        # middle of training, and generation after it, must see the numbers that were trained beside.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010
     return model

@@ -66,12 +66,12 @@ def pin_folder(config: ResolveParams) -> dict[str, Any]:
     folder = Path(config.name)
     if not (folder / "config.json").is_file():
         raise UserError(
-            f"params.yaml, resolve.name: {folder} is not a model folder (it has no config.json); mend the path"
+            f"params.yaml, resolve.name: {folder} is not a model folder (it has no config.json); fix the path"
         )
     digest = folder_sha256(folder)
     if config.sha256 is not None and digest != config.sha256:
         raise UserError(
-            f"{folder}: checksum {digest} is not resolve.sha256 {config.sha256}; restore it or mend the parameter"
+            f"{folder}: checksum {digest} is not resolve.sha256 {config.sha256}; restore it or fix the parameter"
         )
     return {"source": "folder", "name": config.name, "sha256": digest}
 
@@ -79,12 +79,12 @@ def pin_folder(config: ResolveParams) -> dict[str, Any]:
 def weights_folder(pointer: dict[str, Any]) -> Path:
     """The folder that holds the pointer's weights in safetensors; downloads or converts them when they are not there.
 
-    Raises UserError when they cannot be had.
+    Raises UserError when they are not available.
     """
     if pointer["source"] == "folder":
         folder = Path(pointer["name"])
         if not (folder / "config.json").is_file():
-            raise UserError(f"{folder}: the model folder is gone; restore it, or mend resolve.name and run `dvc repro`")
+            raise UserError(f"{folder}: the model folder is gone; restore it, or fix resolve.name and run `dvc repro`")
         return folder
     if pointer["source"] == "hub":
         from text2sql.models import hub
@@ -109,7 +109,7 @@ def wheel_file(package: str, file: str) -> Path:
     path = Path(spec.origin).parent / file
     if not path.is_file():
         there = ", ".join(sorted(other.name for other in path.parent.glob("*.gguf"))) or "no GGUF file"
-        raise UserError(f"params.yaml, resolve.file: {package} has no file {file} (it has {there}); mend the name")
+        raise UserError(f"params.yaml, resolve.file: {package} has no file {file} (it has {there}); fix the name")
     return path
 
 
@@ -119,7 +119,7 @@ def check_sha256(path: Path, expected: str) -> None:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
     if actual != expected:
         raise UserError(
-            f"{path.name}: SHA-256 {actual} is not resolve.sha256 {expected}; reinstall it or mend the parameter"
+            f"{path.name}: SHA-256 {actual} is not resolve.sha256 {expected}; reinstall it or fix the parameter"
         )
 
 

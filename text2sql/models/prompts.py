@@ -33,7 +33,7 @@ def read_template(path: Path) -> str:
         template = path.read_text(encoding="utf-8")
         fields = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such template; mend prompt.template or write the file") from error
+        raise UserError(f"{path}: no such template; fix prompt.template or write the file") from error
     except ValueError as error:
         raise UserError(f"{path}: {error}; a brace that is meant as text is written twice") from error
     if fields != {"context", "question"}:

@@ -31,7 +31,7 @@ def read_records(path: str | Path) -> Iterator[dict]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such file; mend ingest.path or ingest.test_path")
+        raise UserError(f"{path}: no such file; fix ingest.path or ingest.test_path")
     if not path.name.endswith(SUFFIXES):
         raise UserError(f"{path}: unknown kind of file; it must end in one of {', '.join(SUFFIXES)}")
     if path.name.endswith(".parquet"):
@@ -66,12 +66,12 @@ def read_csv(path: Path) -> Iterator[dict]:
             reader = csv.DictReader(file, strict=True)
             for row in reader:
                 if None in row or None in row.values():
-                    raise UserError(f"{path}, line {reader.line_num}: not as many cells as the header; mend the line")
+                    raise UserError(f"{path}, line {reader.line_num}: not as many cells as the header; fix the line")
                 yield row
     except UnicodeDecodeError as error:
         raise UserError(f'{path}: not UTF-8 ({first_line(error)}); save it as "CSV UTF-8"') from error
     except (csv.Error, EOFError, gzip.BadGzipFile) as error:
-        raise UserError(f"{path}: cannot be read as CSV ({first_line(error)}); mend the line or the file") from error
+        raise UserError(f"{path}: cannot be read as CSV ({first_line(error)}); fix the line or the file") from error
 
 
 def read_json_list(path: Path) -> list[dict]:
@@ -105,7 +105,7 @@ def split_files(path: str | Path, test_path: str | None = None) -> dict[str, lis
         if not found["train"] and not found["test"]:
             raise UserError(f"{path}: no data files named train… or test… ending in one of {', '.join(SUFFIXES)}")
     else:
-        raise UserError(f"{path}: no such file or folder; mend ingest.path")
+        raise UserError(f"{path}: no such file or folder; fix ingest.path")
     return found | ({"test": [Path(test_path)]} if test_path else {})
 
 

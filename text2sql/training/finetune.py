@@ -43,7 +43,7 @@ def finetune(
     work: folder for checkpoints; a rerun goes on from the last one there, and it is removed at the end.
     Returns measurements that differ from run to run: tokens per second (real ones, and those computed, padding
     included), the device, and on a GPU its peak memory in GiB. Raises UserError when no row fits `max_length`, when
-    the loss is no number, when memory is short, and for what this machine or model cannot do.
+    the loss is not a number, when memory is short, and for what this machine or model cannot do.
     """
     state = PartialState()  # of several processes, each has its own card from here on
     tokenizer = load.load_tokenizer(pointer)
@@ -145,7 +145,7 @@ def add_adapter(pointer: dict[str, Any], config: FinetuneParams, seed: int, work
     try:
         model: Any = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **settings))
     except (ValueError, TypeError, ImportError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"params.yaml, finetune.lora: PEFT says: {first_line(error)}; mend it") from error
+        raise UserError(f"params.yaml, finetune.lora: PEFT says: {first_line(error)}; fix it") from error
     if str(config.lora.init_lora_weights).startswith(MUTATING):
         first = os.environ.get("RANK", "0") == "0"  # of several processes, one writes
         model.save_pretrained(work / "initial", save_embedding_layers=False, is_main_process=first)

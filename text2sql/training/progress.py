@@ -13,10 +13,10 @@ LOWER = "lower finetune.learning_rate (params.yaml)"
 
 
 class Progress(TrainerCallback):
-    """Shows the tokens trained on, their rate, the time left and the loss; stops the run at a loss that is no number.
+    """Shows the tokens trained on, their rate, the time left and the loss; stops the run at a loss that is not a number.
 
     total: tokens of the whole run. `counts` holds how many were trained on, real ones and those computed (padding
-    included), over all processes. Raises UserError for a loss that is no number.
+    included), over all processes. Raises UserError for a loss that is not a number.
     """
 
     def __init__(self, total: float) -> None:
@@ -56,7 +56,7 @@ class Progress(TrainerCallback):
         losses = {name: value for name, value in (logs or {}).items() if name in ("loss", "eval_loss")}
         for name, value in losses.items():
             if not math.isfinite(value):
-                raise UserError(f"{name} is no number at step {state.global_step} of {state.max_steps}; {LOWER}")
+                raise UserError(f"{name} is not a number at step {state.global_step} of {state.max_steps}; {LOWER}")
             self.bar.set_postfix(step=f"{state.global_step}/{state.max_steps}", **{name: f"{value:.3f}"})
         self.bar.update(self.counts["tokens"] - self.bar.n)
 

@@ -59,7 +59,7 @@ class CompletionTrainer(SFTTrainer):
                 callbacks=[self.progress, *patience],
             )
         except ValueError as error:  # an adapter on the output layer, for one
-            raise UserError(f"params.yaml, finetune: TRL says: {first_line(error)}; mend it") from error
+            raise UserError(f"params.yaml, finetune: TRL says: {first_line(error)}; fix it") from error
         if self.args.use_cpu:
             memory.say_how_long(model, self.progress.total)
         self.remove_callback(PrinterCallback)
