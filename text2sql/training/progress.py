@@ -13,7 +13,7 @@ LOWER = "lower finetune.learning_rate (params.yaml)"
 
 
 class Progress(TrainerCallback):
-    """Shows the tokens trained on, their rate, the time left and the loss; stops the run at a loss that is not a number.
+    """Shows the tokens trained on, their rate, the time left and the loss; stops at a loss that is not a number.
 
     total: tokens of the whole run. `counts` holds how many were trained on, real ones and those computed (padding
     included), over all processes. Raises UserError for a loss that is not a number.
