@@ -22,7 +22,7 @@ from text2sql.generation.generate import generate
 from text2sql.models import pin, prompts
 
 prepare_process()
-from text2sql.generation.local import complete_padded, load_arm, stop_tokens  # noqa: E402
+from text2sql.generation.local import complete_padded, load_arm  # noqa: E402
 from text2sql.models import load  # noqa: E402
 
 
@@ -61,7 +61,7 @@ def one_at_a_time(table, adapter: Path | None) -> dict:
     prompt, config = read_params("prompt", "generate")
     pointer, templates = pin.read_pointer("models/base"), prompts.read_templates(prompt)
     tokenizer, model = load.load_tokenizer(pointer), load_arm(pointer, adapter, "none")
-    stops, texts, tokens = stop_tokens(model, tokenizer), {}, 0
+    stops, texts, tokens = load.stop_tokens(model, tokenizer), {}, 0
     start = time.monotonic()
     for row in table.to_dict("records"):
         ids = prompts.prompt_ids(prompts.build_prompt(row, templates, prompt), tokenizer, prompt.chat)

@@ -182,12 +182,12 @@ def generate_by(way: str, model: Path, size: dict) -> dict:
 
 def by_transformers(pointer: dict, texts: list[str], config, alone: bool):
     """What answers the texts by `model.generate`, one at a time or all in one batch, and counts tokens."""
-    from text2sql.generation.local import complete_padded, load_arm, stop_tokens
+    from text2sql.generation.local import complete_padded, load_arm
     from text2sql.models import load
     from text2sql.models.prompts import prompt_ids
 
     tokenizer, model = load.load_tokenizer(pointer), load_arm(pointer, None, config.quantization)
-    stops, ids = stop_tokens(model, tokenizer), [prompt_ids(text, tokenizer, False) for text in texts]
+    stops, ids = load.stop_tokens(model, tokenizer), [prompt_ids(text, tokenizer, False) for text in texts]
     batches = [[row] for row in ids] if alone else [ids]
 
     def answer() -> int:

@@ -5,7 +5,7 @@ from tiny_runs import generation, prompt_of, run, table
 
 from text2sql.generation.decode import SERVED, decode, plan_batches, serves
 from text2sql.generation.generate import open_arm
-from text2sql.generation.local import complete_padded, stop_tokens
+from text2sql.generation.local import complete_padded
 from text2sql.models import load
 
 pytestmark = pytest.mark.usefixtures("in_the_project")
@@ -119,7 +119,7 @@ def test_batches_give_what_one_at_a_time_gives(pointer, tokenizer):
     import torch
 
     model = load.load_model(pointer, torch.float32).cpu().eval()
-    stops = stop_tokens(model, tokenizer)
+    stops = load.stop_tokens(model, tokenizer)
     prompts = [prompt_of(row, tokenizer) for row in table().to_dict("records")]
     together = decode(model, prompts, stops, 8)
     assert together == [complete_padded(model, tokenizer, [prompt], stops, 8, [None])[0] for prompt in prompts]

@@ -71,7 +71,7 @@ def load(prompt: PromptParams, config: GenerateParams, arm: str) -> Model:
 
     pointer = pin.read_pointer("models/base")
     answer = generate.open_arm(pointer, ADAPTER if arm == "finetuned" else None, prompt.chat, config, arm)
-    room = load.max_positions(load.load_config(pointer)) - config.max_new_tokens
+    room = (load.max_positions(load.load_config(pointer)) or SERVER_CONTEXT) - config.max_new_tokens
     tokenizer = cache(lambda: load.load_tokenizer(pointer))  # half a second, and rarely needed
 
     def tokens(text: str) -> int:

@@ -40,11 +40,13 @@ class Backend(Protocol):
         ...
 
 
-def with_room(ids: Sequence[list[int]], limit: int, max_new_tokens: int) -> tuple[list[int], dict[int, Completion]]:
+def with_room(
+    ids: Sequence[list[int]], limit: int | None, max_new_tokens: int
+) -> tuple[list[int], dict[int, Completion]]:
     """The prompts that have room for an answer within the model's limit, by index, and the others' completions.
 
     A prompt without room is never cut and never silent: its completion says so.
     """
-    fits = [index for index, prompt in enumerate(ids) if len(prompt) + max_new_tokens <= limit]
+    fits = [index for index, prompt in enumerate(ids) if limit is None or len(prompt) + max_new_tokens <= limit]
     others = sorted(set(range(len(ids))).difference(fits))
     return fits, {index: Completion("", len(ids[index]), 0, "prompt_too_long") for index in others}

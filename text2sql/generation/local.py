@@ -24,8 +24,10 @@ class LocalModel(Backend):
         self.chat, self.config = chat, config
         self.tokenizer = load.load_tokenizer(pointer)
         self.model = load_arm(pointer, adapter, config.quantization)
-        self.stops = stop_tokens(self.model, self.tokenizer)
+        self.stops = load.stop_tokens(self.model, self.tokenizer)
         self.budget = card_tokens(self.model) if config.batch_tokens == "auto" else config.batch_tokens
+        if pointer.get("checks", {}).get("batches") is False:
+            self.budget = 0  # the model does not heed padding's mask: a row at a time, whatever stands beside it
 
     def complete(
         self, texts: Sequence[str], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
@@ -76,9 +78,10 @@ def load_arm(pointer: dict[str, Any], adapter: Path | None, quantization: Litera
 
 def card_tokens(model: PreTrainedModel) -> int:
     """How many tokens' keys and values a batch may hold: on a card as its memory allows, else CPU_BYTES."""
-    config = model.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    config = model.config.get_text_config()
+    all_heads = getattr(config, "num_attention_heads", None) or 1  # a state-space model has none, and a smaller state
+    heads = getattr(config, "num_key_value_heads", None) or all_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // all_heads
     token = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
     if model.device.type != "cuda":
         return CPU_BYTES // token
@@ -130,9 +133,3 @@ def up_to_stop(tokens: list[int], stops: set[int]) -> list[int]:
     """The tokens up to and with the first stop token; what follows it in a batch is padding."""
     end = next((place for place, token in enumerate(tokens) if token in stops), len(tokens) - 1)
     return tokens[: end + 1]
-
-
-def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """The tokens that end a completion: the tokenizer's end of sequence and those of the model's own settings."""
-    own = model.generation_config.eos_token_id
-    return {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}

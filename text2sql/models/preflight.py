@@ -1,0 +1,193 @@
+"""A base model is shown to load and to answer before anything is trained on it: in seconds, on the processor."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers.utils import logging
+
+from text2sql.base.errors import UserError
+from text2sql.base.text import first_line
+from text2sql.models import load, prompts
+from text2sql.models.pin import weights_folder
+
+LFS = b"version https://git-lfs"
+INDEX = "model.safetensors.index.json"
+SMALL = 2_000_000_000  # parameters up to which the try-out runs in fp32, where equal means equal
+# What is tried: two prompts of different lengths, so that one of them is padded beside the other.
+SAMPLES = (
+    "SELECT name FROM singer WHERE age > 20",
+    "How many singers are there in each country, and how old are they?",
+)
+# Share of the largest logit by which two ways of computing the same logits may differ.
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
+
+
+def check(pointer: dict[str, Any], chat: bool) -> dict[str, Any]:
+    """Tries a pinned model and returns what was found; nothing here differs from machine to machine.
+
+    model_type; parameters; positions: how many tokens prompt and answer may have together, None where the model sets no
+    limit; stops: the token ids that end an answer; chat: whether there is a chat template; batches: whether a prompt
+    beside a longer one, padded, gets the logits that it gets alone (None where the model was too large to try).
+    Raises UserError, one line, for whatever would fail or mislead later.
+    """
+    folder, name = weights_folder(pointer), pointer["name"]
+    check_files(folder, name)
+    config = check_config(folder, name)
+    tokenizer = check_tokenizer(pointer, chat)
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.suffix in (".safetensors", ".bin"))
+    found: dict[str, Any] = {"model_type": config.model_type, "positions": load.max_positions(config)}
+    found |= {"chat": tokenizer.chat_template is not None, "batches": None}
+    if size > 0.9 * psutil.virtual_memory().available:
+        print(f"resolve: {name} is too large to be tried in this machine's main memory", file=sys.stderr)
+        return found
+    model = check_tensors(folder, name, config)
+    rows = len(model.get_input_embeddings().weight)
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"{name}: its tokenizer has {len(tokenizer)} tokens and the model rows for {rows}; take the model's own"
+        )
+    found["parameters"] = sum(weights.numel() for weights in model.parameters())
+    found["stops"] = sorted(load.stop_tokens(model, tokenizer))
+    try:
+        return found | {"batches": try_out(model, tokenizer, name)}
+    except UserError:
+        raise
+    except Exception as error:  # whatever a model's code raises
+        raise UserError(
+            f"{name}: a {config.model_type} does not run here ({type(error).__name__}: {first_line(error)});"
+            " take another model, or the version of transformers that it was made with"
+        ) from error
+
+
+def check_files(folder: Path, name: str) -> None:
+    """Raises UserError for weights that are missing or torn, and for pointers of git-lfs in a file's place."""
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        with open(path, "rb") as file:
+            if file.read(len(LFS)) == LFS:
+                raise UserError(f"{name}: {path.name} is a pointer of git-lfs, not the file; run `git lfs pull` there")
+    names = {path.name for path in folder.glob("*.safetensors")} | {path.name for path in folder.glob("*.bin")}
+    if (folder / INDEX).is_file():
+        wanted = set(read_object(folder / INDEX, name)["weight_map"].values())
+        if wanted - names:
+            raise UserError(f"{name}: the weights lack {', '.join(sorted(wanted - names))}; download the model again")
+    if not names:
+        raise UserError(f"{name}: no weights (*.safetensors) in its folder; download the model again")
+    for part in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(part, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{name}: {part.name} is torn ({first_line(error)}); download it again") from error
+
+
+def read_object(path: Path, name: str) -> dict[str, Any]:
+    """The object in a JSON file of the model's folder. Raises UserError."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{name}: {path.name} cannot be read ({first_line(error)}); download it again") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{name}: {path.name} holds no JSON object; download it again")
+    return value
+
+
+def check_config(folder: Path, name: str) -> PreTrainedConfig:
+    """The configuration. Raises UserError unless it is that of a decoder which transformers' own code can run."""
+    settings = read_object(folder / "config.json", name)
+    kind = settings.get("model_type")
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # of each architecture's own checks
+        if "auto_map" in settings:
+            raise UserError(
+                f"{name}: a model of type {kind} needs code from its own repository, which is not run;"
+                " take a model that transformers knows"
+            ) from error
+        known = "does not recognize" not in str(error) and kind is not None
+        reason = first_line(error) if known else f"this transformers knows no model of type {kind}"
+        raise UserError(f"{name}: its configuration cannot be used ({reason}); take another model") from error
+    if config.is_encoder_decoder:
+        raise UserError(f"{name}: a {kind} is an encoder–decoder; take a decoder-only model")
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UserError(f"{name}: a {kind} is no language model that writes on from a prompt; take another model")
+    return config
+
+
+def check_tokenizer(pointer: dict[str, Any], chat: bool) -> PreTrainedTokenizerBase:
+    """The tokenizer. Raises UserError where it cannot be loaded, has no end token, or no chat template that works."""
+    name = pointer["name"]
+    try:
+        tokenizer = load.load_tokenizer(pointer)
+    except Exception as error:  # of several libraries
+        raise UserError(f"{name}: its tokenizer cannot be loaded ({first_line(error)}); download it again") from error
+    if tokenizer.eos_token_id is None:
+        raise UserError(f"{name}: its tokenizer names no end token, so no answer would end; set eos_token in it")
+    if chat:
+        prompts.prompt_ids(SAMPLES[0], tokenizer, chat=True)
+    return tokenizer
+
+
+def check_tensors(folder: Path, name: str, config: PreTrainedConfig) -> PreTrainedModel:
+    """The model on the processor. Raises UserError where a tensor is missing, which would be random, or misshapen."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # its report has many lines; ours has one
+    try:
+        dtype = torch.float32 if parameters_of(config) <= SMALL else "auto"
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False
+        )
+    except Exception as error:  # of each architecture's own code
+        raise UserError(f"{name}: its weights cannot be loaded ({first_line(error)}); download it again") from error
+    finally:
+        logging.set_verbosity(level)
+    for problem, tensors in (("are missing from", report["missing_keys"]), ("misfit", report["mismatched_keys"])):
+        if tensors:
+            first = sorted(tensor if isinstance(tensor, str) else tensor[0] for tensor in tensors)[0]
+            has = f"{len(tensors)} of its tensors {problem} the weights, {first} first, and would be random numbers"
+            raise UserError(f"{name}: {has}; download the model again")
+    return model.eval()
+
+
+def parameters_of(config: PreTrainedConfig) -> int:
+    """How many parameters a model of the configuration has, counted without its weights."""
+    with torch.device("meta"):
+        return sum(weights.numel() for weights in AutoModelForCausalLM.from_config(config).parameters())
+
+
+def try_out(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> bool:
+    """Whether padded rows of a batch get the logits they get alone.
+
+    Raises UserError for logits that are not finite, and for a model that sees the tokens to come.
+    """
+    rows = [prompts.prompt_ids(text, tokenizer, chat=False) for text in SAMPLES]
+    alone = torch.cat([next_logits(model, tokenizer, [row]) for row in rows])
+    if not alone.isfinite().all():
+        raise UserError(f"{name}: its logits are not finite numbers; take another model, or download it again")
+    with torch.inference_mode():
+        logits = model(torch.tensor(rows[:1]), use_cache=False).logits[0]
+        half = model(torch.tensor([rows[0][: len(rows[0]) // 2]]), use_cache=False).logits[0]
+    if not alike(logits[: len(half)], half):
+        raise UserError(f"{name}: it sees the tokens that are to come, so it cannot write; take a decoder-only model")
+    return alike(next_logits(model, tokenizer, rows), alone)
+
+
+def next_logits(model: Any, tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> torch.Tensor:
+    """The logits (rows x vocabulary) of the token behind each row, as `model.generate` computes them."""
+    inputs = tokenizer.pad({"input_ids": rows}, return_tensors="pt")
+    found = model.generate(
+        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], do_sample=False, max_new_tokens=1,
+        pad_token_id=tokenizer.pad_token_id, output_logits=True, return_dict_in_generate=True,
+    )  # fmt: skip
+    return found.logits[0]
+
+
+def alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors of logits are the same but for rounding."""
+    return bool((one - other).abs().max() <= TOLERANCE[one.dtype] * other.abs().max())
