@@ -5,6 +5,8 @@ import shutil
 import pytest
 from tiny_runs import run
 
+from text2sql.base.files import read_json, write_json
+from text2sql.generation import decode
 from text2sql.generation.local import up_to_stop
 
 pytestmark = pytest.mark.usefixtures("in_the_project")
@@ -23,6 +25,17 @@ def test_a_stop_is_told_from_the_token_limit(tmp_path, tiny_model):
     model.save_pretrained(folder)
     rows = run({"source": "folder", "name": str(folder)}, tmp_path / "out")
     assert {(row["finish_reason"], row["completion_tokens"], row["text"]) for row in rows} == {("stop", 1, "")}
+
+
+def test_greedy_is_greedy_whatever_the_models_own_settings_of_generation_say(pointer, tmp_path, monkeypatch):
+    """Answered by `model.generate`, which would take penalties and beams from generation_config.json."""
+    monkeypatch.setattr(decode, "serves", lambda model, columns: False)
+    folder = shutil.copytree(pointer["name"], tmp_path / "model")
+    settings = read_json(folder / "generation_config.json")
+    more = {"repetition_penalty": 5.0, "num_beams": 3, "forced_eos_token_id": 200, "suppress_tokens": list(range(90))}
+    write_json(folder / "generation_config.json", settings | more)
+    rows = run(pointer, tmp_path / "plain")
+    assert run({"source": "folder", "name": str(folder)}, tmp_path / "out") == rows
 
 
 def test_what_follows_the_first_stop_is_padding():
