@@ -1,4 +1,4 @@
-"""Pins the base model: exact revision or checksum; converts a GGUF once; shows that it loads, answers and stops.
+"""Pins the base model: exact revision or checksum; converts a GGUF once; shows that it loads and answers.
 
 Reads nothing but its parameters. Writes models/base/model.json, a pointer with what was found; the weights stay in a
 cache.
