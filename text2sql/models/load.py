@@ -88,7 +88,9 @@ def load_model(
     except (ImportError, ValueError) as error:
         if not re.search("attention|attn", str(error), re.IGNORECASE):
             raise
-        raise UserError(f"attention {attention} is not available here ({first_line(error)}); use auto or sdpa") from error
+        raise UserError(
+            f"attention {attention} is not available here ({first_line(error)}); use auto or sdpa"
+        ) from error
     # Its own settings of generation (penalties, beams, forced tokens) would make greedy mean something else for each
     # model and backend; which tokens end an answer is all that counts of them.
     model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)

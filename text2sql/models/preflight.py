@@ -30,11 +30,12 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
 
 
 def check(pointer: dict[str, Any], chat: bool) -> dict[str, Any]:
-    """Tries a pinned model and returns what was found; nothing here differs from machine to machine.
+    """Tries a pinned model and returns what was found: the same on every machine whose memory holds the model.
 
     model_type; parameters; positions: how many tokens prompt and answer may have together, None where the model sets no
     limit; stops: the token ids that end an answer; chat: whether there is a chat template; batches: whether a prompt
-    beside a longer one, padded, gets the logits that it gets alone (None where the model was too large to try).
+    beside a longer one, padded, gets the logits that it gets alone. A model too large for the main memory is not run:
+    parameters and stops are then left out, and batches is None.
     Raises UserError, one line, for whatever would fail or mislead later.
     """
     folder, name = weights_folder(pointer), pointer["name"]
@@ -48,7 +49,8 @@ def check(pointer: dict[str, Any], chat: bool) -> dict[str, Any]:
         print(f"resolve: {name} is too large to be tried in this machine's main memory", file=sys.stderr)
         return found
     model = check_tensors(folder, name, config)
-    rows = len(model.get_input_embeddings().weight)
+    embeddings: Any = model.get_input_embeddings()
+    rows = len(embeddings.weight)
     if len(tokenizer) > rows:
         raise UserError(
             f"{name}: its tokenizer has {len(tokenizer)} tokens and the model rows for {rows}; take the model's own"
@@ -140,13 +142,14 @@ def check_tensors(folder: Path, name: str, config: PreTrainedConfig) -> PreTrain
     logging.set_verbosity_error()  # its report has many lines; ours has one
     try:
         dtype = torch.float32 if parameters_of(config) <= SMALL else "auto"
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False
         )
     except Exception as error:  # of each architecture's own code
         raise UserError(f"{name}: its weights cannot be loaded ({first_line(error)}); download it again") from error
     finally:
         logging.set_verbosity(level)
+    model, report = loaded
     for problem, tensors in (("are missing from", report["missing_keys"]), ("misfit", report["mismatched_keys"])):
         if tensors:
             first = sorted(tensor if isinstance(tensor, str) else tensor[0] for tensor in tensors)[0]
