@@ -60,7 +60,8 @@ def load_model(
     quantization: "nf4" keeps the linear layers' weights in 4-bit NormalFloat with doubly quantised constants and
     computes in `dtype`, as QLoRA does (Dettmers et al. 2023). attention: a name that transformers knows; "auto" takes
     flash attention where it is installed for the card, else what transformers prefers for the model. Of the model's
-    generation_config.json only the end tokens are kept. Raises UserError where that attention is missing.
+    generation_config.json only the tokens that begin, end and pad are kept. Raises UserError where that attention is
+    missing.
     """
     device, default = device_and_dtype()
     dtype = dtype or default
@@ -92,8 +93,11 @@ def load_model(
             f"attention {attention} is not available here ({first_line(error)}); use auto or sdpa"
         ) from error
     # Its own settings of generation (penalties, beams, forced tokens) would make greedy mean something else for each
-    # model and backend; which tokens end an answer is all that counts of them.
-    model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
+    # model and backend; which tokens begin, end and pad is all that counts of them.
+    own = model.generation_config
+    model.generation_config = GenerationConfig(
+        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+    )
     for module in model.modules():
         # On a CPU, bitsandbytes would repack, and round, weights as soon as they are not trained on; evaluation in the
         # middle of training, and generation after it, must see the numbers that were trained beside.
