@@ -9,15 +9,13 @@ import checkout
 
 from pathlib import Path
 
-from text2sql.base.params import read_params
 from text2sql.base.stage import run_stage
 
 
 def main() -> None:
     from text2sql.report.run import report
 
-    (config,) = read_params("report")
-    report(Path("data"), Path("metrics"), resamples=config.resamples, seed=config.seed)
+    report(Path("data"), Path("metrics"))
 
 
 if __name__ == "__main__":

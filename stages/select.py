@@ -8,6 +8,7 @@ Alone: python stages/select.py
 import checkout
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 from text2sql.base.files import write_json
@@ -16,12 +17,16 @@ from text2sql.base.stage import run_stage
 
 
 def main() -> None:
+    from text2sql.dataset.rows import read_table
     from text2sql.dataset.select import select_tables
+    from text2sql.scoring.conclusions import too_small
 
     (select,) = read_params("select")
     valid = {split: Path(f"data/valid/{split}.parquet") for split in ("train", "test")}
     selected = {split: Path(f"data/selected/{split}.parquet") for split in ("train", "eval")}
     counts = select_tables(valid, selected, select)
+    if note := too_small(list(Counter(read_table(selected["eval"])["db_id"]).values())):
+        counts["notes"].append(f"{note}; raise select.eval_size (`python -m text2sql power` says to what)")
     for note in counts["notes"]:
         print(f"note: {note}", file=sys.stderr)
     write_json("data/selection.json", counts)

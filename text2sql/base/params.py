@@ -185,11 +185,6 @@ class JudgeParams(Section):
     cache: Annotated[str, Field(min_length=1)]
 
 
-class ReportParams(Section):
-    resamples: Positive
-    seed: Seed
-
-
 class Params(Section):
     preset: str
     seed: Seed
@@ -203,7 +198,6 @@ class Params(Section):
     generate: GenerateParams
     score: ScoreParams
     judge: JudgeParams
-    report: ReportParams
 
 
 def check(values: Any, path: Path = PATH, shape: type[Section] = Params) -> Any:

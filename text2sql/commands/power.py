@@ -11,6 +11,10 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from text2sql.base.errors import UserError
+from text2sql.dataset.rows import read_table
+from text2sql.scoring.stats import FEWEST, FLIPS, databases_needed, least_gain, questions_needed
+
 SELECTED = Path("data/selected/eval.parquet")
 
 
@@ -22,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--flips",
         type=float,
-        default=0.2,
+        default=FLIPS,
         metavar="SHARE",
         help="of questions that one arm answers right and the other wrong (default: %(default)s; "
         "0.1 for two similar recipes, the gain or more for a large one)",
@@ -38,8 +42,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from text2sql.base.errors import UserError
-
     if not 0 < args.flips <= 1 or not 0 <= args.between <= 1:
         raise UserError("power: --flips and --between are shares, such as 0.2 for 20 %; flips above 0")
     for name, value in (("questions", args.questions), ("databases", args.databases)):
@@ -51,8 +53,6 @@ def run(args: argparse.Namespace) -> int:
 
 def least(args: argparse.Namespace) -> str:
     """The least gains that the questions can be expected to detect."""
-    from text2sql.scoring.stats import FEWEST, least_gain
-
     sizes = database_sizes(args.questions, args.databases)
     found = least_gain(sizes, args.flips, args.between)
     lines = [
@@ -68,9 +68,6 @@ def least(args: argparse.Namespace) -> str:
 
 def needed(args: argparse.Namespace) -> str:
     """How many questions detect the gain, or why none do. Raises UserError where the gain cannot be."""
-    from text2sql.base.errors import UserError
-    from text2sql.scoring.stats import FEWEST, databases_needed, questions_needed
-
     if args.questions is not None:
         raise UserError("power: --gain asks for the number of questions; leave out --questions")
     if not 0 < args.gain <= args.flips:
@@ -92,9 +89,6 @@ def needed(args: argparse.Namespace) -> str:
 
 def database_sizes(questions: int | None, databases: int | None) -> list[int]:
     """Questions of each database: as given, spread evenly, or those of the selected table. Raises UserError."""
-    from text2sql.base.errors import UserError
-    from text2sql.dataset.rows import read_table
-
     if questions is None:
         if databases is not None:
             raise UserError("power: --databases says how --questions are spread; give both, or --gain")

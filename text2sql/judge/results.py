@@ -1,8 +1,9 @@
 """From answers to files and numbers: one line per input row, joined by id, sorted by id, counted.
 
 `accuracy` is the share of rows called correct among those with a verdict (`cannot_tell` is one that is not "correct",
-`judge_error` is none). Agreement and kappa compare with execution accuracy on the rows where both instruments say yes
-or no; what is left out is counted beside them.
+`judge_error` is none), with Wilson's interval. Agreement and kappa, with its interval, compare with execution accuracy on
+the rows where both instruments say yes or no; what is left out is counted beside them. `yes` is the share of yes of
+each on those rows, without which kappa cannot be read.
 """
 
 import csv
@@ -18,10 +19,12 @@ from text2sql.base.params import JudgeParams
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.cost import cost_usd
 from text2sql.judge.requests import PROMPT_TOO_LONG, Template, Verdict, prompt_of, read_answer
-from text2sql.scoring.stats import kappa
+from text2sql.scoring.conclusions import agreed
+from text2sql.scoring.stats import Agreement, agreement, wilson
 
 FILES = ("requests.jsonl", "answers.csv", "disagreements.jsonl", "metrics.json")  # in the folder beside the verdicts
 VERDICTS = ("correct", "incorrect", "cannot_tell", "judge_error")
+RATERS = ("judge", "execution")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def write_results(
         "template_version": template.version,
         "n": len(entries),
         **counts,
-        "accuracy": rate(counts["correct"], len(entries) - counts["judge_error"]),
+        **accuracy(counts["correct"], len(entries) - counts["judge_error"]),
         **compared(pairs),
         "disagreements": disagreements,
         "canary": canary,
@@ -141,12 +144,17 @@ def disagreement(entry: Entry, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def compared(pairs: Sequence[tuple[bool, bool]]) -> dict[str, Any]:
-    """Agreement, Cohen's kappa and the 2x2 table of (judge, execution) pairs; None where they are undefined."""
+    """Agreement, Cohen's kappa with its interval, the share of yes of both, and the 2x2 table of (judge, execution)
+    pairs; None where they are undefined."""
     judge, execution = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    found = agreement(judge, execution) if pairs else None
     return {
         "compared": len(pairs),
         "agreement": rate(sum(a == b for a, b in pairs), len(pairs)),
-        "kappa": kappa(judge, execution) if pairs else None,
+        "kappa": found and found.kappa,
+        "kappa_lo": found and found.lo,
+        "kappa_hi": found and found.hi,
+        "yes": found and dict(zip(RATERS, found.yes, strict=True)),
         "table": {
             f"judge_{'yes' if a else 'no'}_execution_{'yes' if b else 'no'}": pairs.count((a, b))
             for a in (True, False)
@@ -175,6 +183,12 @@ def spending(entries: Sequence[Entry], store: AnswerStore, params: JudgeParams) 
     }
 
 
+def accuracy(correct: int, judged: int) -> dict[str, float | None]:
+    """The share of rows called correct with its 95 % interval; None where no row has a verdict."""
+    low, high = wilson(correct, judged) if judged else (None, None)
+    return {"accuracy": rate(correct, judged), "accuracy_lo": low, "accuracy_hi": high}
+
+
 def rate(part: int, whole: int) -> float | None:
     """part / whole, None for 0 / 0."""
     return part / whole if whole else None
@@ -187,16 +201,24 @@ def summary(metrics: dict[str, Any]) -> str:
         return "–" if value is None else f"{value:.3f}"
 
     cost = metrics["cost_usd"]
+    limits = f"{share(metrics['accuracy_lo'])} to {share(metrics['accuracy_hi'])}"
+    interval = "" if metrics["accuracy"] is None else f" (95 % interval {limits})"
     lines = [
         f"{metrics['n']} rows: " + ", ".join(f"{metrics[name]} {name}" for name in VERDICTS),
-        f"accuracy by {metrics['model']}, template {metrics['template']}: {share(metrics['accuracy'])}",
+        f"accuracy by {metrics['model']}, template {metrics['template']}: {share(metrics['accuracy'])}{interval}",
         f"cost: {cost if isinstance(cost, str) else f'${cost:.4f}'} for {metrics['paid_answers']} answers",
     ]
     if metrics["compared"]:
+        found = Agreement(
+            metrics["kappa"],
+            metrics["kappa_lo"],
+            metrics["kappa_hi"],
+            (metrics["yes"][RATERS[0]], metrics["yes"][RATERS[1]]),
+        )
         lines.insert(
             2,
-            f"against execution: agreement {share(metrics['agreement'])}, kappa {share(metrics['kappa'])},"
-            f" {metrics['disagreements']} of {metrics['compared']} rows disagree",
+            f"against execution: agreement {share(metrics['agreement'])}, {metrics['disagreements']} of "
+            f"{metrics['compared']} rows disagree. {agreed(found, raters=RATERS)}",
         )
     if metrics["canary"]:
         lines.append(f"canary: {metrics['canary']}")

@@ -11,6 +11,7 @@ from text2sql.base.arms import ARMS, FINETUNED, SHORT
 from text2sql.base.errors import UserError
 from text2sql.report.numbers import mean, rounded
 from text2sql.scoring import stats
+from text2sql.scoring.conclusions import conclude
 from text2sql.scoring.metrics import FLAGS, METRICS
 from text2sql.scoring.policy import OUTCOMES, POLICY_VERSION
 
@@ -59,23 +60,19 @@ def by_label(rows: Sequence[Mapping], scores: Sequence[Mapping], label: str) -> 
     return described
 
 
-def compare_arms(
-    rows: Sequence[Mapping], scores: Mapping[str, Sequence[Mapping]], *, resamples: int, seed: int
-) -> dict[str, Any]:
-    """The paired comparison: gain with its interval, exact McNemar p, ids won and lost, and the golds left out."""
+def compare_arms(rows: Sequence[Mapping], scores: Mapping[str, Sequence[Mapping]]) -> dict[str, Any]:
+    """The paired comparison: the gain with all that belongs to it (`stats.figures`) and what may be concluded, the ids
+    won and lost, and the golds left out."""
     first, second = (scores[arm] for arm in ARMS)
     both = [(row, *pair) for row, *pair in zip(rows, first, second, strict=True) if pair[0]["ex"] is not None]
     ids = [row["id"] for row, _, _ in both]
     before, after = [score["ex"] for _, score, _ in both], [score["ex"] for _, _, score in both]
     databases = [row["db_id"] for row, _, _ in both]
-    gain = stats.paired_gain(before, after, databases, resamples=resamples, seed=seed)
+    gain = stats.estimate_gain([before], [after], databases)
     flipped = stats.flips(ids, before, after)
     return {
-        "n": len(ids),
-        "databases": len(set(databases)),
-        **gain,
-        "detectable": not gain["lo"] <= 0 <= gain["hi"],
-        "mcnemar_p": stats.mcnemar(before, after),
+        **stats.figures(gain),
+        "conclusion": conclude(gain, arm="the fine-tuned model", over="the base model")._asdict(),
         "both_right": sum(b and f for b, f in zip(before, after, strict=True)),
         "both_wrong": sum(not b and not f for b, f in zip(before, after, strict=True)),
         "won": flipped["won"],

@@ -18,11 +18,12 @@ from text2sql.report.numbers import rounded
 from text2sql.report.plots import length_rows, loss_rows, outcome_plots, plot_rows, size_rows, write_plot
 
 
-def report(data: Path, metrics: Path, *, resamples: int, seed: int) -> dict[str, Any]:
+def report(data: Path, metrics: Path) -> dict[str, Any]:
     """Writes summary.json, comparison.json, data.json, ARM.json, plots/ and explorer.html into `metrics`.
 
-    resamples, seed: of the bootstrap. Returns the summary: shares rounded to 6 digits, `gain` with its 95 % interval
-    `lo` to `hi`, `n` the questions both arms have a verdict on. Raises UserError when the arms' scores do not join.
+    Returns the summary: shares rounded to 6 digits, `gain` with the headline's 95 % interval `lo` to `hi`
+    (docs/statistics.md), `n` the questions both arms have a verdict on. Raises UserError when the arms' scores do not
+    join.
     """
     rows = read_table(data / "selected/eval.parquet").to_dict("records")
     scores = same_golds({arm: joined(rows, data / f"scores/{arm}.jsonl") for arm in ARMS})
@@ -32,7 +33,7 @@ def report(data: Path, metrics: Path, *, resamples: int, seed: int) -> dict[str,
     judged = all(judgement["enabled"] for judgement in judgements.values())
 
     details = {arm: describe(rows, scores[arm], generations[arm]) for arm in ARMS}
-    compared = compare_arms(rows, scores, resamples=resamples, seed=seed)
+    compared = compare_arms(rows, scores)
     summary = {
         "ex": {
             **{SHORT[arm]: details[arm]["ex"] for arm in ARMS},
@@ -63,7 +64,8 @@ def report(data: Path, metrics: Path, *, resamples: int, seed: int) -> dict[str,
     }
     for name, plot in plots.items():
         write_plot(metrics / "plots" / name, plot)
-    write_explorer(metrics / "explorer.html", rows, scores, results, generations, verdicts)
+    conclusion = " ".join([compared["conclusion"]["claim"], *compared["conclusion"]["limits"]])
+    write_explorer(metrics / "explorer.html", rows, scores, results, generations, verdicts, conclusion)
     write_json(metrics / "summary.json", summary)
     return summary
 

@@ -7,10 +7,20 @@ conclude differently. A sentence claims a difference only where the interval bes
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from text2sql.scoring.stats import FEWEST, Agreement, Equivalence, Interval, PairedGain, luck_of_best
+from text2sql.scoring.stats import (
+    FEW,
+    FEWEST,
+    FLIPS,
+    Agreement,
+    Equivalence,
+    Interval,
+    PairedGain,
+    least_gain,
+    luck_of_best,
+)
 
 Verdict = Literal["better", "worse", "not shown"]
-FEW = 10  # databases below which the exact test over databases is printed too
+ENOUGH = 0.05  # the gain that an evaluation set should be able to show
 
 
 class Conclusion(NamedTuple):
@@ -164,6 +174,23 @@ def best_of(runs: int, gain: PairedGain) -> str:
     return (
         f"Best of {runs} on these same questions, so its figures are too good: the best of {runs} equal runs leads "
         f"their mean by about {100 * luck_of_best(runs, se):.1f} points through luck."
+    )
+
+
+def too_small(sizes: Sequence[int]) -> str:
+    """What an evaluation set cannot show, before anything is run on it; nothing where it can show ENOUGH.
+
+    sizes: questions of each database.
+    """
+    found = least_gain(sizes, FLIPS)
+    least = found.alike if found.alike is not None and len(sizes) >= FEWEST else found.these
+    if least <= ENOUGH:
+        return ""
+    questions = f"{sum(sizes):,} question{'s' * (sum(sizes) != 1)}"
+    databases = f"{len(sizes):,} database{'s' * (len(sizes) != 1)}"
+    return (
+        f"{questions} about {databases} cannot show a gain of {100 * ENOUGH:g} points: the least gain that they can be "
+        f"expected to detect is {100 * least:.1f} points, where {100 * FLIPS:g} % of the answers differ"
     )
 
 

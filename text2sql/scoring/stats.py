@@ -8,19 +8,15 @@ headline from FEWEST databases on, the first below.
 
 from collections.abc import Hashable, Sequence
 from math import ceil, inf, sqrt
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FEWEST = 5  # databases from which on something is concluded about others like them
+FEW = 10  # databases below which the exact test over databases stands beside the other
 POWER = 0.8  # "detectable" is a gain that a run shows with this chance, by an interval of 95 %
-
-
-class Gain(TypedDict):
-    gain: float
-    lo: float
-    hi: float
+FLIPS = 0.2  # the share of questions on which two arms are expected to differ, where nothing better is known
 
 
 class Estimate(NamedTuple):
@@ -108,41 +104,6 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
         raise ValueError(f"{successes} of {n} is no proportion")
     low, high = proportion_confint(successes, n, alpha=1 - confidence, method="wilson")
     return float(low), float(high)
-
-
-def paired_gain(
-    base: Sequence[bool],
-    finetuned: Sequence[bool],
-    clusters: Sequence[Hashable],
-    *,
-    resamples: int = 10_000,
-    seed: int,
-    confidence: float = 0.95,
-) -> Gain:
-    """The gain in accuracy (finetuned - base) with a paired, clustered bootstrap percentile interval.
-
-    Whole clusters (all questions of one database) are drawn with replacement, because questions about one database
-    stand and fall together (Davison & Hinkley 1997, section 3.8); a resample's gain weighs every question it drew
-    the same. Questions of a single cluster are drawn one by one: drawn whole, it would give an interval of no width.
-    The same seed gives the same interval. Raises ValueError for no questions or unequal lengths.
-    """
-    _check(base, finetuned, clusters)
-    difference = np.asarray(finetuned, float) - np.asarray(base, float)
-    if len(set(clusters)) == 1:
-        clusters = range(len(clusters))
-    places: dict[Hashable, int] = {}
-    cluster = np.array([places.setdefault(name, len(places)) for name in clusters])
-    sums = np.bincount(cluster, difference)
-    sizes = np.bincount(cluster)
-    generator = np.random.default_rng(seed)
-    gains = []
-    rows = max(1, 2_000_000 // len(places))  # resamples at once, so that memory stays small
-    for begin in range(0, resamples, rows):
-        drawn = generator.integers(len(places), size=(min(rows, resamples - begin), len(places)))
-        gains.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(gains), [tail, 1 - tail])
-    return {"gain": float(difference.mean()), "lo": float(low), "hi": float(high)}
 
 
 # The gain and its two intervals
@@ -268,6 +229,27 @@ def tail(distance: ArrayLike, part: Estimate) -> NDArray[np.float64]:
 def detectable(se: ArrayLike, df: ArrayLike) -> NDArray[np.float64]:
     """The least gain that is detected with the chance POWER (Bloom 1995, doi:10.1177/0193841X9501900504)."""
     return (quantile(0.975, df) + quantile(POWER, df)) * np.asarray(se)
+
+
+def figures(gain: PairedGain) -> dict[str, Any]:
+    """A gain as files hold it: `lo` and `hi` are the headline's, which `headline` names; None where something is not
+    defined or, as the exact tests, does not fit so many databases."""
+    alike, flips = gain.alike, gain.flips
+    exact = flips is not None and gain.databases < FEW and flips.sign_flip_p is not None
+    return {
+        "n": gain.n,
+        "databases": gain.databases,
+        "gain": gain.gain,
+        "lo": gain.headline.lo,
+        "hi": gain.headline.hi,
+        "headline": "databases_like_these" if gain.headline is alike else "these_databases",
+        "these_databases": gain.these._asdict(),
+        "databases_like_these": None if alike is None else {**alike._asdict(), "df": gain.df},
+        "sign_flip": {"p": flips.sign_flip_p, "smallest_p": flips.smallest_p} if exact else None,
+        "mcnemar_p": None if flips is None else flips.mcnemar_p,
+        "seeds": list(gain.seeds),
+        "half_width": {"questions": gain.questions, "training": gain.training},
+    }
 
 
 # Training luck
@@ -407,26 +389,7 @@ def databases_needed(gain: float, between: float) -> int:
     return databases
 
 
-# Tests and counts of single verdicts
-
-
-def caution(databases: int) -> str:
-    """What to know about an interval over so few databases; nothing from ten on (docs/evaluation.md, Statistics)."""
-    if databases >= 10:
-        return ""
-    if databases == 1:
-        return "only one database, so the interval says nothing about others"
-    return f"only {databases} databases, so the interval is likely too narrow"
-
-
-def mcnemar(base: Sequence[bool], finetuned: Sequence[bool]) -> float:
-    """The exact two-sided McNemar p-value: the binomial test on the questions that flipped (McNemar 1947)."""
-    from scipy.stats import binomtest
-
-    _check(base, finetuned)
-    won = sum(bool(b) < bool(f) for b, f in zip(base, finetuned, strict=True))
-    lost = sum(bool(b) > bool(f) for b, f in zip(base, finetuned, strict=True))
-    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+# Counts of single verdicts
 
 
 def flips(ids: Sequence[str], base: Sequence[bool], finetuned: Sequence[bool]) -> dict[str, list[str]]:
@@ -437,11 +400,6 @@ def flips(ids: Sequence[str], base: Sequence[bool], finetuned: Sequence[bool]) -
         "won": [name for name, before, after in triples if after and not before],
         "lost": [name for name, before, after in triples if before and not after],
     }
-
-
-def kappa(a: Sequence[bool], b: Sequence[bool]) -> float | None:
-    """Cohen's kappa alone; see `agreement`."""
-    return agreement(a, b).kappa
 
 
 def agreement(a: Sequence[bool], b: Sequence[bool]) -> Agreement:

@@ -33,11 +33,12 @@ def write_explorer(
     results: Mapping[str, Sequence[Mapping]],
     generations: Mapping[str, Sequence[Mapping]],
     judgements: Mapping[str, Sequence[Mapping]],
+    conclusion: str,
 ) -> None:
     """Writes the page; the same input gives the same bytes.
 
     rows: of the evaluation table. scores, results, generations, judgements: by arm, in the order of the rows;
-    judgements may be empty.
+    judgements may be empty. conclusion: what the comparison of the arms allows one to say.
     """
     arms = list(scores)
     schemas: dict[str, int] = {}  # a context is kept once, however many questions are about it
@@ -59,7 +60,8 @@ def write_explorer(
             }
         )
     with atomic_write(path) as file:
-        file.write(page({"arms": [[arm, LEGEND[arm]] for arm in arms], "rows": entries, "schemas": list(schemas)}))
+        data = {"arms": [[arm, LEGEND[arm]] for arm in arms], "rows": entries, "schemas": list(schemas)}
+        file.write(page(data, conclusion))
 
 
 def gold_results(scores: Sequence[Mapping], results: Sequence[Mapping]) -> dict[int, dict[str, Any]]:
@@ -88,7 +90,7 @@ def arm_entry(score: Mapping, results: Mapping, generation: Mapping, judge: Mapp
     }
 
 
-def page(data: Mapping[str, Any]) -> str:
+def page(data: Mapping[str, Any], conclusion: str) -> str:
     """The page with its data in it. The browser runs and styles with nothing but what stands here, and fetches nothing.
 
     Its content security policy names script and style by their digests.
@@ -98,5 +100,9 @@ def page(data: Mapping[str, Any]) -> str:
     digests = {name: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for name, text in parts.items()}
     packed = zlib.compress(json.dumps(data, separators=(",", ":"), allow_nan=False).encode(), 9)
     return environment.get_template("page.html").render(
-        **parts, digests=digests, arms=data["arms"], data=base64.b64encode(packed).decode()
+        **parts,
+        digests=digests,
+        arms=data["arms"],
+        conclusion=conclusion,
+        data=base64.b64encode(packed).decode(),
     )
