@@ -3,24 +3,27 @@
 python -m text2sql compare main slower
 python -m text2sql compare seed-1 seed-2 seed-3
 
-Each run is compared with the first one: gain with its interval, McNemar's test, ids won and lost, and in what the two
-differ. Runs that differ in nothing but `seed` are summed up as seeds of one recipe. Everything is read from git; the
-questions' texts are shown where the data are in the local DVC cache.
+Each run is compared with the first one: ids won and lost, and in what the two differ. Runs that differ in nothing but
+`seed` are one recipe, whose verdicts are averaged; what may be concluded is said of recipes, with the number of
+comparisons taken into account. Everything is read from git; the questions' texts are shown where the data are in the
+local DVC cache.
 """
 
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from text2sql.base.text import printable
 from text2sql.commands.experiments import shown
 from text2sql.commands.show import questions
 from text2sql.experiments.differences import MACHINE, VERSIONS, listed
-from text2sql.experiments.paired import paired, verdict
+from text2sql.experiments.paired import conclude_between, estimate_between, paired
 from text2sql.experiments.runs import Run, changed_params, named_runs, require_figures
-from text2sql.experiments.seeds import seed_groups, spread
+from text2sql.experiments.seeds import mean_ex, recipes, spread
 from text2sql.experiments.texts import question_texts
-from text2sql.scoring.stats import caution
+from text2sql.scoring import stats
+from text2sql.scoring.conclusions import Conclusion, best_of, conclude, points
 
 SHOWN = 20  # ids of each list; --json has all
 
@@ -35,27 +38,73 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     runs = [require_figures(run) for run in named_runs(args.first, *args.others)]
     comparisons = [paired(runs[0], other, common=args.common) for other in runs[1:]]
-    seeds = [
-        {
-            "runs": [run.name for run in group],
-            "seeds": [run.params["seed"] for run in group],
-            **{key: spread([run.summary[key] for run in group]) for key in ("ex.ft", "ex.gain")},
-        }
-        for group in seed_groups(runs)
-    ]
+    groups = recipes(runs)
+    conclusions = between_recipes(groups)
+    best = best_recipe(groups)
+    seeds = [seeds_of(group) for group in groups if len(group) > 1]
     if args.json:
         listed = [{"name": run.name, "revision": run.revision, "summary": run.summary} for run in runs]
-        print(json.dumps({"runs": listed, "comparisons": comparisons, "seeds": seeds}, indent=2))
+        found = {"runs": listed, "comparisons": comparisons, "conclusions": conclusions, "best": best, "seeds": seeds}
+        print(json.dumps(found, indent=2))
     else:
-        show(runs, comparisons, seeds)
+        show(runs, comparisons, conclusions, best, seeds)
     return 0
 
 
-def show(runs: Sequence[Run], comparisons: Sequence[Mapping], seeds: Sequence[Mapping]) -> None:
-    """Prints each comparison with the first run, and the seeds."""
+def between_recipes(groups: Sequence[Sequence[Run]]) -> list[dict[str, Any]]:
+    """What may be concluded of each recipe beside the first, each p adjusted for how many stand side by side."""
+    first, *others = groups
+    gains = [estimate_between(first, group) for group in others]
+    adjusted = stats.holm([gain.headline.p for gain in gains]) if len(gains) > 1 else [None] * len(gains)
+    found = []
+    for group, gain, holm_p in zip(others, gains, adjusted, strict=True):
+        names = together(first), together(group)
+        conclusion = conclude_between(first, group, gain, names=names, compared=len(gains), holm_p=holm_p)
+        sides = {"before": [run.name for run in first], "after": [run.name for run in group]}
+        found.append({**sides, **stats.figures(gain), "holm_p": holm_p, **conclusion._asdict()})
+    return found
+
+
+def best_recipe(groups: Sequence[Sequence[Run]]) -> dict[str, Any] | None:
+    """The recipe with the highest EX, and what having been chosen does to its figures; None where two or less are
+    compared, which their own comparison says."""
+    if len(groups) <= 2:
+        return None
+    ranked = sorted(groups, key=mean_ex, reverse=True)
+    note = best_of(len(groups), estimate_between(ranked[1], ranked[0]))
+    return {"runs": [run.name for run in ranked[0]], "ex.ft": mean_ex(ranked[0]), "note": note}
+
+
+def seeds_of(group: Sequence[Run]) -> dict[str, Any]:
+    """Seeds of one recipe: their spread, and what may be concluded of the recipe beside the base model."""
+    gain = estimate_between(group[:1], group, ("base", "finetuned"))
+    conclusion = conclude(gain, arm=together(group), over="the base model")
+    return {
+        "runs": [run.name for run in group],
+        "seeds": [run.params["seed"] for run in group],
+        **{key: spread([run.summary[key] for run in group]) for key in ("ex.ft", "ex.gain")},
+        **stats.figures(gain),
+        **conclusion._asdict(),
+    }
+
+
+def together(group: Sequence[Run]) -> str:
+    """A recipe by the names of its runs."""
+    return ", ".join(printable(run.name) for run in group)
+
+
+def show(
+    runs: Sequence[Run],
+    comparisons: Sequence[Mapping],
+    conclusions: Sequence[Mapping],
+    best: Mapping | None,
+    seeds: Sequence[Mapping],
+) -> None:
+    """Prints the runs beside the first one, what may be concluded of recipes, and the seeds."""
     for run, comparison in zip(runs[1:], comparisons, strict=True):
         before, after = (f"{100 * comparison[key]:.1f} %" for key in ("ex_before", "ex_after"))
-        print(f"{printable(runs[0].name)} → {printable(run.name)}: EX {before} → {after}, {verdict(comparison)}")
+        flips = f"{points(comparison['gain'])} points, won {len(comparison['won'])}, lost {len(comparison['lost'])}"
+        print(f"{printable(runs[0].name)} → {printable(run.name)}: EX {before} → {after}, {flips}")
         print(f"  {questions(dict(comparison))}{left_out(comparison)}")
         for note in (comparison["cause"], comparison["elsewhere"]):
             if note:
@@ -72,6 +121,10 @@ def show(runs: Sequence[Run], comparisons: Sequence[Mapping], seeds: Sequence[Ma
             if len(comparison[kind]) > SHOWN:
                 print(f"  {kind:<4} and {len(comparison[kind]) - SHOWN} more (--json lists all)")
         print()
+    for found in conclusions:
+        print(text(found))
+    if best:
+        print(f"{', '.join(map(printable, best['runs']))} (EX {100 * best['ex.ft']:.1f} %): {best['note']}")
     for group in seeds:
         members = ", ".join(
             f"{printable(name)} ({seed})" for name, seed in zip(group["runs"], group["seeds"], strict=True)
@@ -79,6 +132,12 @@ def show(runs: Sequence[Run], comparisons: Sequence[Mapping], seeds: Sequence[Ma
         print(f"{len(group['seeds'])} seeds of one recipe: {members}")
         for key, label, unit in (("ex.ft", "EX", "%"), ("ex.gain", "gain", "points")):
             print(f"  {label:<4} {spread_text(group[key], unit)}")
+        print(f"  {text(group)}")
+
+
+def text(found: Mapping) -> str:
+    """The sentences of a conclusion that stands among other figures."""
+    return Conclusion(found["verdict"], found["claim"], found["limits"]).text
 
 
 def left_out(comparison: Mapping) -> str:
@@ -88,8 +147,6 @@ def left_out(comparison: Mapping) -> str:
         notes.append(f"{comparison['left_out']} left out, without a verdict in both")
     if not comparison["same_databases"]:
         notes.append("filled differently for the two")
-    if note := caution(comparison["databases"]):
-        notes.append(note)
     return "".join(f"; {note}" for note in notes)
 
 

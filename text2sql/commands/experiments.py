@@ -2,26 +2,33 @@
 
 python -m text2sql experiments
 
-Every experiment is listed, best first. Those without figures say why: failed, queued or running, no metrics, or not run
-to the end (its figures would be another run's). Changes are from the commit above: parameters, without those of the
-run's preset where that is another, and by kind the code, prompts, data, base model, libraries and machine.
+Every experiment is listed, best first; those that differ in nothing but `seed` share a line, with the mean of their
+figures ± their standard deviation. Those without figures say why: failed, queued or running, no metrics, or not run to
+the end (its figures would be another run's). Changes are from the commit above: parameters, without those of the run's
+preset where that is another, and by kind the code, prompts, data, base model, libraries and machine. Below the table
+stands by how much the best of several runs is flattered by having been chosen.
 """
 
 import argparse
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from text2sql.base.errors import UserError
 from text2sql.base.text import printable
 from text2sql.experiments.differences import INSTRUMENT, differences, rooms
-from text2sql.experiments.runs import Run, every_run, own_changes
+from text2sql.experiments.paired import EVALUATION, estimate_between
+from text2sql.experiments.runs import Run, checksum, every_run, own_changes
+from text2sql.experiments.seeds import mean_ex, recipes, spread
+from text2sql.scoring.conclusions import best_of
 
 WIDTH = 120
+INTERVALS = "gain: over the base model, on databases like these from five databases on, on these databases below"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +39,11 @@ def run(args: argparse.Namespace) -> int:
     runs = every_run()
     console = Console()
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
-    console.print(table_of(runs))
+    lines = grouped(runs)
+    console.print(table_of(lines))
+    console.print(INTERVALS, highlight=False)
+    for note in notes_on_the_best(lines):
+        console.print(note, highlight=False, markup=False)
     experiments = [run for run in runs if run.baseline]
     states = Counter(run.state for run in experiments)
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
@@ -40,24 +51,42 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def table_of(runs: Sequence[Run]) -> Table:
+def grouped(runs: Sequence[Run]) -> list[list[Run]]:
+    """The lines of the table, each a run, or the seeds of one recipe that started from one commit. The order is that of
+    `every_run`, a recipe's seeds at the place of its mean EX."""
+    lines: list[list[Run]] = []
+    for commit in (run for run in runs if run.baseline is None):
+        started = [run for run in runs if run.baseline == commit.revision]
+        done = recipes([run for run in started if run.summary])
+        alone = {run.revision for group in done for run in group}
+        below = [*done, *([run] for run in started if run.revision not in alone)]
+        lines += [[commit], *sorted(below, key=lambda group: -mean_ex(group) if group[0].summary else 1.0)]
+    return lines
+
+
+def table_of(lines: Sequence[Sequence[Run]]) -> Table:
     """The table: a commit, below it the experiments that started from it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("experiment", "preset", "changes"):
         table.add_column(name, overflow="fold")
     for name in ("ex.base", "ex.ft", "gain [95 % interval]", "judge", "n"):
         table.add_column(name, justify="right", no_wrap=True)
-    reference = runs[0]
-    for run in runs:
+    reference = lines[0][0]
+    for group in lines:
+        run = group[0]
         if run.baseline is None:
-            if run is not runs[0]:
+            if run is not reference:
                 table.add_section()
             reference = run
-        name = f"└ {run.name}" if run.baseline else run.name
-        changes = [f"{key}={shown(value)}" for key, value in own_changes(run, reference).items()]
+        name = "\n  ".join(one.name for one in group)
+        own = own_changes(run, reference)
+        if len(group) > 1:
+            own |= {"seed": ",".join(shown(one.params.get("seed")) for one in group)}
+        changes = [f"{key}={shown(value)}" for key, value in own.items()]
         if run.baseline and run.stages:
             changes += other_changes(reference, run)
-        cells = [name, str(run.params.get("preset", "")), "\n".join(changes), *figures(run)]
+        figured = figures(run) if len(group) == 1 else figures_of_seeds(group)
+        cells = [f"└ {name}" if run.baseline else name, str(run.params.get("preset", "")), "\n".join(changes), *figured]
         table.add_row(*("\n".join(map(printable, cell.split("\n"))) for cell in cells))
     return table
 
@@ -84,6 +113,39 @@ def figures(run: Run) -> list[str]:
         "–" if judge is None else f"{100 * judge:.1f} %",
         str(run.summary.get("n", "–")),
     ]
+
+
+def figures_of_seeds(group: Sequence[Run]) -> list[str]:
+    """The cells of the seeds of one recipe: means, ± the standard deviation over seeds."""
+
+    def cell(key: str, sign: str = "") -> str:
+        values = [run.summary[key] for run in group if key in run.summary]
+        if len(values) < 2:
+            return "–"
+        found = spread(values)
+        return f"{100 * found['mean']:{sign}.1f} ± {100 * found['sd']:.1f}"
+
+    base, ft, gain, judge = cell("ex.base"), cell("ex.ft"), cell("ex.gain", "+"), cell("judge.ft")
+    n = str(group[0].summary.get("n", "–"))
+    return [base, ft, f"{gain} ({len(group)} seeds)", judge, n]
+
+
+def notes_on_the_best(lines: Sequence[Sequence[Run]]) -> Iterator[str]:
+    """For each set of evaluation questions on which more than two recipes are ranked: what having been chosen does to
+    the figures of the best."""
+    sets: dict[tuple, list[Run]] = {}
+    for run in (run for group in lines for run in group if "ex.ft" in run.summary):
+        sets.setdefault((checksum(run, EVALUATION), run.comparison.get("policy_version")), []).append(run)
+    for runs in sets.values():
+        ranked = sorted(recipes(runs), key=mean_ex, reverse=True)
+        if len(ranked) <= 2:
+            continue
+        try:
+            note = best_of(len(ranked), estimate_between(ranked[1], ranked[0]))
+        except UserError as error:
+            note = f"best of {len(ranked)} on the same questions, so its figures are too good ({error})"
+        names = ", ".join(printable(run.name) for run in ranked[0])
+        yield f"{names} (EX {100 * mean_ex(ranked[0]):.1f} %): {note}"
 
 
 def shown(value: Any) -> str:

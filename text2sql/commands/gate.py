@@ -11,7 +11,15 @@ import argparse
 from text2sql.base.errors import UserError
 from text2sql.base.text import printable
 from text2sql.experiments.differences import cause, differences, elsewhere, unrecorded
-from text2sql.experiments.paired import EVALUATION, arm_details, figure, load_comparable
+from text2sql.experiments.paired import (
+    EVALUATION,
+    arm_details,
+    conclude_between,
+    estimate_between,
+    figure,
+    interval_about,
+    load_comparable,
+)
 from text2sql.experiments.runs import DONE, Run, checksum, named_runs, require_figures, unchecked
 
 
@@ -37,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     failed: list[str] = []
     if args.min_gain_lo is not None:
         lo = figure(head, "ex.lo")
-        said = f"gain's lower bound {lo:+.4f}, least {args.min_gain_lo:+.4f}"
+        about = interval_about(head)
+        said = f"gain's lower bound {lo:+.4f}{f' on {about}' if about else ''}, least {args.min_gain_lo:+.4f}"
         (passed if lo >= args.min_gain_lo else failed).append(said)
     if args.max_drop is not None:
         require_figures(base)
@@ -49,6 +58,10 @@ def run(args: argparse.Namespace) -> int:
             )
         before, after = figure(base, "ex.ft"), figure(head, "ex.ft")
         said = f"EX after fine-tuning {before:.4f} → {after:.4f}, most drop {args.max_drop:.4f}"
+        if before != after:
+            names = printable(args.base), printable(args.head)
+            conclusion = conclude_between([base], [head], estimate_between([base], [head]), names=names)
+            said += f" ({conclusion.claim.rstrip('.')})"
         drop = round(before - after, 6)  # the digits that metrics hold
         (passed if drop <= args.max_drop else failed).append(said)
     open_points = not_checked(base, head, gain=args.min_gain_lo is not None, drop=args.max_drop is not None)

@@ -19,9 +19,8 @@ from text2sql.commands.experiments import shown
 from text2sql.commands.show import percent
 from text2sql.experiments.differences import differences, texts_md5
 from text2sql.experiments.git import DONE
-from text2sql.experiments.paired import arm_details, paired, verdict
+from text2sql.experiments.paired import arm_details, conclude_between, estimate_between, interval_about, paired
 from text2sql.experiments.runs import Run, changed_params, named_runs
-from text2sql.scoring.stats import caution
 
 SHOWN = 20  # flipped questions, and changed items of one kind
 LISTED = 100  # parameters
@@ -84,19 +83,19 @@ def missing(when: str, run: Run) -> str:
 
 
 def comparison_parts(base: Run, head: Run) -> list[str]:
-    """The paired comparison in a sentence and the flipped questions, or why there is none."""
+    """The paired comparison, what may be concluded of it and the flipped questions, or why there is none."""
     try:
         compared = paired(base, head)
     except UserError as error:
         return [f"**The two cannot be compared question by question:** {code(str(error))}"]
     ex = " → ".join(f"{100 * compared[key]:.1f} %" for key in ("ex_before", "ex_after"))
     subject = "The same texts, judged again" if compared["same_texts"] else "Fine-tuned model"
-    parts = [f"**{subject}, execution accuracy {ex}:** {verdict(compared)}."]
+    names = code(base.name), code(head.name)
+    conclusion = conclude_between([base], [head], estimate_between([base], [head]), names=names)
+    parts = [f"**{subject}, execution accuracy {ex}:** {conclusion.text}"]
     parts += [f"**Note:** {code(note)}" for note in (compared["cause"], compared["elsewhere"]) if note]
     if not compared["same_databases"]:
         parts.append("The evaluation databases were filled differently before and after.")
-    if note := caution(compared["databases"]):
-        parts.append(f"{note.capitalize()}.")
     flipped = [(kind, name) for kind in ("lost", "won") for name in compared[kind]]
     rows = [[kind, code(name), code(compared["database_of"][name])] for kind, name in flipped[:SHOWN]]
     parts.append(section("Flipped questions", ["", "question", "database"], rows, "No question flipped."))
@@ -127,7 +126,9 @@ def arm_table(base: Run, head: Run) -> list[str]:
             )
         lo, hi = (f"{100 * run.summary[key]:+.1f}" for key in ("ex.lo", "ex.hi"))
         gain = f"{100 * run.summary['ex.gain']:+.1f} points"
-        rows.append([f"**gain, {when}**", f"**{gain}**", f"{lo} – {hi}", "", "", "", str(run.summary["n"])])
+        about = interval_about(run)
+        interval = f"{lo} – {hi}{f', on {about}' if about else ''}"
+        rows.append([f"**gain, {when}**", f"**{gain}**", interval, "", "", "", str(run.summary["n"])])
     header = ["", "EX", "95 % interval", "exact match", "valid format", "judge", "n"]
     return [section("Arms", header, rows, "")] if rows else []
 

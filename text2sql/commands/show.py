@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from text2sql.base.arms import ARMS, LEGEND
+from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
 from text2sql.base.stage import TIMINGS
-from text2sql.scoring.stats import caution
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     comparison = read_json(args.metrics / "comparison.json")
+    if "conclusion" not in comparison:
+        raise UserError(f"{args.metrics}/comparison.json: of an earlier version; run `dvc repro report`")
     details = {arm: read_json(args.metrics / f"{arm}.json") for arm in ARMS}
     timings = [read_json(path) for path in sorted(TIMINGS.glob("*.json"))]
     training = args.metrics / "train/summary.json"
@@ -61,14 +63,8 @@ def questions(comparison: dict) -> str:
 
 
 def verdict(comparison: dict) -> str:
-    """What the comparison says, in words."""
-    interval = f"95 % interval {points(comparison['lo'])} to {points(comparison['hi'])}"
-    counts = f"won {len(comparison['won'])}, lost {len(comparison['lost'])}, McNemar p = {comparison['mcnemar_p']:.2g}"
-    lines = [f"gain {points(comparison['gain'])} points ({interval}; {counts})"]
-    if not comparison["detectable"]:
-        lines.append("no detectable difference: the interval holds 0")
-    if note := caution(comparison["databases"]):
-        lines.append(note)
+    """What may be concluded of the comparison, and what was left out of it."""
+    lines = [comparison["conclusion"]["claim"], *comparison["conclusion"]["limits"]]
     if comparison["gold_errors"]:
         lines.append(f"{len(comparison['gold_errors'])} questions left out: no usable gold (metrics/comparison.json)")
     if comparison["power"]["kill_rate"] is not None and comparison["power"]["n"]:
@@ -133,8 +129,3 @@ def timing_table(timings: list[dict]) -> Table:
 def percent(share: float) -> str:
     """A share as percent with one digit."""
     return f"{100 * share:.1f} %"
-
-
-def points(difference: float) -> str:
-    """A difference of shares in percentage points, signed."""
-    return f"{100 * difference:+.1f}"

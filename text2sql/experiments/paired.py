@@ -1,16 +1,17 @@
-"""Two runs on the same questions, paired."""
+"""Runs on the same questions, paired, and what may be concluded of them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from text2sql.base.arms import SHORT
 from text2sql.base.errors import UserError
 from text2sql.base.text import printable
-from text2sql.experiments.differences import cause, differences, elsewhere, same_scores, same_texts
+from text2sql.experiments.differences import cause, differences, elsewhere, same_adapter, same_scores, same_texts
 from text2sql.experiments.git import read_objects
 from text2sql.experiments.runs import Run, checksum, require_figures
 from text2sql.scoring import stats
+from text2sql.scoring.conclusions import Conclusion, conclude
 
 EVALUATION = "data/selected/eval.parquet"
 
@@ -46,6 +47,12 @@ def figure(run: Run, key: str) -> float:
     return run.summary[key]
 
 
+def interval_about(run: Run) -> str:
+    """What the interval of a run's gain in its summary is about: "databases like these" or "these databases"; "" for a
+    run that does not record it."""
+    return str(run.comparison.get("headline", "")).replace("_", " ")
+
+
 def load_comparable(before: Run, after: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     """The details of both runs' fine-tuned arms.
 
@@ -64,9 +71,9 @@ def load_comparable(before: Run, after: Run) -> tuple[dict[str, Any], dict[str, 
 
 
 def paired(before: Run, after: Run, *, common: bool = False) -> dict[str, Any]:
-    """The fine-tuned arms of two runs on the same questions: gain with its interval over whole databases, exact
-    McNemar p, ids won and lost, and how many questions were left out for want of a verdict in both; in what the runs
-    differ, and what of that speaks against training as the cause.
+    """The fine-tuned arms of two runs on the same questions: the gain with all that belongs to it (`stats.figures`),
+    ids won and lost, and how many questions were left out for want of a verdict in both; in what the runs differ, and
+    what of that speaks against training as the cause.
 
     common: compare the questions that both answered, where they answered different ones. Raises UserError when the
     runs did not answer the same questions, or were scored under different policies.
@@ -90,19 +97,15 @@ def paired(before: Run, after: Run, *, common: bool = False) -> dict[str, Any]:
         raise UserError(f"{names} have no question in common that both have a verdict on")
     left, right = ([details["questions"][key][1] for key in scored] for details in (one, other))
     databases = [one["questions"][key][0] for key in scored]
-    gain = stats.paired_gain(left, right, databases, seed=0)
+    gain = stats.estimate_gain([left], [right], databases)
     flipped = stats.flips(scored, left, right)
     found = differences(before, after)
     return {
         "before": before.name,
         "after": after.name,
-        "n": len(scored),
-        "databases": len(set(databases)),
+        **stats.figures(gain),
         "ex_before": sum(left) / len(scored),
         "ex_after": sum(right) / len(scored),
-        **gain,
-        "detectable": not gain["lo"] <= 0 <= gain["hi"],
-        "mcnemar_p": stats.mcnemar(left, right),
         **flipped,
         "left_out": len(one["questions"].keys() | other["questions"].keys()) - len(scored),
         "differences": found,
@@ -114,9 +117,43 @@ def paired(before: Run, after: Run, *, common: bool = False) -> dict[str, Any]:
     }
 
 
-def verdict(comparison: Mapping) -> str:
-    """What a paired comparison says, in one sentence."""
-    lo, hi = f"{100 * comparison['lo']:+.1f}", f"{100 * comparison['hi']:+.1f}"
-    flips = f"won {len(comparison['won'])}, lost {len(comparison['lost'])}, McNemar p = {comparison['mcnemar_p']:.2g}"
-    said = f"{100 * comparison['gain']:+.1f} points (95 % interval {lo} to {hi}; {flips})"
-    return said if comparison["detectable"] else f"{said}: no detectable difference, the interval holds 0"
+def estimate_between(
+    before: Sequence[Run], after: Sequence[Run], arms: tuple[str, str] = ("finetuned", "finetuned")
+) -> stats.PairedGain:
+    """The gain of `after` over `before`, each one run or several seeds of one recipe, by these arms of theirs, on the
+    questions on which all have a verdict. What `paired` refuses is not looked for here.
+
+    Raises UserError where there is no such question, and from `arm_details`.
+    """
+    sides = [
+        [arm_details(run, arm)["questions"] for run in runs] for runs, arm in zip((before, after), arms, strict=True)
+    ]
+    first, *others = [questions for side in sides for questions in side]
+    scored = [key for key, (_, verdict) in first.items() if verdict is not None]
+    for questions in others:
+        scored = [key for key in scored if key in questions and questions[key][1] is not None]
+    if not scored:
+        names = " and ".join(printable(run.name) for run in (*before, *after))
+        raise UserError(f"{names} have no question in common that all have a verdict on")
+    verdicts = [[[questions[key][1] for key in scored] for questions in side] for side in sides]
+    return stats.estimate_gain(*verdicts, [first[key][0] for key in scored])
+
+
+def conclude_between(
+    before: Sequence[Run],
+    after: Sequence[Run],
+    gain: stats.PairedGain,
+    *,
+    names: tuple[str, str],
+    compared: int = 1,
+    holm_p: float | None = None,
+) -> Conclusion:
+    """What may be concluded of two recipes, of which `gain` is the second's over the first.
+
+    names: of both as the sentence shall print them. Where both hold the same adapter, or wrote the same texts, no
+    training lies between them.
+    """
+    untrained = same_adapter(before[0], after[0]) or same_texts(before[0], after[0])
+    return conclude(
+        gain, arm=names[1], over=names[0], trainings=0 if untrained else 2, compared=compared, holm_p=holm_p
+    )

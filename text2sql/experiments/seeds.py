@@ -45,8 +45,8 @@ def seeded_stages(stages: Mapping[str, Mapping]) -> set[str]:
         seeded |= behind
 
 
-def seed_groups(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs that are seeds of one recipe, by recipe, each seed once; recipes with a single seed are left out."""
+def recipes(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs by recipe, in the order in which the recipes come up, each seed of a recipe once."""
     groups: list[tuple[dict, dict[Any, Run]]] = []
     for run in runs:
         key = recipe(run)
@@ -55,7 +55,12 @@ def seed_groups(runs: Sequence[Run]) -> list[list[Run]]:
             seeds = {}
             groups.append((key, seeds))
         seeds.setdefault(run.params.get("seed"), run)
-    return [list(seeds.values()) for _, seeds in groups if len(seeds) > 1]
+    return [list(seeds.values()) for _, seeds in groups]
+
+
+def mean_ex(recipe: Sequence[Run]) -> float:
+    """EX after fine-tuning, averaged over the seeds of a recipe."""
+    return statistics.fmean(run.summary["ex.ft"] for run in recipe)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """From answers to files and numbers: one line per input row, joined by id, sorted by id, counted.
 
 `accuracy` is the share of rows called correct among those with a verdict (`cannot_tell` is one that is not "correct",
-`judge_error` is none), with Wilson's interval. Agreement and kappa, with its interval, compare with execution accuracy on
-the rows where both instruments say yes or no; what is left out is counted beside them. `yes` is the share of yes of
+`judge_error` is none), with Wilson's interval. Agreement and kappa, with its interval, compare with execution accuracy
+on the rows where both instruments say yes or no; what is left out is counted beside them. `yes` is the share of yes of
 each on those rows, without which kappa cannot be read.
 """
 

@@ -11,6 +11,7 @@ from text2sql.base.files import read_json
 from text2sql.base.params import IngestParams, read_params
 from text2sql.models.prompts import read_templates
 from text2sql.publish.params import MERGED, RECORD, Base, PublishParams
+from text2sql.scoring.conclusions import points
 from text2sql.sources import SOURCES
 
 TEMPLATE = Path("publish/card.md.jinja")
@@ -80,7 +81,7 @@ def model_card(config: PublishParams, pointer: dict[str, Any]) -> ModelCard:
         comparison=comparison,
         selection=selection,
         percent=lambda share: "–" if share is None else f"{100 * share:.1f} %",
-        points=lambda share: f"{100 * share:+.1f}",
+        points=points,
     )
 
 
