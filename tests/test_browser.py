@@ -74,7 +74,7 @@ def explorer(tmp_path_factory) -> Path:
         write_json(data / f"judgements/{arm}/metrics.json", {"enabled": True, **counts})
         verdict = {"verdict": "cannot_tell", "reason": f"I saw {ATTACK}", "error": None}
         write_jsonl(data / f"judgements/{arm}.jsonl", [{"id": row["id"], **verdict} for row in rows])
-    report(data, folder / "metrics", resamples=50, seed=1)
+    report(data, folder / "metrics")
     return folder / "metrics/explorer.html"
 
 
@@ -230,7 +230,7 @@ def drawn(tmp_path_factory) -> Project:
         write_rows(data / "raw/train.parquet", [row | {"domain": ATTACK} for row in rows])
         write_rows(data / "selected/train.parquet", rows[:train_size])
         write_rows(data / "selected/eval.parquet", [row | {"complexity": ATTACK} for row in rows])
-        report(data, project.folder / "metrics", resamples=50, seed=1)
+        report(data, project.folder / "metrics")
         if train_size == 4:
             project.commit("a run")
     return project

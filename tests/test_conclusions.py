@@ -6,7 +6,16 @@ import pytest
 
 from text2sql.cli import main
 from text2sql.dataset.rows import write_table
-from text2sql.scoring.conclusions import agreed, best_of, conclude, direction, equality, points, probability
+from text2sql.scoring.conclusions import (
+    agreed,
+    best_of,
+    conclude,
+    direction,
+    equality,
+    points,
+    probability,
+    too_small,
+)
 from text2sql.scoring.stats import agreement, equivalence, estimate_gain, holm
 
 
@@ -132,6 +141,15 @@ def test_the_best_of_several_is_said_to_be_flattered():
     assert best_of(1, gained(14, 3, 111, 18)) == ""
     # The difference has a standard error of 3.35 points; the best of six equal runs leads by 1.267 / sqrt(2) of it.
     assert best_of(6, gained(14, 3, 111, 18)).endswith("leads their mean by about 3.0 points through luck.")
+
+
+def test_an_evaluation_that_cannot_show_five_points_is_said_to_be_too_small():
+    assert too_small([7] * 18) == (
+        "126 questions about 18 databases cannot show a gain of 5 points: the least gain that they can be expected to "
+        "detect is 11.8 points, where 20 % of the answers differ"
+    )
+    assert too_small([1]).startswith("1 question about 1 database cannot show a gain of 5 points")
+    assert too_small([1000]) == too_small([50] * 20) == ""
 
 
 def test_equality_is_claimed_only_within_the_margin():

@@ -15,6 +15,7 @@ from small_project import SmallProject
 from text2sql.base.text import printable
 from text2sql.commands.pr_report import code
 from text2sql.experiments.git import experiment_refs
+from text2sql.scoring.stats import holm
 
 
 def run_queue(project: SmallProject, names: set[str]) -> None:
@@ -119,6 +120,22 @@ def test_the_table_is_narrow_with_long_names_too(lab, tmp_path):
     assert all(f"{name}{place}" in names for place in range(3))  # folded, not cut
 
 
+def test_the_seeds_of_a_recipe_share_a_line(lab):
+    lines = lab.text2sql("experiments").stdout.splitlines()
+    (place,) = (number for number, line in enumerate(lines) if line.lstrip().startswith("└ seed-1 "))
+    first, second, third = lines[place : place + 3]
+    assert "seed=1,2,3" in first and "10.0 %" in first and "55.0 %" in first and "+45.0" in first
+    assert second.split()[0] == "seed-2" and "± 0.0 (3 seeds)" in second
+    assert third.split() == ["seed-3"]
+
+
+def test_the_best_of_several_recipes_is_said_to_be_flattered(lab):
+    said = " ".join(lab.text2sql("experiments").stdout.split())
+    # Three learning rates stand side by side on the same twenty questions under the same policy.
+    assert "main, seed-1, seed-2, seed-3 (EX 57.5 %): Best of 3 on these same questions, so its figures are too" in said
+    assert said.count("Best of") == 1
+
+
 def test_queued_experiments_are_listed(tmp_path):
     project = SmallProject(tmp_path / "project")
     project.run("dvc", "exp", "run", "--queue", "-n", "later", "-S", "seed=3")
@@ -144,14 +161,43 @@ def test_only_runs_that_differ_in_nothing_but_seed_are_seeds_of_one_recipe(lab):
     # Turned around, question 7 becomes right, and questions 1, 2 and 3 wrong.
     assert "EX   mean 57.5 %, standard deviation 5.0 points, 55.0 to 65.0 %" in said
     assert "gain mean 47.5 points, standard deviation 5.0 points, 45.0 to 55.0 points" in said
+    assert "Fine-tuning helped: +47.5 points over the base model on databases like these" in said
+    assert re.search(r"± \d+\.\d points by the choice of questions, ± \d+\.\d by training luck \(4 seeds\)", said)
+    assert "is better than" not in said and "differ:" not in said  # one seed beside another is no comparison
     assert "seeds of one recipe" not in lab.text2sql("compare", "main", "slower").stdout
+
+
+def test_the_seeds_of_two_recipes_are_averaged_and_training_luck_is_said(lab):
+    result = json.loads(lab.text2sql("compare", "main", *lab.seeds, "slower", "--json").stdout)
+    (found,) = result["conclusions"]
+    assert found["before"] == ["main", *lab.seeds] and found["after"] == ["slower"] and found["seeds"] == [4, 1]
+    assert found["holm_p"] is None and found["half_width"]["training"] > 0
+    assert "by training luck (4 seeds; the other recipe's luck is unmeasured)" in found["limits"][-1]
+    alone = lab.text2sql("compare", "main", "slower").stdout
+    assert "Training luck is unmeasured: with another seed the gain may be another." in alone
+
+
+def test_several_comparisons_are_adjusted_and_the_best_is_said_to_be_flattered(lab):
+    names = ("main", "slower", "early-0.001", "early-0.0015")
+    result = json.loads(lab.text2sql("compare", *names, "--json").stdout)
+    assert len(result["comparisons"]) == 3
+    # slower and early-0.001 are the same recipe with the same seed, from two commits: one comparison.
+    assert [found["after"] for found in result["conclusions"]] == [["slower"], ["early-0.0015"]]
+    adjusted = [found["holm_p"] for found in result["conclusions"]]
+    assert adjusted == holm([found[found["headline"]]["p"] for found in result["conclusions"]])
+    for found in result["conclusions"]:
+        assert found["limits"][0].startswith("Holm-adjusted p = ") and "for 2 comparisons" in found["limits"][0]
+    assert result["best"]["runs"] == ["main"] and result["best"]["note"].startswith("Best of 3 on these same questions")
+    assert f"main (EX 65.0 %): {result['best']['note']}\n" in lab.text2sql("compare", *names).stdout
 
 
 def test_two_runs_are_compared_question_by_question(lab):
     (result,) = json.loads(lab.text2sql("compare", "main", "slower", "--json").stdout)["comparisons"]
     # learning rate 0.002: k % 10 < 6, 0.001: k % 10 < 4; seed 7 turns question 7 around in both.
     assert (result["won"], result["lost"]) == ([], ["q4", "q5", "q14", "q15"])
-    assert result["gain"] == pytest.approx(-0.2) and result["mcnemar_p"] == pytest.approx(0.125)
+    assert result["gain"] == pytest.approx(-0.2) and result["headline"] == "databases_like_these"
+    # Two questions lost in each of two databases (4, 5 and 14, 15), of five.
+    assert result["sign_flip"] == {"p": pytest.approx(0.5), "smallest_p": pytest.approx(0.0625)}
     assert result["lo"] <= result["gain"] <= result["hi"] and (result["n"], result["databases"]) == (20, 5)
     assert lab.text2sql("compare", "slower", "main", "--json").stdout.count('"won": []') == 0
     assert "+0.0 points" in lab.text2sql("compare", "main", "main").stdout
@@ -161,7 +207,9 @@ def test_texts_are_shown_where_the_data_are_and_cannot_steer_the_terminal(lab, t
     said = lab.text2sql("compare", "main", "slower").stdout
     assert "lost q14  How many of 14?\\x1b[2J" in said and "\x1b" not in said
     assert "finetune.learning_rate: 0.002 → 0.001" in said and "lost 4" in said
-    assert "20 questions about 5 databases; only 5 databases, so the interval is likely too narrow" in said
+    assert "20 questions about 5 databases\n" in said
+    assert "No detectable difference, so it is not shown that slower and main differ: -20.0 points on databases" in said
+    assert "The least gain that this run could have been expected to detect" in said
     clone = fresh_clone(lab, tmp_path)
     again = run_in(clone, lab, "compare", "main", "slower").stdout
     assert "lost q14\n" in again and "How many" not in again
@@ -217,8 +265,11 @@ def test_a_report_on_two_branches_of_a_clone_without_data(lab, tmp_path):
     done = run_in(clone, lab, "pr-report", "main", "change", "--out", "report.md")
     assert (done.returncode, done.stderr) == (0, "")
     text = (clone / "report.md").read_text()
-    assert "execution accuracy 65.0 % → 45.0 %:** -20.0 points (95 % interval" in text
-    assert "won 0, lost 4, McNemar p = 0.12" in text
+    assert (
+        "execution accuracy 65.0 % → 45.0 %:** No detectable difference, so it is not shown that `change` and" in text
+    )
+    assert "won 0, lost 4, p = " in text and "McNemar" not in text
+    assert "| **gain, after** | **+35.0 points** | +25.0 – +45.0, on databases like these |" in text
     for line in (
         "| `ex.ft` | 0.6500 | 0.4500 | -0.2000 |",
         "| `finetune.learning_rate` | `0.002` | `0.001` |",
@@ -271,8 +322,14 @@ def test_nothing_from_a_change_is_markup_in_the_comment(text):
     [
         (["--max-drop", "0.2", "main", "slower"], "gate passed"),
         (["--min-gain-lo", "0", "--max-drop", "0.02", "main", "HEAD"], "gate passed"),
-        (["--max-drop", "0.02", "main", "slower"], "error: gate: EX after fine-tuning 0.6500 → 0.4500"),
-        (["--min-gain-lo", "0.3", "main", "slower"], "error: gate: gain's lower bound +0.2500"),
+        (
+            ["--max-drop", "0.02", "main", "slower"],
+            "error: gate: EX after fine-tuning 0.6500 → 0.4500, most drop 0.0200 (No",
+        ),
+        (
+            ["--min-gain-lo", "0.3", "main", "slower"],
+            "error: gate: gain's lower bound +0.2500 on databases like these, least +0.3000",
+        ),
         (["--max-drop", "0.02", "main", "fewer"], "error: gate: main and fewer answered different"),
         (["--max-drop", "0.02", "main", "policy"], "error: main and policy were scored under policy versions 1 and 2"),
         (["--max-drop", "0.02", "main", "diverges"], "error: diverges: failed"),

@@ -1,6 +1,8 @@
 """The figures join by id, their counts add up, and they say what they cannot tell."""
 
 import io
+import re
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -120,7 +122,7 @@ def write_rejects(path: Path) -> None:
 
 def made(folder: Path, outcome: dict[str, tuple[str, str]] = OUTCOME) -> tuple[dict, Path]:
     """The summary of a run with these outcomes, and the folder of its metrics."""
-    summary = report(write_run(folder / "data", outcome), folder / "metrics", resamples=500, seed=1)
+    summary = report(write_run(folder / "data", outcome), folder / "metrics")
     assert read_json(folder / "metrics/summary.json") == summary
     return summary, folder / "metrics"
 
@@ -163,7 +165,11 @@ def test_the_comparison_pairs_by_id_whatever_the_order_of_the_files(tmp_path):
     assert (compared["both_right"], compared["both_wrong"]) == (1, 2)
     assert compared["both_right"] + compared["both_wrong"] + len(compared["won"] + compared["lost"]) == compared["n"]
     assert compared["databases"] == 4
-    assert compared["mcnemar_p"] == pytest.approx(0.625)  # 4 flips, 1 of them a loss: 2 * (1 + 4) / 2**4
+    assert compared["headline"] == "these_databases" and compared["mcnemar_p"] is None
+    # By database +1, -1, +1 and +1: in 10 of the 16 ways to sign them the sum is at least 2 from 0.
+    assert compared["sign_flip"] == {"p": pytest.approx(10 / 16), "smallest_p": 0.125}
+    assert (compared["lo"], compared["hi"]) == tuple(compared["these_databases"][key] for key in ("lo", "hi"))
+    assert compared["databases_like_these"]["lo"] <= compared["lo"] < compared["hi"]
     assert {"policy_version", "sqlite", "sqlglot"} <= set(compared)
 
 
@@ -207,7 +213,7 @@ def test_files_that_do_not_join_are_one_line_and_nothing_is_written(name, change
     extra = [rows[0] | {"id": "q99"}]
     write_jsonl(data / f"{name}.jsonl", {"less": rows[1:], "more": rows + extra, "other": rows[1:] + extra}[change])
     with pytest.raises(UserError, match=rf"{name}\.jsonl: holds \d rows for 8 questions.*; run `dvc repro`"):
-        report(data, tmp_path / "metrics", resamples=10, seed=1)
+        report(data, tmp_path / "metrics")
     assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["train"]
 
 
@@ -215,10 +221,10 @@ def test_a_missing_file_is_one_line_and_nothing_is_written(tmp_path):
     data = write_run(tmp_path / "data")
     (tmp_path / "metrics/train/prompt_tokens.json").unlink()
     with pytest.raises(UserError, match=r"prompt_tokens\.json: no such file; run the stage"):
-        report(data, tmp_path / "metrics", resamples=10, seed=1)
+        report(data, tmp_path / "metrics")
     (data / "scores/base.jsonl").unlink()
     with pytest.raises(UserError, match=r"scores/base\.jsonl: no such file; .*run the stage"):
-        report(data, tmp_path / "metrics", resamples=10, seed=1)
+        report(data, tmp_path / "metrics")
     assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["train"]
 
 
@@ -244,7 +250,7 @@ def test_a_judge_adds_its_figures(tmp_path):
         write_json(data / f"judgements/{arm}/metrics.json", judged)
         verdict = {"verdict": "incorrect", "reason": "It drops duplicates.", "error": None}
         write_jsonl(data / f"judgements/{arm}.jsonl", [{"id": key, **verdict} for key in OUTCOME])
-    summary = report(data, tmp_path / "metrics", resamples=10, seed=1)
+    summary = report(data, tmp_path / "metrics")
     assert summary["judge"] == {"base": 0.123456, "ft": 0.5, "kappa": None}
     assert read_json(tmp_path / "metrics/base.json")["judge"]["accuracy"] == 0.1234561
     header, *arms = (tmp_path / "metrics/plots/arms.tsv").read_text().splitlines()
@@ -270,29 +276,47 @@ def printed(*things) -> str:
 def shown(metrics: Path) -> str:
     compared = read_json(metrics / "comparison.json")
     table = show.result_table({arm: read_json(metrics / f"{arm}.json") for arm in ARMS}, compared)
-    return printed(table, show.verdict(compared))
+    return " ".join(printed(table, show.verdict(compared)).split())
 
 
 def test_a_gain_whose_interval_holds_zero_is_not_called_one(tmp_path):
     _, metrics = made(tmp_path)
-    assert read_json(metrics / "comparison.json")["detectable"] is False
+    conclusion = read_json(metrics / "comparison.json")["conclusion"]
+    assert conclusion["verdict"] == "not shown"
     text = shown(metrics)
-    assert "gain +28.6 points" in text and "no detectable difference: the interval holds 0" in text
+    assert "No detectable difference, so it is not shown that fine-tuning helped or hurt: +28.6 points over the" in text
+    assert "on these 4 databases" in text and "for databases like these the interval is" in text
+    assert all(sentence in text for sentence in (conclusion["claim"], *conclusion["limits"]))
     assert "won 3, lost 1" in text and "1 questions left out: no usable gold" in text
     assert "28.6 %" in text and "57.1 %" in text
 
 
 def test_a_gain_on_every_database_is_detectable(tmp_path):
     summary, metrics = made(tmp_path, dict.fromkeys(OUTCOME, ("mismatch", "match")))
-    assert (summary["ex"]["gain"], summary["ex"]["lo"], summary["ex"]["hi"]) == (1.0, 1.0, 1.0)
-    assert read_json(metrics / "comparison.json")["detectable"] is True
-    assert "no detectable difference" not in shown(metrics)
+    assert (summary["ex"]["gain"], summary["ex"]["lo"], summary["ex"]["hi"]) == (1.0, 0.522819, 1.0)
+    assert read_json(metrics / "comparison.json")["conclusion"]["verdict"] == "better"
+    assert "Fine-tuning helped: +100.0 points over the base model" in shown(metrics)
 
 
 def test_no_change_at_all_is_no_detectable_difference(tmp_path):
     summary, metrics = made(tmp_path, dict.fromkeys(OUTCOME, ("match", "match")))
-    assert (summary["ex"]["gain"], summary["ex"]["lo"], summary["ex"]["hi"]) == (0.0, 0.0, 0.0)
-    assert "no detectable difference" in shown(metrics)
+    assert (summary["ex"]["gain"], summary["ex"]["lo"], summary["ex"]["hi"]) == (0.0, -0.277181, 0.277181)
+    assert "No detectable difference" in shown(metrics)
+
+
+def test_the_page_shows_the_same_conclusion(tmp_path):
+    _, metrics = made(tmp_path)
+    conclusion = read_json(metrics / "comparison.json")["conclusion"]
+    (said,) = re.findall(r'<p id="conclusion">(.*?)</p>', (metrics / "explorer.html").read_text())
+    assert said == " ".join([conclusion["claim"], *conclusion["limits"]])
+
+
+def test_figures_of_an_earlier_version_are_refused_in_one_line(tmp_path):
+    _, metrics = made(tmp_path)
+    compared = read_json(metrics / "comparison.json")
+    write_json(metrics / "comparison.json", {key: value for key, value in compared.items() if key != "conclusion"})
+    with pytest.raises(UserError, match="of an earlier version; run `dvc repro report`"):
+        show.run(Namespace(metrics=metrics))
 
 
 def test_stage_times_stand_in_the_order_of_the_pipeline():

@@ -33,6 +33,7 @@ from text2sql.judge.cache import AnswerStore
 from text2sql.judge.cost import body_tokens, estimate_tokens, token_counter
 from text2sql.judge.limits import WINDOW, Gate, Limit
 from text2sql.judge.requests import CANARY, Verdict, read_answer, read_template, request_body
+from text2sql.judge.results import summary
 from text2sql.judge.run import estimate, judge_rows
 from text2sql.models.pin import pin_wheel, weights_folder
 
@@ -423,6 +424,7 @@ class TestRuns:
     def test_no_rows(self, tmp_path):
         metrics, _ = judge_rows([], judge_params("http://127.0.0.1:9", tmp_path), tmp_path / "a.jsonl")
         assert (metrics["n"], metrics["accuracy"], metrics["kappa"]) == (0, None, None)
+        assert (metrics["accuracy_lo"], metrics["kappa_lo"], metrics["yes"]) == (None, None, None)
 
     def test_rows_without_sql_are_judged_too(self, tmp_path):
         with judge_server() as url:
@@ -469,6 +471,12 @@ class TestResults:
         yes, executed = [sum(n for name, n in table.items() if part in name) for part in ("judge_yes", "execution_yes")]
         chance = (yes * executed + (59 - yes) * (59 - executed)) / 59**2
         assert metrics["kappa"] == pytest.approx((56 / 59 - chance) / (1 - chance))
+        assert metrics["kappa_lo"] < metrics["kappa"] < metrics["kappa_hi"]
+        assert metrics["yes"] == {"judge": pytest.approx(yes / 59), "execution": pytest.approx(executed / 59)}
+        assert metrics["accuracy_lo"] < metrics["accuracy"] < metrics["accuracy_hi"]
+        said = summary(metrics)
+        assert f"3 of 59 rows disagree. Cohen's kappa {metrics['kappa']:.2f} (95 % interval " in said
+        assert f"(judge) and {100 * executed / 59:.1f} % (execution)." in said
 
     def test_canary_tells_whether_generated_sql_can_instruct_the_judge(self, tmp_path):
         for sees_through, word in ((True, "held"), (False, "fooled")):

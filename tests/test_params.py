@@ -66,7 +66,7 @@ def test_the_repositorys_own_params_are_valid():
         ("finetune.learning_rat", 0.1, "unknown key; remove it or fix its spelling"),
         ("sede", 3, "unknown key"),
         ("finetune.learning_rate", ..., "missing key; add it"),
-        ("report", ..., "missing key; add it"),
+        ("score", ..., "missing key; add it"),
         ("finetune.learning_rate", "2e-4", "valid number, got the text '2e-4'; fix the value"),
         ("finetune.lora.r", "16", "valid integer, got the text '16'"),
         ("finetune.lora.r", 16.5, "valid integer, got 16.5"),

@@ -3,7 +3,7 @@
 import json
 
 from text2sql.experiments.runs import Run, to_run
-from text2sql.experiments.seeds import seed_groups
+from text2sql.experiments.seeds import recipes
 
 
 def lock(seed: int, rate: float = 0.1, code: str = "c", data: str = "d") -> dict:
@@ -30,4 +30,5 @@ def made(name: str, seed: int, rate: float = 0.1, **rest: str) -> Run:
 def test_code_data_and_every_other_parameter_make_another_recipe():
     runs = [made("a", 1), made("b", 2), made("c", 3, rate=0.2), made("d", 4, code="x"), made("e", 5, data="y")]
     assert [run.state for run in runs] == ["done"] * 5
-    assert [[run.name for run in group] for group in seed_groups([*runs, made("again", 2)])] == [["a", "b"]]
+    found = recipes([*runs, made("again", 2)])
+    assert [[run.name for run in group] for group in found] == [["a", "b"], ["c"], ["d"], ["e"]]

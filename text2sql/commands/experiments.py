@@ -57,10 +57,11 @@ def grouped(runs: Sequence[Run]) -> list[list[Run]]:
     lines: list[list[Run]] = []
     for commit in (run for run in runs if run.baseline is None):
         started = [run for run in runs if run.baseline == commit.revision]
-        done = recipes([run for run in started if run.summary])
-        alone = {run.revision for group in done for run in group}
-        below = [*done, *([run] for run in started if run.revision not in alone)]
-        lines += [[commit], *sorted(below, key=lambda group: -mean_ex(group) if group[0].summary else 1.0)]
+        ranked = recipes([run for run in started if "ex.ft" in run.summary])
+        placed = [run for group in ranked for run in group]
+        others = [[run] for run in started if run not in placed]  # without figures, or a seed that is there already
+        below = sorted([*ranked, *others], key=lambda group: -mean_ex(group) if "ex.ft" in group[0].summary else 1)
+        lines += [[commit], *below]
     return lines
 
 
@@ -116,18 +117,18 @@ def figures(run: Run) -> list[str]:
 
 
 def figures_of_seeds(group: Sequence[Run]) -> list[str]:
-    """The cells of the seeds of one recipe: means, ± the standard deviation over seeds."""
+    """The cells of the seeds of one recipe: means, and below them ± the standard deviation over seeds."""
 
-    def cell(key: str, sign: str = "") -> str:
-        values = [run.summary[key] for run in group if key in run.summary]
-        if len(values) < 2:
+    def cell(key: str, form: str) -> str:
+        if not all(key in run.summary for run in group):
             return "–"
-        found = spread(values)
-        return f"{100 * found['mean']:{sign}.1f} ± {100 * found['sd']:.1f}"
+        found = spread([run.summary[key] for run in group])
+        return form.format(100 * found["mean"], 100 * found["sd"])
 
-    base, ft, gain, judge = cell("ex.base"), cell("ex.ft"), cell("ex.gain", "+"), cell("judge.ft")
-    n = str(group[0].summary.get("n", "–"))
-    return [base, ft, f"{gain} ({len(group)} seeds)", judge, n]
+    base, *_, n = figures(group[0])
+    share = "{:.1f} %\n± {:.1f}"
+    gain = cell("ex.gain", f"{{:+.1f}}\n± {{:.1f}} ({len(group)} seeds)")
+    return [base, cell("ex.ft", share), gain, cell("judge.ft", share), n]
 
 
 def notes_on_the_best(lines: Sequence[Sequence[Run]]) -> Iterator[str]:

@@ -135,8 +135,8 @@ def estimate_between(
     if not scored:
         names = " and ".join(printable(run.name) for run in (*before, *after))
         raise UserError(f"{names} have no question in common that all have a verdict on")
-    verdicts = [[[questions[key][1] for key in scored] for questions in side] for side in sides]
-    return stats.estimate_gain(*verdicts, [first[key][0] for key in scored])
+    left, right = ([[questions[key][1] for key in scored] for questions in side] for side in sides)
+    return stats.estimate_gain(left, right, [first[key][0] for key in scored])
 
 
 def conclude_between(

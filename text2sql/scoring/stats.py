@@ -235,7 +235,7 @@ def figures(gain: PairedGain) -> dict[str, Any]:
     """A gain as files hold it: `lo` and `hi` are the headline's, which `headline` names; None where something is not
     defined or, as the exact tests, does not fit so many databases."""
     alike, flips = gain.alike, gain.flips
-    exact = flips is not None and gain.databases < FEW and flips.sign_flip_p is not None
+    exact = flips if 1 < gain.databases < FEW else None
     return {
         "n": gain.n,
         "databases": gain.databases,
@@ -245,7 +245,7 @@ def figures(gain: PairedGain) -> dict[str, Any]:
         "headline": "databases_like_these" if gain.headline is alike else "these_databases",
         "these_databases": gain.these._asdict(),
         "databases_like_these": None if alike is None else {**alike._asdict(), "df": gain.df},
-        "sign_flip": {"p": flips.sign_flip_p, "smallest_p": flips.smallest_p} if exact else None,
+        "sign_flip": None if exact is None else {"p": exact.sign_flip_p, "smallest_p": exact.smallest_p},
         "mcnemar_p": None if flips is None else flips.mcnemar_p,
         "seeds": list(gain.seeds),
         "half_width": {"questions": gain.questions, "training": gain.training},
