@@ -252,7 +252,7 @@ def test_files_hold_both_intervals_and_only_the_tests_that_fit():
     assert few["sign_flip"]["smallest_p"] == 0.125 and many["sign_flip"] is None
     assert many["half_width"]["training"] is None
     seeds = held(FEW, seeds=3)
-    assert seeds["seeds"] == [1, 3] and seeds["sign_flip"] is None and seeds["half_width"]["training"] == 0
+    assert seeds["seeds_averaged"] == [1, 3] and seeds["sign_flip"] is None and seeds["half_width"]["training"] == 0
 
 
 def test_databases_that_differ_widen_only_the_interval_on_databases_like_these():

@@ -247,7 +247,7 @@ def figures(gain: PairedGain) -> dict[str, Any]:
         "databases_like_these": None if alike is None else {**alike._asdict(), "df": gain.df},
         "sign_flip": None if exact is None else {"p": exact.sign_flip_p, "smallest_p": exact.smallest_p},
         "mcnemar_p": None if flips is None else flips.mcnemar_p,
-        "seeds": list(gain.seeds),
+        "seeds_averaged": list(gain.seeds),
         "half_width": {"questions": gain.questions, "training": gain.training},
     }
 
