@@ -58,7 +58,7 @@ def between_recipes(groups: Sequence[Sequence[Run]]) -> list[dict[str, Any]]:
     adjusted = stats.holm([gain.headline.p for gain in gains]) if len(gains) > 1 else [None] * len(gains)
     found = []
     for group, gain, holm_p in zip(others, gains, adjusted, strict=True):
-        names = together(first), together(group)
+        names = named(first), named(group)
         conclusion = conclude_between(first, group, gain, names=names, compared=len(gains), holm_p=holm_p)
         sides = {"before": [run.name for run in first], "after": [run.name for run in group]}
         found.append({**sides, **stats.figures(gain), "holm_p": holm_p, **conclusion._asdict()})
@@ -78,7 +78,7 @@ def best_recipe(groups: Sequence[Sequence[Run]]) -> dict[str, Any] | None:
 def seeds_of(group: Sequence[Run]) -> dict[str, Any]:
     """Seeds of one recipe: their spread, and what may be concluded of the recipe beside the base model."""
     gain = estimate_between(group[:1], group, ("base", "finetuned"))
-    conclusion = conclude(gain, arm=together(group), over="the base model")
+    conclusion = conclude(gain, arm=named(group), over="the base model")
     return {
         "runs": [run.name for run in group],
         "seeds": [run.params["seed"] for run in group],
@@ -88,9 +88,10 @@ def seeds_of(group: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def together(group: Sequence[Run]) -> str:
-    """A recipe by the names of its runs."""
-    return ", ".join(printable(run.name) for run in group)
+def named(group: Sequence[Run]) -> str:
+    """A recipe by the name of its first run."""
+    name = printable(group[0].name)
+    return name if len(group) == 1 else f"the recipe of {name}"
 
 
 def show(

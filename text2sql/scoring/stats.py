@@ -87,7 +87,8 @@ class Agreement(NamedTuple):
     """Cohen's kappa of two raters with its 95 % interval, and the share of yes that each gave (prevalence).
 
     kappa is None when both give one and the same answer throughout: chance alone would agree as well. lo and hi are
-    None with it, and where agreement is perfect: the normal approximation then has no width.
+    None with it, and where agreement is perfect or one rater gives one answer throughout: the normal approximation then
+    has no width.
     """
 
     kappa: float | None
@@ -416,7 +417,8 @@ def agreement(a: Sequence[bool], b: Sequence[bool]) -> Agreement:
     if yes in ((0, 0), (1, 1)):
         return Agreement(None, None, None, yes)
     table = [[pairs.count((left, right)) for right in (False, True)] for left in (False, True)]
-    found = cohens_kappa(table)
+    with np.errstate(invalid="ignore"):  # of statsmodels' test of kappa, which is not used
+        found = cohens_kappa(table)
     if found.std_kappa < 1e-9:
         return Agreement(float(found.kappa), None, None, yes)
     return Agreement(float(found.kappa), max(-1.0, float(found.kappa_low)), min(1.0, float(found.kappa_upp)), yes)
