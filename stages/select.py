@@ -26,7 +26,7 @@ def main() -> None:
     selected = {split: Path(f"data/selected/{split}.parquet") for split in ("train", "eval")}
     counts = select_tables(valid, selected, select)
     if note := too_small(list(Counter(read_table(selected["eval"])["db_id"]).values())):
-        counts["notes"].append(f"{note}; raise select.eval_size (`python -m text2sql power` says to what)")
+        counts["notes"].append(f"{note}; `python -m text2sql power` says how many it takes")
     for note in counts["notes"]:
         print(f"note: {note}", file=sys.stderr)
     write_json("data/selection.json", counts)
