@@ -231,7 +231,7 @@ def test_a_stage_without_its_input_ends_in_one_line_and_writes_nothing(command, 
     assert sorted(path for path in empty.rglob("*") if path.is_file()) == before
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "report"])  # which has no parameters
 def test_a_broken_params_file_stops_every_stage_in_one_line(name, empty):
     (empty / "params.yaml").write_text("seed: [")
     arms = ["base"] if "arms=" in (ROOT / f"stages/{name}.py").read_text(encoding="utf-8") else []
