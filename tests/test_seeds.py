@@ -31,4 +31,4 @@ def test_code_data_and_every_other_parameter_make_another_recipe():
     runs = [made("a", 1), made("b", 2), made("c", 3, rate=0.2), made("d", 4, code="x"), made("e", 5, data="y")]
     assert [run.state for run in runs] == ["done"] * 5
     found = recipes([*runs, made("again", 2)])
-    assert [[run.name for run in group] for group in found] == [["a", "b"], ["c"], ["d"], ["e"]]
+    assert [[run.name for run in group] for group in found] == [["a", "b"], ["c"], ["d"], ["e"], ["again"]]

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from text2sql.base.errors import UserError
 from text2sql.base.text import printable
-from text2sql.experiments.differences import INSTRUMENT, differences, rooms
+from text2sql.experiments.differences import INSTRUMENT, differences, rooms, texts_md5
 from text2sql.experiments.paired import EVALUATION, estimate_between
 from text2sql.experiments.runs import Run, checksum, every_run, own_changes
 from text2sql.experiments.seeds import mean_ex, recipes, spread
@@ -58,10 +58,8 @@ def grouped(runs: Sequence[Run]) -> list[list[Run]]:
     for commit in (run for run in runs if run.baseline is None):
         started = [run for run in runs if run.baseline == commit.revision]
         ranked = recipes([run for run in started if "ex.ft" in run.summary])
-        placed = [run for group in ranked for run in group]
-        others = [[run] for run in started if run not in placed]  # without figures, or a seed that is there already
-        below = sorted([*ranked, *others], key=lambda group: -mean_ex(group) if "ex.ft" in group[0].summary else 1)
-        lines += [[commit], *below]
+        others = [[run] for run in started if "ex.ft" not in run.summary]
+        lines += [[commit], *sorted(ranked, key=mean_ex, reverse=True), *others]
     return lines
 
 
@@ -133,12 +131,13 @@ def figures_of_seeds(group: Sequence[Run]) -> list[str]:
 
 def notes_on_the_best(lines: Sequence[Sequence[Run]]) -> Iterator[str]:
     """For each set of evaluation questions on which more than two recipes are ranked: what having been chosen does to
-    the figures of the best."""
-    sets: dict[tuple, list[Run]] = {}
+    the figures of the best. Runs that wrote the same texts, as a commit and the experiment that became it, are one."""
+    sets: dict[tuple, dict[str, Run]] = {}
     for run in (run for group in lines for run in group if "ex.ft" in run.summary):
-        sets.setdefault((checksum(run, EVALUATION), run.comparison.get("policy_version")), []).append(run)
+        same_questions = checksum(run, EVALUATION), run.comparison.get("policy_version")
+        sets.setdefault(same_questions, {}).setdefault(str(texts_md5(run)), run)
     for runs in sets.values():
-        ranked = sorted(recipes(runs), key=mean_ex, reverse=True)
+        ranked = sorted(recipes(list(runs.values())), key=mean_ex, reverse=True)
         if len(ranked) <= 2:
             continue
         try:

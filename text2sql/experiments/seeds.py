@@ -46,16 +46,18 @@ def seeded_stages(stages: Mapping[str, Mapping]) -> set[str]:
 
 
 def recipes(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs by recipe, in the order in which the recipes come up, each seed of a recipe once."""
-    groups: list[tuple[dict, dict[Any, Run]]] = []
+    """The runs by recipe, in the order in which the recipes come up. A seed that its recipe has already, run again or
+    elsewhere, stands apart."""
+    groups: list[tuple[dict, list[Run]]] = []
     for run in runs:
-        key = recipe(run)
-        seeds = next((seeds for other, seeds in groups if other == key), None)
-        if seeds is None:
-            seeds = {}
-            groups.append((key, seeds))
-        seeds.setdefault(run.params.get("seed"), run)
-    return [list(seeds.values()) for _, seeds in groups]
+        key, seed = recipe(run), run.params.get("seed")
+        alike = (group for other, group in groups if other == key)
+        group = next((group for group in alike if all(one.params.get("seed") != seed for one in group)), None)
+        if group is None:
+            groups.append((key, [run]))
+        else:
+            group.append(run)
+    return [group for _, group in groups]
 
 
 def mean_ex(recipe: Sequence[Run]) -> float:
