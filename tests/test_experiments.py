@@ -131,7 +131,7 @@ def test_the_seeds_of_a_recipe_share_a_line(lab):
 
 def test_the_best_of_several_recipes_is_said_to_be_flattered(lab):
     said = " ".join(lab.text2sql("experiments").stdout.split())
-    # slower and early-0.001 wrote the same texts; three learning rates stand side by side on the same twenty questions under the same policy.
+    # Three learning rates on the same questions under the same policy; slower and early-0.001 wrote the same texts.
     assert "main, seed-1, seed-2, seed-3 (EX 57.5 %): Best of 3 on these same questions, so its figures are too" in said
     assert said.count("Best of") == 1
 
