@@ -204,7 +204,9 @@ def test_five_thousand_questions_are_searched_and_only_those_in_sight_are_drawn(
         for number in range(5_000)
     ]  # fmt: skip
     file = tmp_path / "explorer.html"
-    file.write_text(explorer_page({"arms": [[arm, LEGEND[arm]] for arm in ARMS], "rows": rows, "schemas": [CONTEXT]}))
+    file.write_text(
+        explorer_page({"arms": [[arm, LEGEND[arm]] for arm in ARMS], "rows": rows, "schemas": [CONTEXT]}, "")
+    )
     assert file.stat().st_size < 10 * 2**20
     tab = ready(opened(file, "#row%204321"))
     assert shown(tab) == "row 4321"
