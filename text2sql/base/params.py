@@ -48,6 +48,14 @@ class IngestParams(Section):
     seed: Seed
 
 
+class EvaluationParams(Section):
+    """Passwords stand elsewhere: in PGPASSWORD or ~/.pgpass, and in MYSQL_PWD."""
+
+    engine: Literal["auto", "sqlite"]
+    postgres_url: Annotated[str, Field(pattern=r"^postgres(ql)?://([^:@/\s]+@)?[^@\s]*$")] | None
+    mysql_url: Annotated[str, Field(pattern=r"^(mysql|mariadb)://[^:@/\s]+@[^@/:\s]+(:\d+)?/?$")] | None
+
+
 class ValidateParams(Section):
     has_rows: bool
     runs: bool
@@ -194,6 +202,7 @@ class Params(Section):
     preset: str
     seed: Seed
     ingest: IngestParams
+    evaluation: EvaluationParams
     validate_: ValidateParams = Field(alias="validate")
     select: SelectParams
     populate: PopulateParams

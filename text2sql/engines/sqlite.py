@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from sqlglot.dialects import Dialect
 from sqlglot.expressions import FUNCTION_BY_NAME
 
 from text2sql.base.errors import UserError
 from text2sql.sql.clock import NOW
+from text2sql.sql.spelling import literal, quoted
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,24 @@ class Connection(sqlite3.Connection):
     def query(self, sql: str, limits: Limits = DEFAULT_LIMITS) -> Answer | Failure:
         """As the function `query`: the interface of every engine's databases."""
         return query(self, sql, limits)
+
+
+class SQLite(NamedTuple):
+    """The engine: `version` is the library's."""
+
+    version: str = sqlite3.sqlite_version
+    name: str = "sqlite"
+    dialect: str = "sqlite"
+
+    def build(self, setup: str, limits: Limits = DEFAULT_LIMITS) -> Connection | Failure:
+        """As the function `build`: the interface of every engine."""
+        return build(setup, limits)
+
+    def spell_name(self, name: str) -> str:
+        return quoted(name, "`")
+
+    def spell_value(self, value: Any) -> str:
+        return literal(value)
 
 
 def build(setup_sql: str, limits: Limits = DEFAULT_LIMITS) -> Connection | Failure:
