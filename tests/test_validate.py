@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from text2sql.base.errors import UserError
-from text2sql.base.params import ValidateParams
+from text2sql.base.params import EvaluationParams, ValidateParams
 from text2sql.dataset.rows import read_table, write_rows
 from text2sql.dataset.validate import REJECTED, validate_tables
 from text2sql.dataset.verdict import check, verdicts
@@ -18,6 +18,7 @@ from text2sql.sources import synthetic
 from text2sql.sources.schemas import ddl_of_spider
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+AUTO = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None)
 CONTEXT = "CREATE TABLE t (a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, NULL);"
 
 
@@ -230,7 +231,7 @@ def run_tables(folder: Path, rows: dict[str, list[dict]], params: ValidateParams
     valid = {split: folder / f"valid_{split}.parquet" for split in rows}
     for split, path in raw.items():
         write_rows(path, rows[split])
-    return validate_tables(raw, valid, folder / "rejected.parquet", params, workers)
+    return validate_tables(raw, valid, folder / "rejected.parquet", params, AUTO, workers)
 
 
 def test_kept_and_rejected_add_up_to_what_was_read(tmp_path):
@@ -281,6 +282,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
             {"train": tmp_path / "valid.parquet"},
             tmp_path / "bad.parquet",
             rules(has_rows=False, runs=False, returns_rows=False),
+            AUTO,
             workers=2,
         )
         peaks.append(tracemalloc.get_traced_memory()[1])

@@ -7,7 +7,7 @@ Rows in: {id, setup_sql | database, gold_sql, prediction, dialect?, truncated?}.
 rows, `database` the path of an SQLite file, `prediction` the model's raw text, `dialect` a sqlglot name (default
 sqlite) for all three texts, `truncated` true where the model hit its token limit.
 Rows out: {id, outcome, ex, ex_strict, ex_set, em_text, em_ast, format_valid, vacuous, ambiguous_gold, sql, error,
-engine}; docs/evaluation.md explains them. Exit code 0 when every row got an outcome of its own (1 after an infra_error).
+engine}; docs/evaluation.md explains them. Exit code 0 when every row got an outcome of its own, 1 after an infra_error.
 """
 
 import argparse
@@ -63,9 +63,7 @@ def run(args: argparse.Namespace) -> int:
     with open_engines(foreign, evaluation) as engines:
         if args.out is not None:
             unfinished = args.out.with_name(f".{args.out.name}.{score_key(items, limits, engines)}.unfinished")
-            score_file(
-                args.out, items, workers=args.workers, limits=limits, engines=engines, unfinished=unfinished
-            )
+            score_file(args.out, items, workers=args.workers, limits=limits, engines=engines, unfinished=unfinished)
             return summarize(list(read_jsonl(args.out)))
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
         scored = []

@@ -15,9 +15,7 @@ from text2sql.engines.question import foreign_rows, open_engines
 BLOCK = 4096  # rows of one Ray task
 
 
-def cluster_verdicts(
-    path: Path, rules: Mapping, workers: int, evaluation: EvaluationParams
-) -> Iterator[Reject | None]:
+def cluster_verdicts(path: Path, rules: Mapping, workers: int, evaluation: EvaluationParams) -> Iterator[Reject | None]:
     """The verdict on each row of a table, in its order, from the Ray cluster at RAY_ADDRESS, or one on this machine.
 
     Every machine of the cluster must see the table under the same path, and have the engines that it needs.

@@ -22,7 +22,7 @@ from text2sql.base.errors import UserError
 from text2sql.engines.duckdb import PROCESS_BYTES
 from text2sql.engines.pool import Lost, guarded_map
 from text2sql.engines.protocol import EngineLost
-from text2sql.engines.question import Engines, Question, again, engine_of, gold_answer
+from text2sql.engines.question import ALONE, Engines, Question, again, engine_of, gold_answer
 from text2sql.engines.sqlite import Answer, Failure, Limits
 from text2sql.sql.context import brings_rows
 
@@ -39,7 +39,7 @@ Reject = tuple[str, str, str]
 
 
 def check(
-    item: Item, has_rows: bool, runs: bool, returns_rows: bool, seconds: float = 2.0, engines: Engines = {}
+    item: Item, has_rows: bool, runs: bool, returns_rows: bool, seconds: float = 2.0, engines: Engines = ALONE
 ) -> Reject | None:
     """The verdict on one row: None when it is valid, else the rule it broke, the class of the error, its message.
 
@@ -64,7 +64,7 @@ def check(
 
 
 def run(
-    context: str, answer: str, dialect: str, database: str | None, limits: Limits, engines: Engines = {}
+    context: str, answer: str, dialect: str, database: str | None, limits: Limits, engines: Engines = ALONE
 ) -> Answer | Failure:
     """What the SQL answers on the row's database file, or on a database made from its context; maybe translated.
 
@@ -78,7 +78,7 @@ def run(
         raise UserError(f"{error}; run again") from error
 
 
-def verdicts(items: Iterable[Item], rules: Mapping, workers: int, engines: Engines = {}) -> Iterator[Reject | None]:
+def verdicts(items: Iterable[Item], rules: Mapping, workers: int, engines: Engines = ALONE) -> Iterator[Reject | None]:
     """The verdict on each item, in their order, from worker processes; memory does not grow with their number.
 
     rules, engines: the arguments of `check` beside the item.

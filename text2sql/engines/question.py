@@ -30,6 +30,7 @@ KEPT = 256  # databases of SQLite that a process keeps open
 KEPT_ELSEWHERE = 10  # of another engine: each is a connection to PostgreSQL, and a part of DuckDB's memory
 
 Engines = Mapping[str, Engine]  # by the dialect that they run; SQLite is always there and not among them
+ALONE: Engines = {}  # SQLite alone
 T = TypeVar("T")
 
 
@@ -45,7 +46,7 @@ class Question(NamedTuple):
 
 
 def row_question(
-    row: Mapping[str, Any], scripts: Sequence[str] = (), problem: str | None = None, engines: Engines = {}
+    row: Mapping[str, Any], scripts: Sequence[str] = (), problem: str | None = None, engines: Engines = ALONE
 ) -> Question:
     """The question of a row of the evaluation table {answer, context, database, dialect}.
 

@@ -251,7 +251,8 @@ def _examine(sql: str) -> tuple[bool, bool, bool]:
     return is_query, bool(_CLOCK.search(sql)), bool(_JSON_TABLES.search(sql))
 
 
-_FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|;)*([A-Za-z_]+)", re.DOTALL)
+# Parentheses are passed over, so that SQLite itself says that a query in them is none of its syntax.
+_FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|;|\()*([A-Za-z_]+)", re.DOTALL)
 _COMMANDS = frozenset(
     "alter analyze attach begin call commit copy create delete detach drop end exec execute grant insert load "
     "lock merge pragma reindex release rename replace revoke rollback savepoint set truncate update use vacuum".split()

@@ -26,6 +26,7 @@ from text2sql.engines.duckdb import PROCESS_BYTES
 from text2sql.engines.pool import Lost, alarm, guarded_workers
 from text2sql.engines.protocol import Engine, EngineLost
 from text2sql.engines.question import (
+    ALONE,
     SQLITE,
     Engines,
     Question,
@@ -87,7 +88,7 @@ def score_file(
     *,
     workers: int,
     limits: Limits = DEFAULT_LIMITS,
-    engines: Engines = {},
+    engines: Engines = ALONE,
     results: Path | None = None,
     unfinished: Path | None = None,
 ) -> dict[str, int]:
@@ -126,7 +127,7 @@ def arm_items(
     databases: Mapping[str, Sequence[str]],
     unusable: Mapping[str, str],
     generations: Sequence[dict],
-    engines: Engines = {},
+    engines: Engines = ALONE,
 ) -> list[Item]:
     """The items of one arm: rows of the evaluation table joined by id with their databases and their generations.
 
@@ -149,7 +150,7 @@ def arm_items(
     ]
 
 
-def score_key(items: Sequence[Item], limits: Limits = DEFAULT_LIMITS, engines: Engines = {}) -> str:
+def score_key(items: Sequence[Item], limits: Limits = DEFAULT_LIMITS, engines: Engines = ALONE) -> str:
     """A digest of everything that the scores depend on: the items, the limits, the code and the engines' versions."""
     rooms = Path(__file__).parents[1]
     versions = {engine.name: engine.version for engine in (SQLITE, *engines.values())}
@@ -163,7 +164,7 @@ def score_key(items: Sequence[Item], limits: Limits = DEFAULT_LIMITS, engines: E
 
 
 def score_rows(
-    items: Sequence[Item], *, workers: int, limits: Limits = DEFAULT_LIMITS, engines: Engines = {}
+    items: Sequence[Item], *, workers: int, limits: Limits = DEFAULT_LIMITS, engines: Engines = ALONE
 ) -> Iterator[dict[str, Any]]:
     """The rows of `score_all` alone, without the results."""
     return (scored.row for scored in score_all(items, workers=workers, limits=limits, engines=engines))
@@ -174,7 +175,7 @@ def score_all(
     *,
     workers: int,
     limits: Limits = DEFAULT_LIMITS,
-    engines: Engines = {},
+    engines: Engines = ALONE,
     unfinished: Path | None = None,
 ) -> Iterator[Scored]:
     """Yields what is said of every item, in their order. engines: those that are there beside SQLite.
