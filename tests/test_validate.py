@@ -106,6 +106,19 @@ def test_another_dialect_runs_in_translation():
     assert verdict(context, "SELECT FROM WHERE", dialect="mysql")[:2] == ("runs", "syntax")
 
 
+def test_rows_run_on_the_engine_of_their_dialect_where_it_may_be_used(tmp_path, capsys):
+    context = "CREATE TABLE t (a INTEGER, b TEXT[]); INSERT INTO t VALUES (7, ['x', 'y']);"
+    answers = ["SELECT b[1] FROM t", "SELECT c FROM t", "SELECT a FROM t WHERE a > 7", "SELECT * FROM read_csv('x')"]
+    rows = [{"id": answer, "db_id": "d", "question": "?", "answer": answer} for answer in answers]
+    rows = [row | {"context": context, "dialect": "duckdb", "database": None} for row in rows]
+    ddl = rows[0] | {"id": "translated", "context": "CREATE TABLE t (a INTEGER)", "answer": "SELECT a FROM t"}
+    funnel = run_tables(tmp_path, {"train": rows, "test": [ddl]}, rules(has_rows=False))
+    assert funnel["train"]["rejects"] == {"runs": {"refused": 1, "schema": 1}, "returns_rows": {"empty": 1}}
+    assert list(read_table(tmp_path / "valid_train.parquet").id) == answers[:1]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "1 rows of dialect duckdb run on SQLite by translation: their scripts bring no rows"
+
+
 # Hostile rows
 
 ATTACKS = {
