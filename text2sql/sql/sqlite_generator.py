@@ -515,6 +515,13 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             raise NoForm("DISTINCT ON has no SQLite form")
         return super().distinct_sql(node)
 
+    def query_modifiers(self, node: exp.Expr, *sqls: str) -> str:
+        limit = node.args.get("limit")
+        options = limit.args.get("limit_options") if limit else None
+        if options and options.args.get("with_ties"):
+            raise NoForm("WITH TIES has no SQLite form")
+        return super().query_modifiers(node, *sqls)
+
     def group_sql(self, node: exp.Group) -> str:
         if any(node.args.get(key) for key in ("rollup", "cube", "grouping_sets", "totals")):
             raise NoForm("ROLLUP, CUBE and GROUPING SETS have no SQLite form")
