@@ -12,7 +12,6 @@ import contextlib
 import importlib
 import json
 import random
-import sqlite3
 import time
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -20,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from text2sql.engines import duckdb, mysql, postgres
-from text2sql.engines import sqlite as sandbox
 from text2sql.engines.pool import guarded_map
+from text2sql.engines.sqlite import SQLite
 from text2sql.scoring.compare import compare
 from text2sql.scoring.gold import answer_gold, plan
 
@@ -84,15 +83,6 @@ def started(name: str) -> Iterator[Any]:
             return
         with module.private_server() as engine:
             yield engine
-
-
-class SQLite:
-    """SQLite with the interface of the others."""
-
-    name, dialect, version = "sqlite", "sqlite", sqlite3.sqlite_version
-
-    def build(self, setup: str) -> Any:
-        return sandbox.build(setup)
 
 
 def measured(engine: Any, args: argparse.Namespace) -> dict[str, float]:

@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from text2sql.base.files import write_json
-from text2sql.base.params import ValidateParams
+from text2sql.base.params import EvaluationParams, ValidateParams
 from text2sql.dataset.rows import read_batches, write_rows
 from text2sql.dataset.validate import validate_tables
 from text2sql.engines.pool import cores
@@ -54,9 +54,9 @@ def time_unsandboxed(path: Path) -> tuple[float, set[str]]:
 
 def run_stage(folder: Path, workers: int) -> None:
     params = ValidateParams(has_rows=True, runs=True, returns_rows=True, seconds=2.0, engine="local")
-    validate_tables(
-        {"train": folder / "raw.parquet"}, {"train": folder / "kept.parquet"}, folder / "bad.parquet", params, workers
-    )
+    evaluation = EvaluationParams(engine="sqlite", postgres_url=None, mysql_url=None)
+    raw, kept = {"train": folder / "raw.parquet"}, {"train": folder / "kept.parquet"}
+    validate_tables(raw, kept, folder / "bad.parquet", params, evaluation, workers)
 
 
 def time_stage(folder: Path, workers: int) -> tuple[float, int]:

@@ -7,6 +7,7 @@ Alone: python stages/score.py base
 
 import checkout
 
+import sys
 from pathlib import Path
 
 from text2sql.base.arms import ARMS
@@ -21,25 +22,32 @@ from text2sql.engines.sqlite import Limits
 def main(arm: str) -> None:
     from text2sql.databases.populate import read_databases, read_unusable
     from text2sql.dataset.rows import read_table
+    from text2sql.engines.question import foreign_rows, open_engines, translations
     from text2sql.scoring.score import arm_items, score_file, score_key
 
-    (config,) = read_params("score")
-    items = arm_items(
-        read_table("data/selected/eval.parquet").to_dict("records"),
-        read_databases("data/databases"),
-        read_unusable("data/databases"),
-        list(read_jsonl(f"data/generations/{arm}.jsonl")),
-    )
-    limits = Limits(seconds=config.seconds)
-    unfinished = FOLDER / "score" / f"{score_key(items, limits)}.jsonl"
-    score_file(
-        Path(f"data/scores/{arm}.jsonl"),
-        items,
-        workers=cores(),
-        limits=limits,
-        results=Path(f"data/results/{arm}.jsonl"),
-        unfinished=unfinished,
-    )
+    config, evaluation = read_params("score", "evaluation")
+    rows = read_table("data/selected/eval.parquet").to_dict("records")
+    foreign = foreign_rows((row["context"], row["dialect"], row["database"]) for row in rows)
+    for line in translations(foreign, evaluation):
+        print(line, file=sys.stderr)
+    with open_engines(foreign, evaluation) as engines:
+        items = arm_items(
+            rows,
+            read_databases("data/databases"),
+            read_unusable("data/databases"),
+            list(read_jsonl(f"data/generations/{arm}.jsonl")),
+            engines,
+        )
+        limits = Limits(seconds=config.seconds)
+        score_file(
+            Path(f"data/scores/{arm}.jsonl"),
+            items,
+            workers=cores(),
+            limits=limits,
+            engines=engines,
+            results=Path(f"data/results/{arm}.jsonl"),
+            unfinished=FOLDER / "score" / f"{score_key(items, limits, engines)}.jsonl",
+        )
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from text2sql.engines.pool import cores
 def main() -> None:
     from text2sql.dataset.validate import validate_tables
 
-    (validate,) = read_params("validate")
+    validate, evaluation = read_params("validate", "evaluation")
     splits = ("train", "test")
     raw = {split: Path(f"data/raw/{split}.parquet") for split in splits}
     valid = {split: Path(f"data/valid/{split}.parquet") for split in splits}
-    funnel = validate_tables(raw, valid, Path("data/rejected.parquet"), validate, workers=cores())
+    funnel = validate_tables(raw, valid, Path("data/rejected.parquet"), validate, evaluation, workers=cores())
     write_json("data/funnel.json", funnel)
 
 

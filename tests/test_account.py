@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from text2sql.base.files import write_json
-from text2sql.base.params import SelectParams, ValidateParams
+from text2sql.base.params import EvaluationParams, SelectParams, ValidateParams
 from text2sql.cli import main
 from text2sql.dataset.account import LABELS, STEPS, account, find_rejects
 from text2sql.dataset.rows import read_table, write_rows
@@ -36,7 +36,9 @@ def folder(tmp_path_factory) -> Path:
     for split, path in raw.items():
         write_rows(path, rows[split])
     validate = ValidateParams(has_rows=True, runs=True, returns_rows=True, seconds=2.0, engine="local")
-    write_json(folder / "funnel.json", validate_tables(raw, valid, folder / "rejected.parquet", validate, workers=2))
+    evaluation = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None)
+    funnel = validate_tables(raw, valid, folder / "rejected.parquet", validate, evaluation, workers=2)
+    write_json(folder / "funnel.json", funnel)
     selected = {split: folder / "selected" / f"{split}.parquet" for split in ("train", "eval")}
     select = SelectParams(
         domains=[],

@@ -150,6 +150,14 @@ def test_postgres(expression, expected):
         ("mysql", "SELECT DATE_FORMAT(day, '%v') FROM t"),
         ("mysql", "SHOW TABLES"),
         ("postgres", "SELECT name FROM t WHERE n > ALL (SELECT n FROM t)"),
+        ("postgres", "SELECT name FROM t WHERE n > ANY (SELECT n FROM t)"),
+        ("postgres", "SELECT name FROM t ORDER BY n FETCH FIRST 1 ROWS WITH TIES"),
+        ("tsql", "SELECT TOP 1 WITH TIES name FROM t ORDER BY n"),
+        ("tsql", "SELECT DATEADD(month, 1, 0)"),
+        ("mysql", "SELECT ROUND(n, -1), TRUNCATE(n, 1) FROM t"),
+        ("mysql", "SELECT TRUNCATE(n, -1) FROM t"),
+        ("bigquery", "SELECT SAFE_CAST(name AS INT64) FROM t"),
+        ("oracle", "SELECT name FROM t WHERE ROWNUM = 1"),
         ("postgres", "SELECT AGE(day, stamp) FROM t"),
         ("postgres", "SELECT ARRAY_AGG(name) FROM t"),
         ("postgres", "SELECT * FROM generate_series(1, 3)"),
@@ -160,6 +168,21 @@ def test_what_has_no_sqlite_form_is_named(dialect, sql):
     result = to_sqlite(sql, dialect)
     assert isinstance(result, Untranslatable) and result.outcome == "dialect"
     assert result.reason and "\n" not in result.reason
+
+
+@pytest.mark.parametrize(
+    ("dialect", "expression", "expected"),
+    [
+        ("tsql", "'a' + 'b' + CAST(1 AS VARCHAR)", "ab1"),
+        ("tsql", "1 + 2", 3),
+        ("snowflake", "MONTHNAME(CAST('2024-02-29' AS DATE))", "Feb"),
+        ("snowflake", "DAYNAME(CAST('2024-02-29' AS DATE))", "Thu"),
+        ("bigquery", "CAST(2.5 AS INT64)", 3),
+        ("bigquery", "CAST(-1.7 AS INT64)", -2),
+    ],
+)
+def test_what_other_dialects_mean_is_kept(dialect, expression, expected):
+    assert answer(expression, dialect) == expected
 
 
 @pytest.mark.parametrize("sql", ["SELECT FROM WHERE", "SELECT (1", "", "SELECT 1; SELECT 2"])

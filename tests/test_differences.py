@@ -178,7 +178,7 @@ def test_data_is_named_where_it_first_differs_and_the_instrument_by_what_scoring
     before = made_run("a")
     after = made_run("b", data__valid="1", data__rejected="1", data__selected="1", data__databases="1")
     found = differences(before, after)
-    assert found["data"] == ["data/valid", "data/rejected.parquet"]
+    assert found["data"] == ["data/rejected.parquet", "data/valid"]
     assert found["scoring instrument"] == ["data/databases", "data/selected/eval.parquet"]
     assert set(found) == {"data", "scoring instrument"}
 

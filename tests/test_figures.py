@@ -48,6 +48,7 @@ def score(key: str, outcome: str) -> dict:
         "ambiguous_gold": key == "q00",
         "sql": SQL.get(outcome),
         "error": "no such table: u" if outcome == "gold_error" else None,
+        "engine": "sqlite (translated)" if key == "q00" else "sqlite",
     }
 
 
@@ -277,6 +278,13 @@ def shown(metrics: Path) -> str:
     compared = read_json(metrics / "comparison.json")
     table = show.result_table({arm: read_json(metrics / f"{arm}.json") for arm in ARMS}, compared)
     return " ".join(printed(table, show.verdict(compared)).split())
+
+
+def test_it_is_said_where_not_all_verdicts_are_sqlites_own(tmp_path):
+    _, metrics = made(tmp_path)
+    assert read_json(metrics / "comparison.json")["engines"] == {"sqlite": 7, "sqlite (translated)": 1}
+    assert "engines: sqlite 7, sqlite (translated) 1\n" in shown(metrics)
+    assert show.engines({"sqlite": 8}) == "" and show.engines({"postgres": 8}) == "engines: postgres 8"
 
 
 def test_a_gain_whose_interval_holds_zero_is_not_called_one(tmp_path):

@@ -18,7 +18,7 @@ from conftest import ROOT
 from text2sql.base.errors import UserError
 from text2sql.base.files import new_folder
 from text2sql.base.params import ResolveParams, read_params
-from text2sql.models import load, pin
+from text2sql.models import load, pin, preflight
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WRONG = "0" * 64
@@ -75,7 +75,7 @@ def package(tmp_path, monkeypatch) -> Path:
 )
 def test_a_wheel_that_is_not_the_pinned_one_is_one_line(package, tmp_path, changes, said):
     with pytest.raises(UserError, match=said) as error:
-        pin.resolve(config(**({"name": "tiny_wheel", "file": "tiny.gguf"} | changes)), tmp_path / "base")
+        preflight.resolve(config(**({"name": "tiny_wheel", "file": "tiny.gguf"} | changes)), tmp_path / "base")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "base").exists() and not (tmp_path / "cache").exists()
 
@@ -91,7 +91,7 @@ def test_a_wheels_pointer_pins_version_and_checksum(package):
 def test_a_file_that_cannot_be_converted_leaves_nothing(package, tmp_path):
     digest = hashlib.sha256((package / "tiny.gguf").read_bytes()).hexdigest()
     with pytest.raises(UserError, match=r"tiny\.gguf: cannot be converted"):
-        pin.resolve(config(name="tiny_wheel", file="tiny.gguf", sha256=digest), tmp_path / "base")
+        preflight.resolve(config(name="tiny_wheel", file="tiny.gguf", sha256=digest), tmp_path / "base")
     assert not (tmp_path / "base").exists() and list((tmp_path / "cache").rglob("*.*")) == []
 
 
@@ -100,7 +100,7 @@ def test_the_converted_model_is_the_one_in_the_gguf(tmp_path):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    pointer = pin.resolve(config(), tmp_path)
+    pointer = preflight.resolve(config(), tmp_path)
     path = pin.wheel_file(pointer["name"], pointer["file"])
     direct = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).to(
         torch.bfloat16
@@ -127,21 +127,21 @@ def test_the_converted_model_is_the_one_in_the_gguf(tmp_path):
 
 def test_a_folder_is_pinned_by_a_checksum_over_names_and_contents(tiny_model, tmp_path):
     folder = shutil.copytree(tiny_model, tmp_path / "model")
-    pointer = pin.resolve(folder_config(folder), tmp_path / "base")
+    pointer = preflight.resolve(folder_config(folder), tmp_path / "base")
     assert pin.read_pointer(tmp_path / "base") == pointer
     assert pointer["sha256"] == pin.pin_folder(folder_config(tiny_model))["sha256"]
-    assert pin.resolve(folder_config(folder, sha256=pointer["sha256"]), tmp_path / "base") == pointer
+    assert preflight.resolve(folder_config(folder, sha256=pointer["sha256"]), tmp_path / "base") == pointer
     (folder / "config.json").rename(folder / "config2.json")
     shutil.copy(folder / "config2.json", folder / "config.json")
     with pytest.raises(UserError, match=f"checksum .* is not resolve.sha256 {pointer['sha256']}; restore it or fix"):
-        pin.resolve(folder_config(folder, sha256=pointer["sha256"]), tmp_path / "base")
+        preflight.resolve(folder_config(folder, sha256=pointer["sha256"]), tmp_path / "base")
     assert pin.read_pointer(tmp_path / "base") == pointer
 
 
 def test_a_folder_without_a_model_is_one_line(tmp_path):
     for name in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(UserError, match=rf"resolve.name: {name} is not a model folder \(it has no config.json\)"):
-            pin.resolve(folder_config(name), tmp_path / "base")
+            preflight.resolve(folder_config(name), tmp_path / "base")
     assert not (tmp_path / "base").exists()
 
 
@@ -157,7 +157,7 @@ def resolve_alone(config: ResolveParams, folder: Path, **env: str) -> subprocess
     """`resolve` into folder/base with an empty hub cache at folder/hub, as the stage runs it."""
     code = f"""
 from text2sql.base.errors import reports_user_errors
-from text2sql.models.pin import resolve
+from text2sql.models.preflight import resolve
 from text2sql.base.params import ResolveParams
 config = ResolveParams(**{config.model_dump()!r})
 raise SystemExit(reports_user_errors(lambda: print(resolve(config, {str(folder / "base")!r})["revision"]))())
@@ -176,7 +176,7 @@ def one_line(done: subprocess.CompletedProcess) -> str:
 
 def test_a_hub_model_without_a_revision_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"resolve\.revision: a hub model needs a pinned commit"):
-        pin.resolve(hub_config(revision=None), tmp_path / "base")
+        preflight.resolve(hub_config(revision=None), tmp_path / "base")
     assert not (tmp_path / "base").exists()
 
 

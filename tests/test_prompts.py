@@ -8,7 +8,7 @@ from conftest import ROOT
 from text2sql.base.errors import UserError
 from text2sql.base.params import PromptParams, read_params
 from text2sql.dataset.rows import to_table
-from text2sql.models import load, pin
+from text2sql.models import load, preflight
 from text2sql.models.prompts import build_prompt, completion_ids, prompt_ids, read_templates
 from text2sql.training.finetune import build_examples
 
@@ -123,7 +123,7 @@ def test_the_chat_template_wraps_the_prompt_once(tokenizer, monkeypatch):
 def test_the_real_models_turn_ends_with_the_assistants_opening(tmp_path):
     """SmolLM2's own chat template; the completion's last token is the one that ends its turns."""
     (resolve,) = read_params("resolve", path=ROOT / "params.yaml")
-    tokenizer = load.load_tokenizer(pin.resolve(resolve, tmp_path))
+    tokenizer = load.load_tokenizer(preflight.resolve(resolve, tmp_path))
     turn = tokenizer.decode(prompt_ids("Q", tokenizer, chat=True))
     assert turn.endswith("<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n")
     assert tokenizer.decode(completion_ids("SELECT 1", tokenizer)) == "SELECT 1<|im_end|>"

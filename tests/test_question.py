@@ -1,12 +1,33 @@
-"""A question's databases are opened one way, in order, and what cannot be opened or translated says why."""
+"""Each question runs on the engine of its dialect where that is there; its databases are opened one way, in order, and
+what cannot be opened or translated says why."""
 
 import sqlite3
 
 import pytest
 
 from text2sql.base.errors import UserError
+from text2sql.base.params import EvaluationParams
 from text2sql.dataset.verdict import run
-from text2sql.engines.question import NO_ROWS, Question, databases, gold_answer, row_question, setup_script, statement
+from text2sql.engines import duckdb
+from text2sql.engines.question import (
+    ALONE,
+    KEPT_ELSEWHERE,
+    NO_ROWS,
+    SQLITE,
+    TRANSLATED,
+    Question,
+    available,
+    databases,
+    engine_of,
+    foreign_rows,
+    gold_answer,
+    open_engines,
+    row_question,
+    setup_script,
+    statement,
+    translations,
+    verdict_of,
+)
 from text2sql.engines.sqlite import Answer, Failure, Limits, query
 
 LIMITS = Limits(seconds=5.0)
@@ -94,3 +115,87 @@ def test_a_gold_that_runs_alone_leaves_no_database_open(file):
     with sqlite3.connect(file) as writer:  # nothing holds a lock on it
         writer.execute("INSERT INTO t VALUES (3, 'z')")
     assert gold_answer(Question("SELECT COUNT(*) FROM t", database=file), LIMITS) == Answer(1, [(3,)])
+
+
+# The choice of an engine
+
+AUTO = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None)
+TRANSLATING = EvaluationParams(engine="sqlite", postgres_url=None, mysql_url=None)
+LIST = "CREATE TABLE t (a INTEGER, b TEXT[]); INSERT INTO t VALUES (7, ['x', 'y']);"  # DuckDB's alone
+
+
+@pytest.fixture(scope="module")
+def engines() -> dict:
+    return {"duckdb": duckdb.engine()}
+
+
+def test_a_row_with_rows_of_its_own_runs_on_the_engine_of_its_dialect(engines):
+    question = row_question(row(LIST, "DuckDB"), ("a filling",), engines=engines)
+    engine = engine_of(question, engines)
+    assert (engine.name, verdict_of(question, engine), question.setups) == ("duckdb", "duckdb", (LIST,))
+    assert gold_answer(question._replace(gold_sql="SELECT b[1] FROM t"), LIMITS, engine) == Answer(1, [("x",)])
+
+
+@pytest.mark.parametrize(
+    ("given", "verdict"),
+    [
+        (row(FILLED), "sqlite"),
+        (row(FILLED, None), "sqlite"),
+        (row(DDL, "duckdb"), TRANSLATED),  # its databases are filled ones, in SQLite
+        (row(FILLED, "postgres"), TRANSLATED),  # an engine that is not given
+        (row(FILLED, "tsql"), TRANSLATED),
+        (row(DDL, "duckdb", "own.sqlite"), TRANSLATED),
+    ],
+)
+def test_every_other_row_runs_on_sqlite(given, verdict, engines):
+    question = row_question(given, (FILLED,), engines=engines)
+    assert engine_of(question, engines) == SQLITE
+    assert verdict_of(question, SQLITE) == verdict
+
+
+def test_an_engine_is_opened_only_where_a_row_needs_it_and_it_may_be_used():
+    needing = foreign_rows([(FILLED, "duckdb", None), (FILLED, "sqlite", None)])
+    with open_engines(needing, AUTO) as opened:
+        assert list(opened) == ["duckdb"]
+    for rows, choice in (
+        ([(FILLED, "duckdb", None)], TRANSLATING),
+        ([(DDL, "postgres", None), (FILLED, "postgres", "own.sqlite"), (FILLED, None, None)], AUTO),
+    ):
+        with open_engines(foreign_rows(rows), choice) as opened:
+            assert opened == ALONE
+
+
+def test_a_url_names_a_server_and_what_is_wrong_with_it():
+    choice = EvaluationParams(engine="auto", postgres_url="postgresql://nobody@127.0.0.1:9/x", mysql_url=None)
+    rows = foreign_rows([(FILLED, "postgres", None)])
+    with pytest.raises(UserError, match="PostgreSQL cannot be reached"), open_engines(rows, choice):
+        pass
+
+
+def test_rows_that_are_translated_are_counted_with_what_would_run_them_on_their_engine(monkeypatch):
+    rows = foreign_rows([(FILLED, "duckdb", None)] * 2 + [(DDL, "duckdb", None), (FILLED, "tsql", None)])
+    assert list(translations(rows, AUTO)) == [
+        "1 rows of dialect duckdb run on SQLite by translation: their scripts bring no rows",
+        "1 rows of dialect tsql run on SQLite by translation: there is no engine for it here",
+    ]
+    assert "2 rows of dialect duckdb run on SQLite by translation: evaluation.engine is sqlite" in list(
+        translations(rows, TRANSLATING)
+    )
+    monkeypatch.setattr(duckdb, "installed", lambda: False)  # stands for a machine without it
+    assert not available("duckdb", AUTO)
+    install = "`pip install -e '.[duckdb]' -c constraints.txt`"
+    assert f"2 rows of dialect duckdb run on SQLite by translation; {install} runs them on DuckDB" in list(
+        translations(rows, AUTO)
+    )
+
+
+def test_databases_of_an_engine_make_room_for_later_ones(engines):
+    engine = engines["duckdb"]
+    before = duckdb._instance().databases
+    for number in range(2 * KEPT_ELSEWHERE):
+        setup = LIST.replace("7", str(number))
+        (database,) = databases(
+            Question("SELECT 1", (setup,), dialect="duckdb", setup_dialect="duckdb"), LIMITS, engine
+        )
+        assert database.query("SELECT a FROM t") == Answer(1, [(number,)])
+    assert duckdb._instance().databases - before <= KEPT_ELSEWHERE

@@ -390,10 +390,13 @@ def guarded(code: str, **options) -> subprocess.CompletedProcess:
     ("code", "said"),
     [
         ("import nothing_like_it.part", "error: the Python package nothing_like_it is not installed for "),
-        ("open('stages')", "error: stages: Is a directory; fix the path or its permissions"),
-        ("open('README.md/x')", "error: README.md/x: Not a directory; fix the path or its permissions"),
-        ("open('no/such')", "error: no/such: No such file or directory; fix the path or its permissions"),
-        ("raise PermissionError(13, 'Permission denied', 'secret')", "error: secret: Permission denied; fix the path"),
+        ("open('stages')", "error: stages: Is a directory; check the path and its permissions"),
+        ("open('README.md/x')", "error: README.md/x: Not a directory; check the path and its permissions"),
+        ("open('no/such')", "error: no/such: No such file or directory; check the path and its permissions"),
+        (
+            "raise PermissionError(13, 'Permission denied', 'secret')",
+            "error: secret: Permission denied; check the path",
+        ),
         ("f = open('/dev/full', 'w'); f.write('x'); f.close()", "error: no space left on the disk"),
         ("raise KeyboardInterrupt", GO_ON),
     ],

@@ -1,7 +1,10 @@
 """Results are kept short, and say what is left out."""
 
+import datetime
 import json
+from decimal import Decimal
 
+from text2sql.engines.cells import NAN, json_cell
 from text2sql.engines.sqlite import build, query
 from text2sql.scoring.results import first_rows
 
@@ -26,3 +29,11 @@ def test_long_names_are_cut_too():
 
 def test_no_rows_are_a_result_too():
     assert first_rows(("a",), []) == {"columns": ["a"], "rows": [], "row_count": 0, "column_count": 1}
+
+
+def test_cells_of_every_engine_go_as_json():
+    day = datetime.date(2024, 6, 15)
+    row = (True, Decimal("1.50"), NAN, day, datetime.timedelta(hours=30), ("a", (1, None)), json_cell('{"b": 1}'))
+    shown = first_rows("abcdefg", [row])["rows"][0]
+    assert shown == [True, "1.50", "NaN", "2024-06-15", "1 day, 6:00:00", '["a",[1,null]]', '{"b":1}']
+    assert json.loads(json.dumps(shown)) == shown

@@ -13,6 +13,7 @@ import pytest
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_jsonl
+from text2sql.engines import duckdb, postgres
 from text2sql.engines.question import Question
 from text2sql.engines.sqlite import Limits
 from text2sql.scoring.policy import OUTCOMES
@@ -22,7 +23,7 @@ DATA = Path(__file__).parents[1].parent / "shared" / "data"
 SETUP = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'x'),(2,'y'),(3,'z');"
 OTHER = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'y'),(5,'x');"
 FIELDS = ["id", "outcome", "ex", "ex_strict", "ex_set", "em_text", "em_ast", "format_valid", "vacuous"]
-FIELDS += ["ambiguous_gold", "sql", "error"]
+FIELDS += ["ambiguous_gold", "sql", "error", "engine"]
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT MAX(x) FROM c"
 STUCK = "SELECT instr(printf('%.990000c', 'a'), printf('%.490000c', 'a') || 'b')"
 GREEDY = f"{ENDLESS[:-20]} SELECT x, printf('%.900000c', 'x') FROM c ORDER BY 2"
@@ -47,6 +48,7 @@ def test_a_row_has_the_fields_of_the_interface_in_their_order():
     assert row == {
         "id": "row", "outcome": "match", "ex": True, "ex_strict": True, "ex_set": True, "em_text": True, "em_ast": True,
         "format_valid": True, "vacuous": False, "ambiguous_gold": False, "sql": "SELECT b AS n FROM t", "error": None,
+        "engine": "sqlite",
     }  # fmt: skip
 
 
@@ -287,6 +289,99 @@ def test_the_key_of_unfinished_work_depends_on_all_inputs():
     assert len({base, *changed}) == 6
 
 
+# --- Engines ---------------------------------------------------------------------------------------------------------
+
+DUMP = """
+CREATE TABLE public.sale (id integer NOT NULL, price numeric(10,2), day date);
+COPY public.sale (id, price, day) FROM stdin;
+1\t30.00\t2024-01-31
+2\t45.50\t2024-02-29
+\\.
+"""
+LIST = "CREATE TABLE t (a INTEGER, b TEXT[]); INSERT INTO t VALUES (7, ['x', 'y']);"
+
+
+def foreign(dialect, setup, gold, prediction, name="row"):
+    return item(prediction, gold, (setup,), name, dialect=dialect, setup_dialect=dialect)
+
+
+@pytest.fixture(scope="module")
+def engines():
+    with postgres.private_server() as server:
+        yield {"postgres": server, "duckdb": duckdb.engine()}
+
+
+def everywhere() -> list[Item]:
+    """Rows of four dialects in turn; two of them have an engine of their own."""
+    months = "SELECT EXTRACT(MONTH FROM MAX(day)) - EXTRACT(MONTH FROM MIN(day)) FROM sale"
+    kinds = [
+        ("sqlite", SETUP, "SELECT a FROM t", "SELECT a FROM t"),
+        ("postgres", DUMP, "SELECT SUM(price) / 2 FROM sale", "SELECT 37.75 FROM public.sale LIMIT 1"),
+        ("postgres", DUMP, "SELECT MAX(day) - MIN(day) FROM sale", months),
+        ("postgres", DUMP, "SELECT id FROM sale ORDER BY price OFFSET 1", "SELECT 2 FROM sale FETCH FIRST ROW ONLY"),
+        ("duckdb", LIST, "SELECT b[1] FROM t", "SELECT 'x'"),
+        ("mysql", SETUP, "SELECT CONCAT(b, '!') FROM t", "SELECT CONCAT(b, '!') FROM t"),
+    ]
+    return [foreign(*kind, name=f"{number}") for number, kind in enumerate(kinds * 3)]
+
+
+def test_rows_run_on_the_engine_of_their_dialect_where_it_is_there(engines):
+    rows = score(*everywhere(), engines=engines)
+    verdicts = [
+        ("sqlite", "match"), ("postgres", "match"), ("postgres", "mismatch"), ("postgres", "match"),
+        ("duckdb", "match"), ("sqlite (translated)", "match"),
+    ]  # fmt: skip
+    assert [(row["engine"], row["outcome"]) for row in rows] == verdicts * 3
+    assert [row["id"] for row in rows] == [f"{number}" for number in range(18)]
+    assert list(score_rows(everywhere(), workers=2, engines=engines)) == rows
+
+
+def test_without_engines_the_same_rows_are_translated():
+    rows = score(*everywhere()[:6])
+    assert [row["engine"] for row in rows] == ["sqlite"] + ["sqlite (translated)"] * 5
+    assert [row["outcome"] for row in rows] == ["match", *["gold_error"] * 4, "match"]
+    assert all(row["error"] for row in rows[1:5])
+
+
+def test_results_of_an_engine_are_kept_as_those_of_sqlite(engines):
+    (scored,) = score_all([foreign("postgres", DUMP, "SELECT price, day FROM sale", "SELECT 1")], workers=1,
+                          engines=engines)  # fmt: skip
+    assert scored.results["gold"]["rows"] == [["30.00", "2024-01-31"], ["45.50", "2024-02-29"]]
+
+
+def test_hostile_rows_of_an_engine_cost_no_other_row_its_verdict(engines):
+    attacks = [
+        "SELECT pg_sleep(60)",
+        ENDLESS,
+        "DELETE FROM sale",
+        "SELECT pg_terminate_backend(pg_backend_pid())",
+    ]
+    items = [foreign("postgres", DUMP, "SELECT id FROM sale", attack) for attack in attacks]
+    calm = foreign("postgres", DUMP, "SELECT id FROM sale", "SELECT id FROM sale")
+    rows = score(*(row for attack in items for row in (attack, calm)), limits=Limits(seconds=0.5), engines=engines)
+    assert [row["outcome"] for row in rows[::2]] == ["refused", "timeout", "refused", "refused"]
+    assert [row["outcome"] for row in rows[1::2]] == ["match"] * 4
+
+
+def test_a_server_that_is_gone_is_nobodys_wrong_answer(tmp_path):
+    with postgres.private_server() as server:
+        pass
+    items = [foreign("postgres", DUMP, "SELECT id FROM sale", "SELECT id FROM sale")]
+    (row,) = score(*items, engines={"postgres": server})
+    assert (row["outcome"], row["ex"]) == ("infra_error", None)
+    with pytest.raises(UserError, match=r"could not be scored \(PostgreSQL.*run again"):
+        score_file(tmp_path / "scores.jsonl", items, workers=1, engines={"postgres": server})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unfinished_work_of_another_version_of_an_engine_is_not_taken_up(engines):
+    items = everywhere()
+    other = {"duckdb": engines["duckdb"]._replace(version="0.0.1")}
+    assert len({score_key(items), score_key(items, engines=engines), score_key(items, engines=other)}) == 3
+    again = {"postgres": engines["postgres"]._replace(token="another"), "duckdb": engines["duckdb"]}
+    assert score_key(items, engines=again) == score_key(items, engines=engines)
+
+
 # --- The command -----------------------------------------------------------------------------------------------------
 
 
@@ -326,6 +421,25 @@ def test_the_command_scores_any_predictions(tmp_path):
     assert command(file, "--out", tmp_path / "s.jsonl").stdout == ""
     assert (tmp_path / "s.jsonl").read_text() == ended.stdout
     assert {path.name for path in tmp_path.iterdir()} == {"d.sqlite", "p.jsonl", "s.jsonl"}
+
+
+def test_the_command_starts_a_server_where_a_row_needs_it_and_says_what_it_translates(tmp_path):
+    given = {"setup_sql": DUMP, "gold_sql": "SELECT MAX(day) - MIN(day) FROM sale", "prediction": "SELECT 29"}
+    other = {"setup_sql": SETUP, "gold_sql": "SELECT a FROM t", "prediction": "SELECT a FROM t", "dialect": "tsql"}
+    file = write(tmp_path / "p.jsonl", {"id": 1, "dialect": "postgres", **given}, {"id": 2, **other})
+    own, translated = command(file), command(file, "--engine", "sqlite")
+    assert [json.loads(line)["outcome"] for line in own.stdout.splitlines()] == ["match", "match"]
+    assert "engines: postgres 1, sqlite (translated) 1" in own.stderr
+    assert own.stderr.startswith("1 rows of dialect tsql run on SQLite by translation: there is no engine for it here")
+    assert [json.loads(line)["outcome"] for line in translated.stdout.splitlines()] == ["gold_error", "match"]
+    assert "1 rows of dialect postgres run on SQLite by translation: evaluation.engine is sqlite" in translated.stderr
+
+
+def test_a_password_in_a_url_is_refused_in_one_line(tmp_path):
+    file = write(tmp_path / "p.jsonl", {"id": 1, "setup_sql": SETUP, "gold_sql": "SELECT 1", "prediction": "SELECT 1"})
+    ended = command(file, "--postgres-url", "postgresql://me:secret@host/db")
+    assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1
+    assert "postgres_url: its form is postgresql://user@host" in ended.stderr and "secret" not in ended.stderr
 
 
 def test_the_command_fills_setups_without_rows(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from text2sql.base.errors import UserError
-from text2sql.base.params import ValidateParams
+from text2sql.base.params import EvaluationParams, ValidateParams
 from text2sql.dataset.rows import read_table, write_rows
 from text2sql.dataset.validate import REJECTED, validate_tables
 from text2sql.dataset.verdict import check, verdicts
@@ -18,6 +18,7 @@ from text2sql.sources import synthetic
 from text2sql.sources.schemas import ddl_of_spider
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
+AUTO = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None)
 CONTEXT = "CREATE TABLE t (a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, NULL);"
 
 
@@ -103,6 +104,19 @@ def test_another_dialect_runs_in_translation():
     assert verdict(context, answer, dialect="mysql") is None
     assert verdict(context, answer)[0] == "runs"  # as SQLite it is nonsense
     assert verdict(context, "SELECT FROM WHERE", dialect="mysql")[:2] == ("runs", "syntax")
+
+
+def test_rows_run_on_the_engine_of_their_dialect_where_it_may_be_used(tmp_path, capsys):
+    context = "CREATE TABLE t (a INTEGER, b TEXT[]); INSERT INTO t VALUES (7, ['x', 'y']);"
+    answers = ["SELECT b[1] FROM t", "SELECT c FROM t", "SELECT a FROM t WHERE a > 7", "SELECT * FROM read_csv('x')"]
+    rows = [{"id": answer, "db_id": "d", "question": "?", "answer": answer} for answer in answers]
+    rows = [row | {"context": context, "dialect": "duckdb", "database": None} for row in rows]
+    ddl = rows[0] | {"id": "translated", "context": "CREATE TABLE t (a INTEGER)", "answer": "SELECT a FROM t"}
+    funnel = run_tables(tmp_path, {"train": rows, "test": [ddl]}, rules(has_rows=False))
+    assert funnel["train"]["rejects"] == {"runs": {"refused": 1, "schema": 1}, "returns_rows": {"empty": 1}}
+    assert list(read_table(tmp_path / "valid_train.parquet").id) == answers[:1]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "1 rows of dialect duckdb run on SQLite by translation: their scripts bring no rows"
 
 
 # Hostile rows
@@ -230,7 +244,7 @@ def run_tables(folder: Path, rows: dict[str, list[dict]], params: ValidateParams
     valid = {split: folder / f"valid_{split}.parquet" for split in rows}
     for split, path in raw.items():
         write_rows(path, rows[split])
-    return validate_tables(raw, valid, folder / "rejected.parquet", params, workers)
+    return validate_tables(raw, valid, folder / "rejected.parquet", params, AUTO, workers)
 
 
 def test_kept_and_rejected_add_up_to_what_was_read(tmp_path):
@@ -281,6 +295,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
             {"train": tmp_path / "valid.parquet"},
             tmp_path / "bad.parquet",
             rules(has_rows=False, runs=False, returns_rows=False),
+            AUTO,
             workers=2,
         )
         peaks.append(tracemalloc.get_traced_memory()[1])

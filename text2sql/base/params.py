@@ -4,12 +4,13 @@ One class per section, in the order of the pipeline. There are no defaults here:
 what a run used is what the file (and `dvc exp show`) says.
 """
 
+import re
 import reprlib
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -46,6 +47,28 @@ class IngestParams(Section):
     dialect: str | None
     rows: Positive
     seed: Seed
+
+
+class EvaluationParams(Section):
+    engine: Literal["auto", "sqlite"]
+    postgres_url: str | None
+    mysql_url: str | None
+
+    @field_validator("postgres_url")
+    @classmethod
+    def postgres_is_named_without_a_password(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"postgres(ql)?://([^:@/\s]+@)?[^@\s]*", url):
+            form = "its form is postgresql://user@host:5432/database, without a password: that stands in PGPASSWORD"
+            raise PydanticCustomError("address", form)
+        return url
+
+    @field_validator("mysql_url")
+    @classmethod
+    def mysql_is_named_without_a_password(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"(mysql|mariadb)://[^:@/\s]+@[^@/:\s]+(:\d+)?/?", url):
+            form = "its form is mysql://user@host:3306, without a password: that stands in MYSQL_PWD"
+            raise PydanticCustomError("address", form)
+        return url
 
 
 class ValidateParams(Section):
@@ -189,6 +212,7 @@ class Params(Section):
     preset: str
     seed: Seed
     ingest: IngestParams
+    evaluation: EvaluationParams
     validate_: ValidateParams = Field(alias="validate")
     select: SelectParams
     populate: PopulateParams
@@ -215,6 +239,8 @@ def check(values: Any, path: Path = PATH, shape: type[Section] = Params) -> Any:
 def explain(problem: Any) -> str:
     """Pydantic's message with the value it is about, shortened to stay on one line."""
     value = problem["input"]
+    if problem["type"] == "address":  # it may hold a password
+        return problem["msg"]
     return f"{problem['msg']}, got {'the text ' * isinstance(value, str)}{reprlib.repr(value)}; fix the value"
 
 

@@ -24,7 +24,9 @@ def printable_json(value: Any) -> str:
 
 def one_line(error: object, length: int = 300) -> str:
     """The text of an error, from whatever library, on one printable line; its class where it has no words."""
-    words = " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(error).split())
+    if not words and isinstance(error, BaseException):
+        words = type(error).__name__
     return printable(words)[:length]
 
 

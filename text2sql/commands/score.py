@@ -6,8 +6,8 @@ python -m text2sql score predictions.jsonl --populate 5 --workers 4 > scores.jso
 Rows in: {id, setup_sql | database, gold_sql, prediction, dialect?, truncated?}. `setup_sql` is a script of DDL and
 rows, `database` the path of an SQLite file, `prediction` the model's raw text, `dialect` a sqlglot name (default
 sqlite) for all three texts, `truncated` true where the model hit its token limit.
-Rows out: {id, outcome, ex, ex_strict, ex_set, em_text, em_ast, format_valid, vacuous, ambiguous_gold, sql, error};
-docs/evaluation.md explains them. Exit code 0 when every row got an outcome of its own (1 after an infra_error).
+Rows out: {id, outcome, ex, ex_strict, ex_set, em_text, em_ast, format_valid, vacuous, ambiguous_gold, sql, error,
+engine}; docs/evaluation.md explains them. Exit code 0 when every row got an outcome of its own, 1 after an infra_error.
 """
 
 import argparse
@@ -19,9 +19,10 @@ from pathlib import Path
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import json_line, read_jsonl
+from text2sql.base.params import EvaluationParams, check
 from text2sql.databases.populate import populate_rows
 from text2sql.engines.pool import cores
-from text2sql.engines.question import Question
+from text2sql.engines.question import Question, foreign_rows, open_engines, translations
 from text2sql.engines.sqlite import Limits
 from text2sql.scoring.metrics import FLAGS, METRICS
 from text2sql.scoring.policy import NOT_SCORED, POLICY_VERSION
@@ -37,6 +38,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=cores(), help="processes (default: one per core)")
     parser.add_argument("--timeout", type=float, default=2.0, metavar="S", help="seconds a query may run (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="of --populate (default: 0)")
+    parser.add_argument(
+        "--engine", choices=("auto", "sqlite"), default="auto",
+        help="auto: SQL of a dialect on its own engine where that is there, else translated to SQLite; sqlite: always",
+    )  # fmt: skip
+    parser.add_argument("--postgres-url", metavar="URL", help="a PostgreSQL server, in place of one that is started")
+    parser.add_argument("--mysql-url", metavar="URL", help="a MySQL or MariaDB server, likewise")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,18 +52,24 @@ def run(args: argparse.Namespace) -> int:
         if value is not None and value < least:
             raise UserError(f"--{name} {value}: must be at least {least}")
     rows = [checked(row, args.file, number) for number, row in enumerate(read_jsonl(args.file), 1)]
+    choice = {"engine": args.engine, "postgres_url": args.postgres_url, "mysql_url": args.mysql_url}
+    evaluation = check(choice, Path("the command line"), EvaluationParams)
     items = to_items(rows, filled(rows, args) if args.populate else {})
     limits = Limits(seconds=args.timeout)
 
-    if args.out is not None:
-        unfinished = args.out.with_name(f".{args.out.name}.{score_key(items, limits)}.unfinished")
-        score_file(args.out, items, workers=args.workers, limits=limits, unfinished=unfinished)
-        return summarize(list(read_jsonl(args.out)))
-    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
-    scored = []
-    for row in score_rows(items, workers=args.workers, limits=limits):
-        print(json_line(row))
-        scored.append(row)
+    foreign = foreign_rows((row.get("setup_sql"), row.get("dialect"), row.get("database")) for row in rows)
+    for line in translations(foreign, evaluation):
+        print(line, file=sys.stderr)
+    with open_engines(foreign, evaluation) as engines:
+        if args.out is not None:
+            unfinished = args.out.with_name(f".{args.out.name}.{score_key(items, limits, engines)}.unfinished")
+            score_file(args.out, items, workers=args.workers, limits=limits, engines=engines, unfinished=unfinished)
+            return summarize(list(read_jsonl(args.out)))
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+        scored = []
+        for row in score_rows(items, workers=args.workers, limits=limits, engines=engines):
+            print(json_line(row))
+            scored.append(row)
     return summarize(scored)
 
 
@@ -113,6 +126,7 @@ def to_items(rows: Sequence[dict], populated: dict[int, tuple[str, ...]]) -> lis
 def summarize(rows: Sequence[dict]) -> int:
     """Prints the totals to stderr; returns the exit code."""
     outcomes = Counter(row["outcome"] for row in rows)
+    engines = Counter(row["engine"] for row in rows)
     scored = [row for row in rows if row["ex"] is not None]
     say = lambda line: print(line, file=sys.stderr)  # noqa: E731
     say(f"{len(rows)} rows, policy version {POLICY_VERSION}")
@@ -123,6 +137,7 @@ def summarize(rows: Sequence[dict]) -> int:
         for name in [*METRICS, *FLAGS][1:]:  # `ex` is said
             say(f"{name} {sum(row[name] for row in scored) / len(scored):.4f}")
     say(", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items())))
+    say("engines: " + ", ".join(f"{engine} {count}" for engine, count in sorted(engines.items())))
     for row in rows:
         if row["outcome"] in NOT_SCORED:
             say(f"{row['outcome']}: {row['id']}: {row['error']}")

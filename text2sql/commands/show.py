@@ -67,9 +67,18 @@ def verdict(comparison: dict) -> str:
     lines = [comparison["conclusion"]["claim"], *comparison["conclusion"]["limits"]]
     if comparison["gold_errors"]:
         lines.append(f"{len(comparison['gold_errors'])} questions left out: no usable gold (metrics/comparison.json)")
+    if line := engines(comparison.get("engines", {})):
+        lines.append(line)
     if comparison["power"]["kill_rate"] is not None and comparison["power"]["n"]:
         lines.append(f"the databases tell {percent(comparison['power']['kill_rate'])} of slightly wrong queries apart")
     return "\n".join(lines)
+
+
+def engines(counts: dict[str, int]) -> str:
+    """Which engines gave how many verdicts; nothing where SQLite gave all of them on its own SQL."""
+    if set(counts) <= {"sqlite"}:
+        return ""
+    return "engines: " + ", ".join(f"{engine} {count:,}" for engine, count in counts.items())
 
 
 def training_line(training: dict) -> str:

@@ -4,6 +4,7 @@ A row stops at the first rule it breaks; `verdict` names the rules, each of whic
 Tables are read and written batch by batch, so that memory does not grow with them.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -13,37 +14,48 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from text2sql.base.errors import UserError, install
-from text2sql.base.params import ValidateParams
+from text2sql.base.params import EvaluationParams, ValidateParams
 from text2sql.dataset.rows import COLUMNS, count_rows, read_batches, table_writer
 from text2sql.dataset.verdict import ITEM_COLUMNS, REASON_COLUMNS, RULES, Item, Reject, verdicts
+from text2sql.engines.question import Engines, foreign_rows, open_engines, translations
 
 REJECTED = [*COLUMNS, "split", *REASON_COLUMNS]
 
 
 def validate_tables(
-    raw: Mapping[str, Path], valid: Mapping[str, Path], rejected: Path, params: ValidateParams, workers: int
+    raw: Mapping[str, Path],
+    valid: Mapping[str, Path],
+    rejected: Path,
+    params: ValidateParams,
+    evaluation: EvaluationParams,
+    workers: int,
 ) -> dict[str, dict]:
     """Splits each raw table into its valid rows and its rejects, and counts both.
 
     raw, valid: the table of each split, read and written; rejected: one table of every split's rejects, with the
-    columns of REJECTED; workers: processes, which change nothing but the time. Returns the funnel: for each split the
-    rows `read`, those left after each rule, `kept`, and `rejects` by rule and error class.
+    columns of REJECTED; evaluation: which engines may be used; workers: processes, which change nothing but the time.
+    Says on stderr which rows run on SQLite by translation. Returns the funnel: for each split the rows `read`, those
+    left after each rule, `kept`, and `rejects` by rule and error class.
     """
     funnel = {}
-    with table_writer(rejected, REJECTED) as rejects:
+    foreign = foreign_rows(where for path in raw.values() for where in places_of(path))
+    for line in translations(foreign, evaluation):
+        print(line, file=sys.stderr)
+    local = foreign if params.engine == "local" else {}  # each machine of a cluster opens engines of its own
+    with table_writer(rejected, REJECTED) as rejects, open_engines(local, evaluation) as engines:
         for split, path in raw.items():
             with (
                 table_writer(valid[split]) as keeps,
                 tqdm(total=count_rows(path), desc=f"validate {split}", unit=" rows", mininterval=0.5) as progress,
             ):
-                funnel[split] = validate_split(split, path, keeps, rejects, params, workers, progress)
+                answers = verdicts_on(path, params, evaluation, engines, workers)
+                funnel[split] = validate_split(split, path, keeps, rejects, answers, progress)
     return funnel
 
 
-def validate_split(split: str, path: Path, keeps, rejects, params: ValidateParams, workers: int, progress) -> dict:
+def validate_split(split: str, path: Path, keeps, rejects, answers: Iterator[Reject | None], progress) -> dict:
     found: Counter[tuple[str, str]] = Counter()
     read = kept = 0
-    answers = verdicts_on(path, params, workers)
     for batch in read_batches(path):
         judged = list(islice(answers, batch.num_rows))
         reasons = [reject for reject in judged if reject]
@@ -64,16 +76,25 @@ def validate_split(split: str, path: Path, keeps, rejects, params: ValidateParam
     return funnel_of(read, found)
 
 
-def verdicts_on(path: Path, params: ValidateParams, workers: int) -> Iterator[Reject | None]:
+def verdicts_on(
+    path: Path, params: ValidateParams, evaluation: EvaluationParams, engines: Engines, workers: int
+) -> Iterator[Reject | None]:
     """The verdict on each row of a table, in its order. Raises UserError when Ray is asked for and not installed."""
     rules = params.model_dump(exclude={"engine"})
     if params.engine == "local":
-        return verdicts(items_of(path), rules, workers)
+        return verdicts(items_of(path), rules, workers, engines)
     try:
         from text2sql.dataset import cluster
     except ImportError as error:
         raise UserError(f"validate.engine: ray is not installed; `{install('ray')}`, or set it to local") from error
-    return cluster.cluster_verdicts(path, rules, workers)
+    return cluster.cluster_verdicts(path, rules, workers, evaluation)
+
+
+def places_of(path: Path) -> Iterator[tuple[str, str, str | None]]:
+    """Context, dialect and database of each row of a table."""
+    names = ["context", "dialect", "database"]
+    for batch in read_batches(path, names):
+        yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
 
 def items_of(path: Path) -> Iterator[Item]:

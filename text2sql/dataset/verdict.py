@@ -6,7 +6,7 @@ The rules, each of which can be switched off in `validate`:
 |---|---|
 | complete | it has a question, an SQL and a context or database (always on) |
 | has_rows | its context brings rows (INSERT, REPLACE, COPY), or it has a database of its own |
-| runs | context and SQL run on SQLite; another dialect runs in translation |
+| runs | context and SQL run on the engine that `engines.question` chooses |
 | returns_rows | the SQL returns at least one row |
 
 A row stops at the first rule it breaks. With all rules on the verdict is that of running `executescript(context)` and
@@ -18,12 +18,16 @@ a comment, a literal, a name or a trigger alone, and where rows come by REPLACE 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 
+from text2sql.base.errors import UserError
+from text2sql.engines.duckdb import PROCESS_BYTES
 from text2sql.engines.pool import Lost, guarded_map
-from text2sql.engines.question import Question, gold_answer
+from text2sql.engines.protocol import EngineLost
+from text2sql.engines.question import ALONE, Engines, Question, again, engine_of, gold_answer
 from text2sql.engines.sqlite import Answer, Failure, Limits
 from text2sql.sql.context import brings_rows
 
 CHUNK = 128  # rows that travel to a worker process together
+MEMORY_BYTES = 512 * 2**20  # of a worker process
 RULES = ("complete", "has_rows", "runs", "returns_rows")
 
 # What a verdict needs of a row
@@ -34,11 +38,14 @@ REASON_COLUMNS = ("rule", "error_class", "message")
 Reject = tuple[str, str, str]
 
 
-def check(item: Item, has_rows: bool, runs: bool, returns_rows: bool, seconds: float = 2.0) -> Reject | None:
+def check(
+    item: Item, has_rows: bool, runs: bool, returns_rows: bool, seconds: float = 2.0, engines: Engines = ALONE
+) -> Reject | None:
     """The verdict on one row: None when it is valid, else the rule it broke, the class of the error, its message.
 
     A class is one of the sandbox's outcomes (syntax, schema, dialect, refused, timeout, too_large, not_a_query), or
-    missing, no_insert, empty, for what needs no run. `seconds` is the deadline of the context and of the SQL alike.
+    missing, no_insert, empty, for what needs no run. `seconds` is the deadline of the context and of the SQL alike,
+    `engines` are those that are there beside SQLite. Raises UserError where one is lost.
     """
     context, answer, question, dialect, database = item
     for name, text in (("question", question), ("answer", answer), ("context", context or database)):
@@ -48,7 +55,7 @@ def check(item: Item, has_rows: bool, runs: bool, returns_rows: bool, seconds: f
         return "has_rows", "no_insert", "the context holds no INSERT"
     if not runs and not returns_rows:
         return None
-    result = run(context, answer, dialect, database, Limits(seconds=seconds))
+    result = run(context, answer, dialect, database, Limits(seconds=seconds), engines)
     if isinstance(result, Failure):
         return "runs" if runs else "returns_rows", result.outcome, result.error
     if returns_rows and not result.rows:
@@ -56,18 +63,29 @@ def check(item: Item, has_rows: bool, runs: bool, returns_rows: bool, seconds: f
     return None
 
 
-def run(context: str, answer: str, dialect: str, database: str | None, limits: Limits) -> Answer | Failure:
-    """What the SQL answers on the row's database file, or on a database made from its context; maybe translated."""
+def run(
+    context: str, answer: str, dialect: str, database: str | None, limits: Limits, engines: Engines = ALONE
+) -> Answer | Failure:
+    """What the SQL answers on the row's database file, or on a database made from its context; maybe translated.
+
+    Raises UserError where the engine is lost.
+    """
     setups = () if database else (context,)
-    return gold_answer(Question(answer, setups, database or None, dialect, setup_dialect=dialect), limits)
+    question = Question(answer, setups, database or None, dialect, setup_dialect=dialect)
+    try:
+        return again(lambda: gold_answer(question, limits, engine_of(question, engines)))
+    except EngineLost as error:
+        raise UserError(f"{error}; run again") from error
 
 
-def verdicts(items: Iterable[Item], rules: Mapping, workers: int) -> Iterator[Reject | None]:
+def verdicts(items: Iterable[Item], rules: Mapping, workers: int, engines: Engines = ALONE) -> Iterator[Reject | None]:
     """The verdict on each item, in their order, from worker processes; memory does not grow with their number.
 
-    rules: the arguments of `check` beside the item.
+    rules, engines: the arguments of `check` beside the item.
     """
     # The hard limit covers building the context and the SQL, each with a deadline of its own.
-    limit = 2 * rules["seconds"] + 1
-    for answer in guarded_map(functools.partial(check, **rules), items, workers=workers, seconds=limit, chunk=CHUNK):
+    limit = 2 * rules["seconds"] + (3 if engines else 1)
+    judge = functools.partial(check, **rules, engines=engines)
+    memory = PROCESS_BYTES if "duckdb" in engines else MEMORY_BYTES
+    for answer in guarded_map(judge, items, workers=workers, seconds=limit, memory_bytes=memory, chunk=CHUNK):
         yield ("runs", answer.reason, answer.error) if isinstance(answer, Lost) else answer

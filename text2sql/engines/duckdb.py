@@ -32,6 +32,7 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": "false",  # a table's name is never a variable of this program
 }
 BATCH = 1_000  # rows fetched at a time
+PROCESS_BYTES = 768 * 2**20  # of a process that holds an instance: it reserves more addresses than it uses
 
 
 class DuckDB(NamedTuple):

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from text2sql.base.errors import UserError, install
 from text2sql.engines import cells, private
@@ -74,6 +75,17 @@ def installed() -> bool:
 
 def _program(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
+
+
+def login(url: str) -> dict[str, Any]:
+    """pymysql's arguments for the login that a URL names (mysql://user@host:3306); its password is in MYSQL_PWD."""
+    parts = urlsplit(url)
+    return {
+        "host": parts.hostname,
+        "port": parts.port or 3306,
+        "user": unquote(parts.username or "root"),
+        "password": os.environ.get("MYSQL_PWD", ""),
+    }
 
 
 @contextlib.contextmanager

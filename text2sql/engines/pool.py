@@ -48,9 +48,9 @@ def cores() -> int:
 
 @dataclass(frozen=True)
 class Lost:
-    """Stands for the result of an item whose worker did not survive it."""
+    """Stands for the result of an item whose worker did not survive it, or that could not be computed at all."""
 
-    reason: str  # timeout | memory | crash
+    reason: str  # timeout | memory | crash; or what `function` has for a reason
     error: str
 
 

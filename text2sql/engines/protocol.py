@@ -27,9 +27,22 @@ class Database(Protocol):
 class Engine(Protocol):
     """A way to run SQL of one dialect. It can be pickled: worker processes open what they need for themselves."""
 
-    name: str  # sqlite | duckdb | postgres | mysql
-    version: str  # of the engine itself, as reports print it
-    dialect: str  # sqlglot's name
+    @property
+    def name(self) -> str:
+        """sqlite | duckdb | postgres | mysql"""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Of the engine itself."""
+        ...
+
+    @property
+    def dialect(self) -> str:
+        """sqlglot's name."""
+        ...
+
+    def __hash__(self) -> int: ...
 
     def build(self, setup: str, limits: Limits = DEFAULT_LIMITS) -> Database | Failure:
         """A private database made by an untrusted script of DDL and rows in the engine's dialect.

@@ -1,20 +1,37 @@
 """A question's gold and its databases, opened one way for everybody who runs SQL on them.
 
-Which engine a question runs on is decided here and nowhere else. It is SQLite for every question: `statement` and
-`databases` translate what is written in another dialect. An engine of that dialect takes their place by answering both
-for its questions; callers see a statement to run, a database to run it on, or a `Failure` that says why there is none.
+Which engine a question runs on is decided here and nowhere else (`engine_of`): the one of its dialect, where that is
+there and the question's own script brings the rows; else SQLite, for which `statement` and `databases` translate what
+is written in another dialect. Callers see a statement to run, a database to run it on, or a `Failure` that says why
+there is none.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+import importlib
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, build, open_database, query
+from text2sql.base.errors import install
+from text2sql.engines import duckdb, mysql, postgres
+from text2sql.engines.protocol import Database, Engine, EngineLost
+from text2sql.engines.sqlite import Answer, Failure, Limits, SQLite, open_database
 from text2sql.sql.context import brings_rows
-from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
+from text2sql.sql.dialect import Untranslatable, is_sqlite, to_sqlite, to_sqlite_ddl
+
+if TYPE_CHECKING:  # pydantic, in every worker process
+    from text2sql.base.params import EvaluationParams
 
 NO_ROWS = "its context brings no rows and none were made (populate.instances is 0)"
+SQLITE = SQLite()
+TRANSLATED = "sqlite (translated)"
+KEPT = 256  # databases of SQLite that a process keeps open
+KEPT_ELSEWHERE = 10  # of another engine: each is a connection to PostgreSQL, and a part of DuckDB's memory
+
+Engines = Mapping[str, Engine]  # by the dialect that they run; SQLite is always there and not among them
+ALONE: Engines = {}  # SQLite alone
+T = TypeVar("T")
 
 
 class Question(NamedTuple):
@@ -28,15 +45,21 @@ class Question(NamedTuple):
     problem: str | None = None  # why there is no database to score on, where that is known
 
 
-def row_question(row: Mapping[str, Any], scripts: Sequence[str] = (), problem: str | None = None) -> Question:
+def row_question(
+    row: Mapping[str, Any], scripts: Sequence[str] = (), problem: str | None = None, engines: Engines = ALONE
+) -> Question:
     """The question of a row of the evaluation table {answer, context, database, dialect}.
 
-    scripts: filled databases in SQLite, beside the row's context where that brings rows, else in its place. problem:
-    why no script could be made; it stands unless the context brings rows or the row has a file of its own.
+    scripts: filled databases in SQLite, beside the row's context where that brings rows, else in its place; they are
+    left out where the context goes to an engine of its own. problem: why no script could be made; it stands unless the
+    context brings rows or the row has a file of its own.
     """
     dialect = row["dialect"]
     if row["database"] is not None:
         return Question(row["answer"], database=row["database"], dialect=dialect)
+    own = Question(row["answer"], (row["context"],), dialect=dialect, setup_dialect=dialect)
+    if engine_of(own, engines) != SQLITE:
+        return own
     if not brings_rows(row["context"], dialect):
         problem = problem if scripts or problem is not None else NO_ROWS
         return Question(row["answer"], tuple(scripts), dialect=dialect, problem=problem)
@@ -46,17 +69,134 @@ def row_question(row: Mapping[str, Any], scripts: Sequence[str] = (), problem: s
     return Question(row["answer"], (context, *scripts), dialect=dialect)
 
 
-def statement(sql: str, dialect: str | None) -> str | Failure:
+# --- The choice of an engine -----------------------------------------------------------------------------------------
+
+
+class Foreign(NamedTuple):
+    """What decides on the engine of a row that is not SQLite's."""
+
+    dialect: str
+    own_rows: bool  # whether its own script brings the rows
+
+
+def foreign_rows(rows: Iterable[tuple[str | None, str | None, str | None]]) -> Counter[Foreign]:
+    """How many rows, given as (script, dialect, database file), are of which other dialect."""
+    return Counter(found for row in rows if (found := _foreign(*row)) is not None)
+
+
+def _foreign(script: str | None, dialect: str | None, database: str | None) -> Foreign | None:
+    """The dialect of a row in lower case, and whether its script brings rows; None for a row of SQLite."""
+    if not dialect or is_sqlite(dialect):
+        return None
+    return Foreign(dialect.lower(), not database and bool(script) and brings_rows(script or "", dialect))
+
+
+def engine_of(question: Question, engines: Engines) -> Engine:
+    """The engine that a question runs on: of those given the one of its dialect, else SQLite.
+
+    Filled databases are scripts of SQLite, so questions whose own script brings no rows run there.
+    """
+    if not engines or not question.setups:
+        return SQLITE
+    found = _foreign(question.setups[0], question.setup_dialect, question.database)
+    return engines.get(found.dialect, SQLITE) if found is not None and found.own_rows else SQLITE
+
+
+def verdict_of(question: Question, engine: Engine) -> str:
+    """The name of the engine that a verdict comes from, which says too whether the question was translated for it."""
+    return TRANSLATED if engine == SQLITE and not is_sqlite(question.dialect) else engine.name
+
+
+_SYSTEMS = {"duckdb": "DuckDB", "mysql": "MySQL or MariaDB", "postgres": "PostgreSQL"}
+
+
+def available(dialect: str, choice: "EvaluationParams") -> bool:
+    """Whether there is an engine for a dialect, and leave to use it."""
+    if choice.engine != "auto":
+        return False
+    match dialect:
+        case "postgres":
+            return choice.postgres_url is not None or postgres.installed()
+        case "mysql":
+            return choice.mysql_url is not None or mysql.installed()
+        case "duckdb":
+            return duckdb.installed()
+    return False
+
+
+@contextmanager
+def open_engines(rows: Iterable[Foreign], choice: "EvaluationParams") -> Iterator[Engines]:
+    """The engines that rows need and that are there; servers that had to be started are gone with the block.
+
+    Raises UserError where a server cannot be reached or does not start.
+    """
+    needed = {row.dialect for row in rows if row.own_rows}
+    with ExitStack() as stack:
+        yield {
+            dialect: stack.enter_context(_opened(dialect, choice))
+            for dialect in sorted(needed)
+            if available(dialect, choice)
+        }
+
+
+def _opened(dialect: str, choice: "EvaluationParams") -> AbstractContextManager[Engine]:
+    if dialect == "duckdb":
+        return nullcontext(duckdb.engine())
+    if dialect == "postgres":
+        return postgres.prepared(choice.postgres_url) if choice.postgres_url else postgres.private_server()
+    return mysql.prepared(mysql.login(choice.mysql_url)) if choice.mysql_url else mysql.private_server()
+
+
+def translations(rows: Mapping[Foreign, int], choice: "EvaluationParams") -> Iterator[str]:
+    """A line for each dialect whose rows run on SQLite by translation, and what would give them their own engine."""
+    for row, count in sorted(rows.items()):
+        if row.own_rows and available(row.dialect, choice):
+            continue
+        line = f"{count:,} rows of dialect {row.dialect} run on SQLite by translation"
+        if not row.own_rows:
+            yield f"{line}: their scripts bring no rows"
+        elif row.dialect not in _SYSTEMS:
+            yield f"{line}: there is no engine for it here"
+        elif choice.engine != "auto":
+            yield f"{line}: evaluation.engine is {choice.engine}"
+        else:
+            server = "Debian's mariadb-server and " if row.dialect == "mysql" else ""
+            yield f"{line}; {server}`{install(row.dialect)}` runs them on {_SYSTEMS[row.dialect]}"
+
+
+def load(engine: Engine) -> None:
+    """Imports what speaks with an engine, so that processes forked afterwards have it."""
+    driver = {"duckdb": "duckdb", "mysql": "pymysql", "postgres": "psycopg"}.get(engine.name)
+    if driver is not None:
+        importlib.import_module(driver)
+
+
+def again(call: Callable[[], T]) -> T:
+    """What the call gives; once more, on databases opened anew, where the engine was lost meanwhile.
+
+    Raises EngineLost where it is lost again.
+    """
+    try:
+        return call()
+    except EngineLost:
+        _kept.clear()
+        return call()
+
+
+# --- Statements and databases ----------------------------------------------------------------------------------------
+
+
+def statement(sql: str, dialect: str | None, engine: Engine = SQLITE) -> str | Failure:
     """A query of `dialect` (a sqlglot name; None is SQLite) as the question's engine runs it.
 
     Raises UserError for a dialect that sqlglot does not know.
     """
-    return _failure_or_text(to_sqlite(sql, dialect))
+    return sql if engine != SQLITE else _failure_or_text(to_sqlite(sql, dialect))
 
 
 @lru_cache(maxsize=128)  # many questions are about one schema
 def setup_script(script: str, dialect: str | None) -> str | Failure:
-    """A script of DDL and rows as the question's engine builds it. Raises as `statement`."""
+    """A script of DDL and rows as SQLite builds it. Raises as `statement`."""
     return _failure_or_text(to_sqlite_ddl(script, dialect))
 
 
@@ -66,7 +206,7 @@ def _failure_or_text(translated: str | Untranslatable) -> str | Failure:
     return translated
 
 
-def databases(question: Question, limits: Limits) -> Iterator[Connection | Failure]:
+def databases(question: Question, limits: Limits, engine: Engine = SQLITE) -> Iterator[Database | Failure]:
     """The databases that a question is scored on, in their order, each opened when its turn comes.
 
     They stay open for the next question about the same ones, so a caller does not close them. Raises UserError for a
@@ -75,31 +215,58 @@ def databases(question: Question, limits: Limits) -> Iterator[Connection | Failu
     if question.database is not None:
         yield _kept_file(question.database, limits)
     for setup in question.setups:
-        yield _kept_build(setup, question.setup_dialect, limits)
+        yield _kept(engine, setup, question.setup_dialect, limits)
 
 
-def gold_answer(question: Question, limits: Limits) -> Answer | Failure:
+def gold_answer(question: Question, limits: Limits, engine: Engine = SQLITE) -> Answer | Failure:
     """What the gold answers on the question's first database, which is opened for it alone and closed again.
 
     `limits.seconds` is the deadline of the script and of the gold alike. Raises UserError as `databases` does.
     """
-    sql = statement(question.gold_sql, question.dialect)
+    sql = statement(question.gold_sql, question.dialect, engine)
     if isinstance(sql, Failure):
         return sql
+    database: Database | Failure
     if question.database is not None:
-        connection: Connection | Failure = open_database(question.database, limits)
+        database = open_database(question.database, limits)
     else:
-        connection = _build(question.setups[0], question.setup_dialect, limits)
-    if isinstance(connection, Failure):
-        return connection
-    with closing(connection):
-        return query(connection, sql, limits)
+        database = _build(engine, question.setups[0], question.setup_dialect, limits)
+    if isinstance(database, Failure):
+        return database
+    with closing(database):
+        return database.query(sql, limits)
 
 
-def _build(setup: str, dialect: str | None, limits: Limits) -> Connection | Failure:
-    script = setup_script(setup, dialect)
-    return script if isinstance(script, Failure) else build(script, limits)
+def _build(engine: Engine, setup: str, dialect: str | None, limits: Limits) -> Database | Failure:
+    script = setup if engine != SQLITE else setup_script(setup, dialect)
+    return script if isinstance(script, Failure) else engine.build(script, limits)
 
 
+class _Kept:
+    """The databases built last, as `_build` gives them; the one that was not asked for the longest is closed first."""
+
+    def __init__(self) -> None:
+        self.databases: OrderedDict[tuple, Database | Failure] = OrderedDict()
+
+    def __call__(self, engine: Engine, *rest: Any) -> Database | Failure:
+        key = (engine.name, *rest)
+        if key in self.databases:
+            self.databases.move_to_end(key)
+        else:
+            while len(self.databases) >= (KEPT if engine == SQLITE else KEPT_ELSEWHERE):
+                _close(self.databases.popitem(last=False)[1])
+            self.databases[key] = _build(engine, *rest)
+        return self.databases[key]
+
+    def clear(self) -> None:
+        while self.databases:
+            _close(self.databases.popitem()[1])
+
+
+def _close(database: Database | Failure) -> None:
+    if not isinstance(database, Failure):
+        database.close()
+
+
+_kept = _Kept()
 _kept_file = lru_cache(maxsize=32)(open_database)
-_kept_build = lru_cache(maxsize=256)(_build)

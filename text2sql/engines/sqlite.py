@@ -12,12 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from sqlglot.dialects import Dialect
 from sqlglot.expressions import FUNCTION_BY_NAME
 
 from text2sql.base.errors import UserError
 from text2sql.sql.clock import NOW
+from text2sql.sql.spelling import literal, quoted
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,24 @@ class Connection(sqlite3.Connection):
         return query(self, sql, limits)
 
 
+class SQLite(NamedTuple):
+    """The engine: `version` is the library's."""
+
+    version: str = sqlite3.sqlite_version
+    name: str = "sqlite"
+    dialect: str = "sqlite"
+
+    def build(self, setup: str, limits: Limits = DEFAULT_LIMITS) -> Connection | Failure:
+        """As the function `build`: the interface of every engine."""
+        return build(setup, limits)
+
+    def spell_name(self, name: str) -> str:
+        return quoted(name, "`")
+
+    def spell_value(self, value: Any) -> str:
+        return literal(value)
+
+
 def build(setup_sql: str, limits: Limits = DEFAULT_LIMITS) -> Connection | Failure:
     """A private in-memory database made by an untrusted script of DDL and rows; from then on it can only be read.
 
@@ -231,7 +251,8 @@ def _examine(sql: str) -> tuple[bool, bool, bool]:
     return is_query, bool(_CLOCK.search(sql)), bool(_JSON_TABLES.search(sql))
 
 
-_FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|;)*([A-Za-z_]+)", re.DOTALL)
+# Parentheses are passed over, so that SQLite itself says that a query in them is none of its syntax.
+_FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|;|\()*([A-Za-z_]+)", re.DOTALL)
 _COMMANDS = frozenset(
     "alter analyze attach begin call commit copy create delete detach drop end exec execute grant insert load "
     "lock merge pragma reindex release rename replace revoke rollback savepoint set truncate update use vacuum".split()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from text2sql.base.errors import UserError
-from text2sql.base.files import read_json, write_json
+from text2sql.base.files import read_json
 from text2sql.base.params import ResolveParams
 
 POINTER = "model.json"
@@ -25,19 +25,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("TEXT2SQL_CACHE", default))
 
 
-def resolve(config: ResolveParams, folder: str | os.PathLike, chat: bool = False) -> dict[str, Any]:
-    """Pins the model that `config` names, makes its weights ready to load, tries it, writes the pointer into `folder`.
+def pin(config: ResolveParams) -> dict[str, Any]:
+    """The pointer to the model that `config` names: source, name, and what pins it.
 
-    chat: whether prompts go through its chat template. Returns the pointer: source, name, what pins it (package version
-    and file checksum, hub commit, or the checksum of a folder), and `checks`, what `preflight.check` found. Raises
-    UserError when the model is not there, is not the one that was pinned, or cannot be used.
+    What pins it is the package's version and the file's checksum, the hub's commit, or the checksum of a folder. Raises
+    UserError when the model is not there or is not the one that was pinned.
     """
-    from text2sql.models import preflight  # loads torch, which reading a pointer does without
-
-    pointer = {"wheel": pin_wheel, "hub": pin_hub, "folder": pin_folder}[config.source](config)
-    pointer["checks"] = preflight.check(pointer, chat)
-    write_json(Path(folder) / POINTER, pointer)
-    return pointer
+    return {"wheel": pin_wheel, "hub": pin_hub, "folder": pin_folder}[config.source](config)
 
 
 def pin_wheel(config: ResolveParams) -> dict[str, Any]:

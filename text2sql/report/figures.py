@@ -91,6 +91,11 @@ def judge_summary(judgements: Mapping[str, Mapping]) -> dict[str, float | None]:
     }
 
 
+def by_engine(scores: Sequence[Mapping]) -> dict[str, int]:
+    """How many questions each engine gave the verdicts on, golds that failed there included."""
+    return dict(sorted(Counter(score["engine"] for score in scores).items()))
+
+
 def versions() -> dict[str, Any]:
     """What the verdicts depend on beside the data."""
     return {"policy_version": POLICY_VERSION, "sqlite": sqlite3.sqlite_version, "sqlglot": sqlglot.__version__}

@@ -13,7 +13,7 @@ from text2sql.dataset.account import account
 from text2sql.dataset.rows import count_rows, read_table
 from text2sql.engines.pool import cores
 from text2sql.report.explorer import write_explorer
-from text2sql.report.figures import compare_arms, describe, judge_summary, versions
+from text2sql.report.figures import by_engine, compare_arms, describe, judge_summary, versions
 from text2sql.report.numbers import rounded
 from text2sql.report.plots import length_rows, loss_rows, outcome_plots, plot_rows, size_rows, write_plot
 
@@ -52,7 +52,10 @@ def report(data: Path, metrics: Path) -> dict[str, Any]:
 
     for arm in ARMS:
         write_json(metrics / f"{arm}.json", details[arm] | ({"judge": judgements[arm]} if judged else {}))
-    write_json(metrics / "comparison.json", compared | {"power": power, **versions(), "machine": places})
+    write_json(
+        metrics / "comparison.json",
+        compared | {"power": power, "engines": by_engine(scores[BASE]), **versions(), "machine": places},
+    )
     write_json(metrics / "data.json", accounted)
     lengths = {"train": training["tokens"], "eval": [row["prompt_tokens"] for row in generations[BASE]]}
     plots = {

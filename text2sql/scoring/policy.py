@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-POLICY_VERSION = 1
+POLICY_VERSION = 2
 
 MATCHES = ("match", "vacuous_match")
 MISSES = (

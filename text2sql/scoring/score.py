@@ -1,17 +1,17 @@
 """Scores predictions by execution: extraction, sandbox and comparator joined, one typed outcome for every row.
 
 Every gold is run before any prediction; what fails is `gold_error` and leaves the denominator. Everything that a model
-wrote runs in worker processes (`pool.guarded_workers`) that share nothing but the code: the rows are the same from
-one worker or many, and after a kill the scoring goes on behind the last row that it had finished. It runs here and
-never again: the first rows of both results are kept beside the scores for whoever shows them.
+wrote runs in worker processes (`pool.guarded_workers`) that share nothing but the code, and on an engine of its own
+those of no other engine's rows: the rows are the same from one worker or many, and after a kill the scoring goes on
+behind the last row that it had finished. It runs here and never again: the first rows of both results are kept beside
+the scores for whoever shows them.
 """
 
 import hashlib
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,9 +22,23 @@ from tqdm import tqdm
 from text2sql.base.errors import UserError
 from text2sql.base.files import json_line, write_jsonl
 from text2sql.base.resume import whole_lines
+from text2sql.engines.duckdb import PROCESS_BYTES
 from text2sql.engines.pool import Lost, alarm, guarded_workers
-from text2sql.engines.question import Question, databases, row_question, statement
-from text2sql.engines.sqlite import DEFAULT_LIMITS, Answer, Failure, Limits, other_dialects, query
+from text2sql.engines.protocol import Engine, EngineLost
+from text2sql.engines.question import (
+    ALONE,
+    SQLITE,
+    Engines,
+    Question,
+    again,
+    databases,
+    engine_of,
+    load,
+    row_question,
+    statement,
+    verdict_of,
+)
+from text2sql.engines.sqlite import DEFAULT_LIMITS, Answer, Failure, Limits, other_dialects
 from text2sql.scoring.compare import compare
 from text2sql.scoring.gold import Gold, answer_gold, plan
 from text2sql.scoring.metrics import Case, measure
@@ -33,7 +47,10 @@ from text2sql.scoring.results import first_rows
 from text2sql.sql.extract import Extracted, extract
 
 GRACE_SECONDS = 0.2  # between a deadline that SQLite heeds itself and the kill
+SERVER_GRACE_SECONDS = 1.5  # the same of a server, whose module has a grace of its own
 MEMORY_BYTES = 384 * 2**20  # of a worker process, the interpreter included
+SERVER_WORKERS = 8  # each keeps KEPT_ELSEWHERE connections, and a server takes 100 unless told otherwise
+IN_PROCESS = ("sqlite", "duckdb")
 
 
 class GoldCheck(NamedTuple):
@@ -45,6 +62,7 @@ class GoldCheck(NamedTuple):
     databases: int = 0  # how many it has
     database: int = 1  # the first on which it has rows, counted from 1; 1 where there is none
     result: dict[str, Any] | None = None  # its first rows there
+    outcome: str = "gold_error"  # where there is a problem; infra_error where it is not the gold's
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,7 @@ def score_file(
     *,
     workers: int,
     limits: Limits = DEFAULT_LIMITS,
+    engines: Engines = ALONE,
     results: Path | None = None,
     unfinished: Path | None = None,
 ) -> dict[str, int]:
@@ -83,7 +102,7 @@ def score_file(
     kept: list[dict] = []
 
     def rows() -> Iterator[dict]:
-        scored = score_all(items, workers=workers, limits=limits, unfinished=unfinished)
+        scored = score_all(items, workers=workers, limits=limits, engines=engines, unfinished=unfinished)
         for row, shown in tqdm(scored, total=len(items), unit="row", desc="score", disable=None):
             outcomes[row["outcome"]] += 1
             if row["outcome"] == "infra_error":
@@ -108,10 +127,11 @@ def arm_items(
     databases: Mapping[str, Sequence[str]],
     unusable: Mapping[str, str],
     generations: Sequence[dict],
+    engines: Engines = ALONE,
 ) -> list[Item]:
     """The items of one arm: rows of the evaluation table joined by id with their databases and their generations.
 
-    databases: filled databases by row id, unusable: why there is none, both as `row_question` takes them.
+    databases: filled databases by row id, unusable: why there is none, both and engines as `row_question` takes them.
     Raises UserError when the generations are not those of the rows, one each.
     """
     generated = {generation["id"]: generation for generation in generations}
@@ -122,7 +142,7 @@ def arm_items(
     return [
         Item(
             row["id"],
-            row_question(row, databases.get(row["id"], ()), unusable.get(row["id"])),
+            row_question(row, databases.get(row["id"], ()), unusable.get(row["id"]), engines),
             generated[row["id"]]["text"],
             generated[row["id"]]["finish_reason"] == "length",
         )
@@ -130,10 +150,11 @@ def arm_items(
     ]
 
 
-def score_key(items: Sequence[Item], limits: Limits = DEFAULT_LIMITS) -> str:
-    """A digest of everything that the scores depend on: the items, the limits, the code and SQLite's version."""
+def score_key(items: Sequence[Item], limits: Limits = DEFAULT_LIMITS, engines: Engines = ALONE) -> str:
+    """A digest of everything that the scores depend on: the items, the limits, the code and the engines' versions."""
     rooms = Path(__file__).parents[1]
-    digest = hashlib.sha256(json.dumps([asdict(limits), sqlite3.sqlite_version, POLICY_VERSION]).encode())
+    versions = {engine.name: engine.version for engine in (SQLITE, *engines.values())}
+    digest = hashlib.sha256(json.dumps([asdict(limits), versions, POLICY_VERSION], sort_keys=True).encode())
     for room in ("engines", "scoring", "sql"):
         for source in sorted((rooms / room).glob("*.py")):
             digest.update(source.read_bytes())
@@ -142,18 +163,25 @@ def score_key(items: Sequence[Item], limits: Limits = DEFAULT_LIMITS) -> str:
     return digest.hexdigest()[:16]
 
 
-def score_rows(items: Sequence[Item], *, workers: int, limits: Limits = DEFAULT_LIMITS) -> Iterator[dict[str, Any]]:
+def score_rows(
+    items: Sequence[Item], *, workers: int, limits: Limits = DEFAULT_LIMITS, engines: Engines = ALONE
+) -> Iterator[dict[str, Any]]:
     """The rows of `score_all` alone, without the results."""
-    return (scored.row for scored in score_all(items, workers=workers, limits=limits))
+    return (scored.row for scored in score_all(items, workers=workers, limits=limits, engines=engines))
 
 
 def score_all(
-    items: Sequence[Item], *, workers: int, limits: Limits = DEFAULT_LIMITS, unfinished: Path | None = None
+    items: Sequence[Item],
+    *,
+    workers: int,
+    limits: Limits = DEFAULT_LIMITS,
+    engines: Engines = ALONE,
+    unfinished: Path | None = None,
 ) -> Iterator[Scored]:
-    """Yields what is said of every item, in their order.
+    """Yields what is said of every item, in their order. engines: those that are there beside SQLite.
 
-    `row`: {id, outcome, the metrics and flags of `metrics.py`, sql, error}: the verdicts are booleans, null for
-    gold_error and infra_error; `sql` is the extracted statement, untranslated.
+    `row`: {id, outcome, the metrics and flags of `metrics.py`, sql, error, engine}: the verdicts are booleans, null for
+    gold_error and infra_error; `sql` is the extracted statement, untranslated; `engine` names where it ran.
     `results`: {id, databases, database, gold, prediction}: how many databases there are, and the first rows
     (`results.first_rows`, or {error}) on the one, counted from 1, that shows the verdict: where a wrong answer first
     differs from the gold, else where the gold first has rows. `prediction` is null where there is no verdict.
@@ -163,7 +191,7 @@ def score_all(
     yield from done
     rest = items[len(done) :]
     assert [scored.row["id"] for scored in done] == [item.id for item in items[: len(done)]]
-    fresh = _score_fresh(rest, workers, limits)
+    fresh = _score_fresh(rest, workers, limits, engines)
     if unfinished is None:
         yield from fresh
         return
@@ -176,64 +204,98 @@ def score_all(
             yield scored
 
 
-def _score_fresh(items: Sequence[Item], workers: int, limits: Limits) -> Iterator[Scored]:
-    with _workers(workers, limits) as run:
-        checks = _check_golds(run, [item.question for item in items])
-        results = run((item, checks[item.question]) for item in items if checks[item.question].problem is None)
+def _score_fresh(items: Sequence[Item], workers: int, limits: Limits, engines: Engines) -> Iterator[Scored]:
+    on = {question: engine_of(question, engines) for question in dict.fromkeys(item.question for item in items)}
+    with ExitStack() as stack:
+        runs = {engine: stack.enter_context(_workers(engine, workers, limits)) for engine in dict.fromkeys(on.values())}
+        checks: dict[Question, GoldCheck] = {}
+        for engine, run in runs.items():
+            checks |= _check_golds(run, (question for question in on if on[question] == engine))
+        results = {engine: run(_predictions(items, on, engine, checks)) for engine, run in runs.items()}
         for item in items:
-            gold = checks[item.question]
+            engine, gold = on[item.question], checks[item.question]
             if gold.problem is not None:
-                yield _scored(item, gold, "gold_error", _extract(item), gold.problem)
+                yield _scored(item, engine, gold, gold.outcome, _extract(item), gold.problem)
                 continue
-            scored = next(results)
-            yield _lost(item, gold, scored) if isinstance(scored, Lost) else scored
-        assert next(results, None) is None
+            scored = next(results[engine])
+            yield _lost(item, engine, gold, scored) if isinstance(scored, Lost) else scored
+        assert all(next(rest, None) is None for rest in results.values())
+
+
+def _predictions(
+    items: Sequence[Item], on: Mapping[Question, Engine], engine: Engine, checks: Mapping[Question, GoldCheck]
+) -> Iterator[tuple[Item, GoldCheck]]:
+    """What the workers of an engine get: its items with their golds, where these can be scored against."""
+    for item in items:
+        gold = checks[item.question]
+        if on[item.question] == engine and gold.problem is None:
+            yield item, gold
 
 
 def gold_problems(
     questions: Iterable[Question], *, workers: int, limits: Limits = DEFAULT_LIMITS
 ) -> dict[Question, str | None]:
     """For every gold, why it cannot be scored against: None when it runs on its databases and equals itself there."""
-    with _workers(workers, limits) as run:
-        return {question: check.problem for question, check in _check_golds(run, questions).items()}
+    with _workers(SQLITE, workers, limits) as run:
+        return {question: check.problem for question, check in _check_golds(run, dict.fromkeys(questions)).items()}
 
 
 def _check_golds(run: Callable[[Iterable], Iterator], questions: Iterable[Question]) -> dict[Question, GoldCheck]:
-    different = list(dict.fromkeys(questions))
+    different = list(questions)
     return {
-        question: GoldCheck(f"{result.reason}: {result.error}") if isinstance(result, Lost) else result
+        question: _lost_gold(result) if isinstance(result, Lost) else result
         for question, result in zip(different, run(different), strict=True)
     }
 
 
-def _workers(workers: int, limits: Limits) -> AbstractContextManager[Callable[[Iterable], Iterator]]:
+def _lost_gold(lost: Lost) -> GoldCheck:
+    if lost.reason == "engine":
+        return GoldCheck(lost.error, outcome="infra_error")
+    return GoldCheck(f"{lost.reason}: {lost.error}")
+
+
+def _workers(engine: Engine, workers: int, limits: Limits) -> AbstractContextManager[Callable[[Iterable], Iterator]]:
     # Golds and predictions have alarms of their own; this leaves room for building the databases besides.
-    seconds = 4 * (limits.seconds + GRACE_SECONDS)
+    seconds = 4 * (limits.seconds + _grace(engine))
     return guarded_workers(
-        partial(_work, limits=limits),
-        workers=workers,
+        partial(_work, engine=engine, limits=limits),
+        workers=workers if engine.name in IN_PROCESS else min(workers, SERVER_WORKERS),
         seconds=seconds,
-        memory_bytes=MEMORY_BYTES,
-        initializer=other_dialects,
+        memory_bytes=PROCESS_BYTES if engine.name == "duckdb" else MEMORY_BYTES,
+        initializer=partial(_prepare, engine),
     )
 
 
-def _lost(item: Item, gold: GoldCheck, lost: Lost) -> Scored:
+def _prepare(engine: Engine) -> None:
+    other_dialects()
+    load(engine)
+
+
+def _grace(engine: Engine) -> float:
+    return GRACE_SECONDS if engine.name in IN_PROCESS else SERVER_GRACE_SECONDS
+
+
+def _lost(item: Item, engine: Engine, gold: GoldCheck, lost: Lost) -> Scored:
     # The gold went through its own run, so what ended this worker is the prediction; only a crash may be neither's.
-    outcome = {"timeout": "timeout", "memory": "too_large", "crash": "infra_error"}[lost.reason]
-    return _scored(item, gold, outcome, _extract(item), lost.error)
+    outcome = {"timeout": "timeout", "memory": "too_large"}.get(lost.reason, "infra_error")
+    return _scored(item, engine, gold, outcome, _extract(item), lost.error)
 
 
 # --- In the worker processes -----------------------------------------------------------------------------------------
 
 
-def _work(task: Question | tuple[Item, GoldCheck], limits: Limits) -> Any:
-    return _check_gold(task, limits) if isinstance(task, Question) else _score(*task, limits)
+def _work(task: Question | tuple[Item, GoldCheck], engine: Engine, limits: Limits) -> Any:
+    try:
+        if isinstance(task, Question):
+            return again(lambda: _check_gold(task, engine, limits))
+        return again(lambda: _score(*task, engine, limits))
+    except EngineLost as error:
+        return Lost("engine", str(error))
 
 
-def _check_gold(question: Question, limits: Limits) -> GoldCheck:
-    with alarm(2 * limits.seconds + GRACE_SECONDS):
-        golds = _golds(question, limits)
+def _check_gold(question: Question, engine: Engine, limits: Limits) -> GoldCheck:
+    with alarm(2 * limits.seconds + _grace(engine)):
+        golds = _golds(question, engine, limits)
     if isinstance(golds, Failure):
         return GoldCheck(f"{golds.outcome}: {golds.error}")
     if not all(compare(gold, gold.answer).ex_strict for gold in golds):
@@ -250,29 +312,30 @@ def _check_gold(question: Question, limits: Limits) -> GoldCheck:
     )
 
 
-def _score(item: Item, gold: GoldCheck, limits: Limits) -> Scored:
+def _score(item: Item, gold: GoldCheck, engine: Engine, limits: Limits) -> Scored:
     extracted = _extract(item)
     if extracted.outcome is not None:
-        return _scored(item, gold, extracted.outcome, extracted)
-    golds = _golds(item.question, limits)
+        return _scored(item, engine, gold, extracted.outcome, extracted)
+    golds = _golds(item.question, engine, limits)
     if isinstance(golds, Failure):  # the gold ran before, so this is the machine's fault
-        return _scored(item, gold, "infra_error", extracted, f"gold: {golds.error}")
-    with alarm(limits.seconds + GRACE_SECONDS):
-        sql = statement(extracted.sql or "", item.question.dialect)
+        return _scored(item, engine, gold, "infra_error", extracted, f"gold: {golds.error}")
+    with alarm(limits.seconds + _grace(engine)):
+        sql = statement(extracted.sql or "", item.question.dialect, engine)
     if isinstance(sql, Failure):
-        return _scored(item, gold, sql.outcome, extracted, sql.error)
+        return _scored(item, engine, gold, sql.outcome, extracted, sql.error)
 
     right = True
     verdicts: list[Verdict] = []
     shown: dict[str, Any] = {}  # database, gold and prediction of the results
-    with alarm(limits.seconds + GRACE_SECONDS):
-        for number, (connection, expected) in enumerate(
-            zip(databases(item.question, limits), golds, strict=True), start=1
-        ):
-            assert not isinstance(connection, Failure)
-            answer = query(connection, sql, limits)
+    opened = databases(item.question, limits, engine)
+    if engine != SQLITE:  # a database that had to make room is built again before the clock runs
+        opened = iter(list(opened))
+    with alarm(limits.seconds + _grace(engine)):
+        for number, (database, expected) in enumerate(zip(opened, golds, strict=True), start=1):
+            assert not isinstance(database, Failure)
+            answer = database.query(sql, limits)
             if isinstance(answer, Failure):
-                return _scored(item, gold, answer.outcome, extracted, answer.error)
+                return _scored(item, engine, gold, answer.outcome, extracted, answer.error)
             verdicts.append(compare(expected, answer))
             if right and (number == gold.database or not verdicts[-1].ex):
                 kept = gold.result if number == gold.database else _first_rows(expected.answer)
@@ -281,11 +344,12 @@ def _score(item: Item, gold: GoldCheck, limits: Limits) -> Scored:
             if not right and not all(verdict.ex_set for verdict in verdicts):
                 break
     match = "vacuous_match" if gold.vacuous else "match"
-    return _scored(item, gold, match if right else "mismatch", extracted, verdicts=verdicts, shown=shown)
+    return _scored(item, engine, gold, match if right else "mismatch", extracted, verdicts=verdicts, shown=shown)
 
 
 def _scored(
     item: Item,
+    engine: Engine,
     gold: GoldCheck,
     outcome: str,
     extracted: Extracted,
@@ -297,6 +361,7 @@ def _scored(
     question = item.question
     case = Case(question.gold_sql, question.dialect, extracted, outcome, tuple(verdicts), gold.vacuous, gold.ambiguous)
     row = {"id": item.id, "outcome": outcome, **measure(case), "sql": extracted.sql, "error": error}
+    row["engine"] = verdict_of(question, engine)
     if gold.problem is not None:
         shown = {"database": None, "gold": {"error": gold.problem}, "prediction": None}
     elif shown is None:
@@ -313,21 +378,21 @@ def _extract(item: Item) -> Extracted:
 
 
 @lru_cache(maxsize=128)
-def _golds(question: Question, limits: Limits) -> list[Gold] | Failure:
+def _golds(question: Question, engine: Engine, limits: Limits) -> list[Gold] | Failure:
     """The gold's answers on its databases, or why there are none."""
     if question.problem is not None:
         return Failure("no_database", question.problem)
     if not question.setups and question.database is None:
         return Failure("schema", "there is no database to run on")
-    sql = statement(question.gold_sql, question.dialect)
+    sql = statement(question.gold_sql, question.dialect, engine)
     if isinstance(sql, Failure):
         return sql
-    gold_plan = plan(sql)
+    gold_plan = plan(sql, engine.dialect)
     golds = []
-    for connection in databases(question, limits):
-        if isinstance(connection, Failure):
-            return Failure(connection.outcome, f"setup: {connection.error}")
-        gold = answer_gold(connection, gold_plan, limits)
+    for database in databases(question, limits, engine):
+        if isinstance(database, Failure):
+            return Failure(database.outcome, f"setup: {database.error}")
+        gold = answer_gold(database, gold_plan, limits)
         if isinstance(gold, Failure):
             return gold
         golds.append(gold)

@@ -31,6 +31,7 @@ SQLITE_FUNCTIONS = frozenset(
         "typeof unicode unixepoch unlikely upper"
     ).split()
 )
+_ROUNDING_CASTS = {"bigquery", "mysql", "postgres", "snowflake"}  # of numbers to integers
 _CASE_BLIND_LIKE = {"mysql", "tsql", "doris", "starrocks", "singlestore", "fabric"}
 _UNITS = {"DAY": ("days", 1), "WEEK": ("days", 7), "MONTH": ("months", 1), "QUARTER": ("months", 3),
           "YEAR": ("years", 1), "DECADE": ("years", 10), "HOUR": ("hours", 1), "MINUTE": ("minutes", 1),
@@ -48,6 +49,10 @@ def _integer(form: str, x: str) -> str:
 def _names(form: str, x: str, names: list[str], first: int) -> str:
     cases = " ".join(f"WHEN {number} THEN '{name}'" for number, name in enumerate(names, first))
     return f"CASE {_integer(form, x)} {cases} END"
+
+
+def _shortened(names: list[str], node: exp.Expr) -> list[str]:
+    return [name[:3] for name in names] if node.args.get("abbreviated") else names
 
 
 _HOUR12 = "((CAST(strftime('%H', {x}) AS INTEGER) + 11) % 12 + 1)"
@@ -115,6 +120,16 @@ def _form(node: exp.Expr) -> str | None:
     if isinstance(node, exp.Literal) and node.is_string:
         return "date" if len(node.name) <= 10 else "datetime"
     return None
+
+
+def _is_text(node: exp.Expr) -> bool:
+    """Whether the expression's text shows that it is one."""
+    node = node.unnest()
+    if isinstance(node, exp.Add):
+        return _is_text(node.this) or _is_text(node.expression)
+    if isinstance(node, exp.Cast):
+        return node.to.is_type(*exp.DataType.TEXT_TYPES)
+    return node.is_string or isinstance(node, (exp.Concat, exp.Upper, exp.Lower, exp.Trim, exp.Substring))
 
 
 def _shift(x: str, form: str | None, amount: str, sign: str, unit: str) -> str:
@@ -189,6 +204,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
 
     def shifted(self, node: exp.Expr, sign: str, unit: str | None = None) -> str:
         of, amount = node.this, node.expression
+        if of.is_number:  # T-SQL counts days from 1900
+            raise NoForm("a number in place of a date has no SQLite form")
         if isinstance(amount, exp.Interval):
             return self.by_interval(of, amount, sign)
         return _shift(self.sql(of), _form(of), self.sql(amount), sign, unit or _unit(node.args.get("unit")))
@@ -208,6 +225,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         return _shift(x, form, self.sql(amount), sign, _unit(interval.args["unit"]))
 
     def add_sql(self, node: exp.Add) -> str:
+        if self.source == "tsql" and any(map(_is_text, (node.this, node.expression))):
+            return f"({self.arg(node)} || {self.arg(node, 'expression')})"
         if isinstance(node.expression, exp.Interval):
             return self.by_interval(node.this, node.expression, "+")
         if isinstance(node.this, exp.Interval):
@@ -232,9 +251,9 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         return self.perhaps_dates(node, "-")
 
     def perhaps_dates(self, node: exp.Add | exp.Sub, sign: str) -> str:
-        """PostgreSQL's sum or difference of columns, which may hold dates: text at run time, unlike any number."""
+        """A sum or difference of columns, which may hold dates: text at run time, unlike any number."""
         plain = self.binary(node, sign)
-        if self.source != "postgres" or not isinstance(node.this, exp.Column):
+        if self.source not in ("bigquery", "postgres") or not isinstance(node.this, exp.Column):
             return plain
         a, b = self.arg(node), self.arg(node, "expression")
         if node.expression.is_int:
@@ -299,6 +318,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
 
     # types ----------------------------------------------------------------------------------------------------
     def cast_sql(self, node: exp.Cast, safe_prefix: str | None = None) -> str:
+        if node.args.get("safe"):  # SQLite makes 0 of a text that is no number
+            raise NoForm("a cast that gives NULL where it fails has no SQLite form")
         x, to = self.arg(node), node.to
         if to.is_type("date"):
             return f"date({x})"
@@ -310,7 +331,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             if to.is_type("boolean"):
                 true = "'true', 't', 'yes', 'y', 'on', '1'"
                 return f"(CASE WHEN lower({x}) IN ({true}) THEN 1 WHEN {x} IS NOT NULL THEN 0 END)"
-            return f"CAST(round({x}) AS INTEGER)" if self.source in ("mysql", "postgres") else f"CAST({x} AS INTEGER)"
+            return f"CAST(round({x}) AS INTEGER)" if self.source in _ROUNDING_CASTS else f"CAST({x} AS INTEGER)"
         if to.is_type("decimal", "numeric", "bigdecimal") and to.expressions:
             scale = to.expressions[1].name if len(to.expressions) > 1 else "0"
             return f"round(CAST({x} AS REAL), {scale})"
@@ -431,9 +452,22 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         x, decimals = self.arg(node), node.args.get("decimals")
         if decimals is None or decimals.name == "0":
             return f"trunc({x})"
-        if not decimals.is_int:
+        if not isinstance(decimals, exp.Literal):
             raise NoForm("TRUNCATE to a negative or computed number of digits has no SQLite form")
         return f"(trunc(({x}) * 1e{decimals.name}) / 1e{decimals.name})"
+
+    def round_sql(self, node: exp.Round) -> str:
+        if isinstance(node.args.get("decimals"), exp.Neg):  # SQLite rounds to units
+            raise NoForm("ROUND to a negative number of digits has no SQLite form")
+        return self.function_fallback_sql(node)
+
+    def any_sql(self, node: exp.Any) -> str:
+        raise NoForm("a comparison with ANY or SOME has no SQLite form")
+
+    def column_sql(self, node: exp.Column) -> str:
+        if self.source == "oracle" and node.name.upper() == "ROWNUM" and not node.this.quoted:
+            raise NoForm("ROWNUM has no SQLite form")
+        return super().column_sql(node)
 
     def xor_sql(self, node: exp.Xor) -> str:
         return f"((NOT ({self.arg(node)})) <> (NOT ({self.arg(node, 'expression')})))"
@@ -481,6 +515,13 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             raise NoForm("DISTINCT ON has no SQLite form")
         return super().distinct_sql(node)
 
+    def query_modifiers(self, node: exp.Expr, *sqls: str) -> str:
+        limit = node.args.get("limit")
+        options = limit.args.get("limit_options") if limit else None
+        if options and options.args.get("with_ties"):
+            raise NoForm("WITH TIES has no SQLite form")
+        return super().query_modifiers(node, *sqls)
+
     def group_sql(self, node: exp.Group) -> str:
         if any(node.args.get(key) for key in ("rollup", "cube", "grouping_sets", "totals")):
             raise NoForm("ROLLUP, CUBE and GROUPING SETS have no SQLite form")
@@ -498,8 +539,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         exp.Timestamp: lambda self, e: f"datetime({self.arg(e)})",
         exp.UnixToTime: lambda self, e: f"datetime({self.arg(e)}, 'unixepoch')",
         exp.LastDay: lambda self, e: f"date({self.arg(e)}, 'start of month', '+1 month', '-1 day')",
-        exp.Dayname: lambda self, e: _names("%w", self.sql(e.this), _DAYS, 0),
-        exp.Monthname: lambda self, e: _names("%m", self.sql(e.this), _MONTHS, 1),
+        exp.Dayname: lambda self, e: _names("%w", self.sql(e.this), _shortened(_DAYS, e), 0),
+        exp.Monthname: lambda self, e: _names("%m", self.sql(e.this), _shortened(_MONTHS, e), 1),
         exp.DayOfWeek: lambda self, e: f"({self.part(e, 'DOW', e.this)} + 1)",
         exp.Extract: lambda self, e: self.part(e, e.name, e.expression),
         exp.DateAdd: lambda self, e: self.shifted(e, "+"),
