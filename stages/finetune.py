@@ -14,14 +14,14 @@ from text2sql.base.params import read_params
 from text2sql.base.process import prepare_process
 from text2sql.base.resume import file_key, work_folder
 from text2sql.base.stage import run_stage
-from text2sql.dataset.rows import read_table
 from text2sql.models.pin import read_pointer
 
 
 def main() -> dict:
     seed, prompt, config = read_params("seed", "prompt", "finetune")
     prepare_process()
-    from text2sql.training.finetune import finetune  # torch and TRL take seconds to load
+    from text2sql.dataset.rows import read_table  # pandas, and torch and TRL even more, are slow to load
+    from text2sql.training.finetune import finetune
     from text2sql.training.launch import is_launched, launch
 
     accelerate = Path(config.accelerate) if config.launcher == "accelerate" else None

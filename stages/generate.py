@@ -15,8 +15,6 @@ from text2sql.base.params import read_params
 from text2sql.base.process import prepare_process
 from text2sql.base.resume import file_key, work_folder
 from text2sql.base.stage import run_stage
-from text2sql.dataset.rows import read_table
-from text2sql.generation.generate import generate
 from text2sql.models.pin import read_pointer
 
 ADAPTERS = {BASE: None, FINETUNED: Path("models/finetuned")}
@@ -24,6 +22,9 @@ ADAPTERS = {BASE: None, FINETUNED: Path("models/finetuned")}
 
 def main(arm: str) -> dict:
     prepare_process()
+    from text2sql.dataset.rows import read_table  # pandas is slow to load
+    from text2sql.generation.generate import generate
+
     prompt, config = read_params("prompt", "generate")
     rows, adapter = Path("data/selected/eval.parquet"), ADAPTERS[arm]
     pointer = read_pointer("models/base")

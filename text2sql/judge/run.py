@@ -16,7 +16,7 @@ from text2sql.base.endpoint import check_address, key_for
 from text2sql.base.errors import UserError
 from text2sql.base.files import atomic_write, read_jsonl
 from text2sql.base.params import JudgeParams
-from text2sql.dataset.rows import read_batches
+from text2sql.dataset.rows import count_rows, read_batches
 from text2sql.judge.batch import ask_in_batches
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.client import SETTING, Traffic, ask_all, settled
@@ -106,21 +106,28 @@ def estimate(rows: Iterable[dict[str, Any]], params: JudgeParams) -> str:
 def scored_rows(table: str | Path, scores: str | Path, results: str | Path) -> Iterator[dict[str, Any]]:
     """Evaluation rows with what scoring says about each (sql, ex, outcome, error, results), joined by id.
 
-    Raises UserError when the three files do not hold the same ids.
+    Raises UserError when a file is missing, before any row is read, and when the three do not hold the same ids.
     """
+    count_rows(table)
     scored = {
         score["id"]: {name: score[name] for name in ("sql", "ex", "outcome", "error")} for score in read_jsonl(scores)
     }
-    shown = {line["id"]: {side: line[side] for side in SIDES} for line in read_jsonl(results)}
+    shown = {line["id"]: {"results": {side: line[side] for side in SIDES}} for line in read_jsonl(results)}
+    return joined(table, {scores: scored, results: shown})
+
+
+def joined(table: str | Path, found: dict[str | Path, dict[str, dict]]) -> Iterator[dict[str, Any]]:
+    """The table's rows, each with what every file of `found` holds about its id."""
     for batch in read_batches(table, ["id", "context", "question", "answer"], size=1024):
         for row in batch.to_pylist():
-            for path, found in ((scores, scored), (results, shown)):
-                if row["id"] not in found:
+            for path, about in found.items():
+                if row["id"] not in about:
                     raise UserError(f"{path}: nothing about {row['id']!r} of {table}; run the score stage again")
-            yield row | scored.pop(row["id"]) | {"results": shown.pop(row["id"])}
-    for path, found in ((scores, scored), (results, shown)):
-        if found:
-            raise UserError(f"{path}: {next(iter(found))!r} is not in {table}; run the score stage again")
+                row = row | about.pop(row["id"])
+            yield row
+    for path, about in found.items():
+        if about:
+            raise UserError(f"{path}: {next(iter(about))!r} is not in {table}; run the score stage again")
 
 
 def build_requests(rows: Iterable[dict[str, Any]], template: Template, params: JudgeParams) -> Iterator[Request]:
