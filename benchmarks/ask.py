@@ -18,6 +18,8 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from text2sql.base.arms import ARMS, FINETUNED
+
 SHOP = """
 CREATE TABLE customers (customer_id INTEGER PRIMARY KEY, name TEXT, city TEXT);
 CREATE TABLE orders (order_id INTEGER PRIMARY KEY, customer_id INTEGER REFERENCES customers(customer_id),
@@ -36,7 +38,7 @@ QUESTIONS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arm", choices=("base", "finetuned"), default="finetuned")
+    parser.add_argument("--arm", choices=ARMS, default=FINETUNED)
     parser.add_argument("--questions", type=int, default=len(QUESTIONS), help="how many later ones")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

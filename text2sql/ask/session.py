@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from text2sql.ask.choose import choose
 from text2sql.ask.database import Database
 from text2sql.ask.schema import fit
+from text2sql.base.arms import FINETUNED
 from text2sql.base.errors import UserError
 from text2sql.base.params import GenerateParams, PromptParams
 from text2sql.base.process import prepare_process
@@ -70,7 +71,7 @@ def load(prompt: PromptParams, config: GenerateParams, arm: str) -> Model:
     from text2sql.models import load  # takes seconds, here in the background
 
     pointer = pin.read_pointer("models/base")
-    answer = generate.open_arm(pointer, ADAPTER if arm == "finetuned" else None, prompt.chat, config, arm)
+    answer = generate.open_arm(pointer, ADAPTER if arm == FINETUNED else None, prompt.chat, config, arm)
     room = (load.max_positions(load.load_config(pointer)) or SERVER_CONTEXT) - config.max_new_tokens
     tokenizer = cache(lambda: load.load_tokenizer(pointer))  # half a second, and rarely needed
 
@@ -87,7 +88,7 @@ def check_arm(config: GenerateParams, arm: str) -> None:
         return
     if not Path("models/base/model.json").is_file():
         raise UserError("models/base: no model yet; run `dvc repro resolve` in the project's folder")
-    if arm == "finetuned" and not pin.is_adapter(ADAPTER):
+    if arm == FINETUNED and not pin.is_adapter(ADAPTER):
         raise UserError(f"{ADAPTER}: no fine-tuned model yet; run `dvc repro`, or ask the base model with --arm base")
 
 

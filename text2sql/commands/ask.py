@@ -17,6 +17,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory
 
 from text2sql.ask import database, session, show
+from text2sql.base.arms import ARMS, FINETUNED
 from text2sql.base.errors import UserError
 from text2sql.base.params import read_params
 from text2sql.base.resume import FOLDER
@@ -28,7 +29,7 @@ ROWS = 10_000  # of a result that are fetched, and compared where there are seve
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("question", nargs="?", help="the question (default: ask for one after another)")
     parser.add_argument("--db", required=True, metavar="URL", help="the database")
-    parser.add_argument("--arm", choices=("base", "finetuned"), default="finetuned", help="model (default: finetuned)")
+    parser.add_argument("--arm", choices=ARMS, default=FINETUNED, help="model (default: finetuned)")
     parser.add_argument("--samples", type=int, default=1, metavar="N", help="candidates, of which the majority counts")
     parser.add_argument("--seed", type=int, default=0, help="of the candidates after the first (default: 0)")
     parser.add_argument("--sample-values", action="store_true", help="show the model a few values of each column")

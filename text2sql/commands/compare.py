@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from text2sql.base.arms import BASE, FINETUNED
 from text2sql.base.text import printable
 from text2sql.commands.experiments import shown
 from text2sql.commands.show import questions
@@ -77,7 +78,7 @@ def best_recipe(groups: Sequence[Sequence[Run]]) -> dict[str, Any] | None:
 
 def seeds_of(group: Sequence[Run]) -> dict[str, Any]:
     """Seeds of one recipe: their spread, and what may be concluded of the recipe beside the base model."""
-    gain = estimate_between(group[:1], group, ("base", "finetuned"))
+    gain = estimate_between(group[:1], group, (BASE, FINETUNED))
     conclusion = conclude(gain, arm=named(group), over="the base model")
     return {
         "runs": [run.name for run in group],

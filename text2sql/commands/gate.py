@@ -8,6 +8,7 @@ be checked is said.
 
 import argparse
 
+from text2sql.base.arms import ARMS
 from text2sql.base.errors import UserError
 from text2sql.base.text import printable
 from text2sql.experiments.differences import cause, differences, elsewhere, unrecorded
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("gate: no limit to check; give --min-gain-lo, --max-drop or both")
     base, head = named_runs(args.base, args.head)
     require_figures(head)
-    for arm in ("base", "finetuned"):
+    for arm in ARMS:
         arm_details(head, arm)  # raises where the figures are not of one run
     passed: list[str] = []
     failed: list[str] = []

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from text2sql.base.arms import BASE, FINETUNED, LEGEND
 from text2sql.base.errors import UserError
 from text2sql.base.files import atomic_write
 from text2sql.base.text import printable
@@ -110,7 +111,7 @@ def arm_table(base: Run, head: Run) -> list[str]:
     for when, run in (("before", base), ("after", head)):
         if run.state != DONE:
             continue
-        for arm, label in (("base", "base model"), ("finetuned", "fine-tuned")):
+        for arm, label in ((BASE, "base model"), (FINETUNED, LEGEND[FINETUNED])):
             details = arm_details(run, arm)
             judge = details.get("judge", {}).get("accuracy")
             rows.append(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from text2sql.base.arms import FINETUNED
 from text2sql.base.text import printable
 from text2sql.experiments import lock
 from text2sql.experiments.git import DONE
@@ -178,7 +179,7 @@ def texts_md5(run: Run) -> dict[str, str | None]:
     return {entry["path"]: entry.get("md5") for entry in outs if entry["path"].startswith(f"{GENERATIONS}/")}
 
 
-def same_texts(before: Run, after: Run, arm: str = "finetuned") -> bool:
+def same_texts(before: Run, after: Run, arm: str = FINETUNED) -> bool:
     """Whether an arm wrote the same texts in both runs, byte for byte."""
     one, other = (
         {md5 for path, md5 in texts_md5(run).items() if path.rpartition("/")[2].partition(".")[0] == arm}

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from text2sql.base.arms import SHORT
+from text2sql.base.arms import FINETUNED, SHORT
 from text2sql.base.errors import UserError
 from text2sql.base.text import printable
 from text2sql.experiments.differences import cause, differences, elsewhere, same_adapter, same_scores, same_texts
@@ -16,7 +16,7 @@ from text2sql.scoring.conclusions import Conclusion, conclude
 EVALUATION = "data/selected/eval.parquet"
 
 
-def arm_details(run: Run, arm: str = "finetuned") -> dict[str, Any]:
+def arm_details(run: Run, arm: str = FINETUNED) -> dict[str, Any]:
     """The details of one arm, metrics/ARM.json.
 
     Raises UserError when the commit holds none, or one of before it listed its questions, or one that gives another
@@ -118,7 +118,7 @@ def paired(before: Run, after: Run, *, common: bool = False) -> dict[str, Any]:
 
 
 def estimate_between(
-    before: Sequence[Run], after: Sequence[Run], arms: tuple[str, str] = ("finetuned", "finetuned")
+    before: Sequence[Run], after: Sequence[Run], arms: tuple[str, str] = (FINETUNED, FINETUNED)
 ) -> stats.PairedGain:
     """The gain of `after` over `before`, each one run or several seeds of one recipe, by these arms of theirs, on the
     questions on which all have a verdict. What `paired` refuses is not looked for here.
