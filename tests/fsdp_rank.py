@@ -6,6 +6,7 @@ Run as: python -m torch.distributed.run --nproc_per_node 2 tests/fsdp_rank.py, i
 
 import os
 import runpy
+import sys
 from pathlib import Path
 
 import torch
@@ -35,6 +36,7 @@ def main() -> None:
         check(model)
 
     finetune.check_weights = check_shares
+    sys.path.insert(0, str(ROOT / "stages"))  # as Python does for a script
     runpy.run_path(str(ROOT / "stages/finetune.py"), run_name="launched")["main"]()
 
 

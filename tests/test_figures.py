@@ -283,7 +283,7 @@ def shown(metrics: Path) -> str:
 def test_it_is_said_where_not_all_verdicts_are_sqlites_own(tmp_path):
     _, metrics = made(tmp_path)
     assert read_json(metrics / "comparison.json")["engines"] == {"sqlite": 7, "sqlite (translated)": 1}
-    assert "engines: sqlite 7, sqlite (translated) 1\n" in shown(metrics)
+    assert "engines: sqlite 7, sqlite (translated) 1" in shown(metrics)
     assert show.engines({"sqlite": 8}) == "" and show.engines({"postgres": 8}) == "engines: postgres 8"
 
 

@@ -43,6 +43,7 @@ def load_tokenizer(pointer: dict[str, Any]) -> PreTrainedTokenizerBase:
     A model trained with its end token masked as padding never learns to stop.
     """
     tokenizer = AutoTokenizer.from_pretrained(weights_folder(pointer), padding_side="left")
+    tokenizer.init_kwargs.pop("local_files_only", None)  # a setting of this process, which saving would write down
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         tokenizer.pad_token = tokenizer.unk_token if tokenizer.unk_token else tokenizer.eos_token
     return tokenizer
