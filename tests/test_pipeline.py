@@ -328,7 +328,7 @@ def test_a_fresh_clone_of_a_pushed_run_has_nothing_to_run(shared, commands):
 
 @pytest.mark.pipeline
 def test_a_report_without_an_arms_file_is_refused_with_the_way_to_it(shared):
-    """`dvc exp run --pull --allow-missing` fetches no file of a folder that a stage depends on, as those of the arms."""
+    """`dvc exp run --pull --allow-missing` fetches no file of a folder that a stage depends on, so no arm."""
     clone = shared()
     clone.run("dvc", "pull", "-q")
     (clone.folder / "data/scores/base.jsonl").unlink()
