@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from text2sql.base.errors import UserError, install
 from text2sql.engines import cells
-from text2sql.engines.protocol import EngineLost
+from text2sql.engines.protocol import EngineLost, not_text
 from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits, other_dialects
 
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
@@ -306,12 +306,8 @@ _COMMANDS = frozenset(
 @lru_cache(maxsize=256)  # the same statement runs on many databases
 def examine(sql: str) -> Failure | None:
     """Why a text is not run, by DuckDB's own reading of it; None for one query of functions that only compute."""
-    if "\0" in sql:
-        return Failure("syntax", "the text holds a null character")
-    try:
-        sql.encode()
-    except UnicodeEncodeError:
-        return Failure("syntax", "the text holds a lone surrogate and has no UTF-8 form")
+    if (failure := not_text(sql)) is not None:
+        return failure
     if not _READING.match(sql):
         first = _FIRST_WORD.match(sql)
         if first is not None and first[1].lower() in _COMMANDS:

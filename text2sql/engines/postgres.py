@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 from text2sql.base.errors import UserError, install
 from text2sql.engines import cells, private
-from text2sql.engines.protocol import EngineLost
+from text2sql.engines.protocol import EngineLost, not_text
 from text2sql.engines.server import UNPRIVILEGED
 from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits, other_dialects
 
@@ -730,12 +730,8 @@ _CLOCK_TYPES = frozenset(["date", "time", "timestamp", "timestamptz"])
 @lru_cache(maxsize=256)  # the same statement runs on many databases
 def examine(sql: str) -> bytes | Failure:
     """The text to send for a query, its clock standing still, or why it is not sent."""
-    if "\0" in sql:
-        return Failure("syntax", "the text holds a null character")
-    try:
-        sql.encode()
-    except UnicodeEncodeError:
-        return Failure("syntax", "the text holds a lone surrogate and has no UTF-8 form")
+    if (failure := not_text(sql)) is not None:
+        return failure
     found = [(kind, " " if kind == "space" else text) for kind, text, _ in tokens(sql)]
     words = [place for place, (kind, _) in enumerate(found) if kind != "space"]
     while words and found[words[-1]][1] == ";":

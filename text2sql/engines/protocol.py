@@ -62,3 +62,14 @@ class Engine(Protocol):
 
 class EngineLost(Exception):
     """The engine cannot be reached any more: the machine's fault, so that the row is `infra_error`."""
+
+
+def not_text(sql: str) -> Failure | None:
+    """Why a query cannot be sent as text in UTF-8; None where it can."""
+    if "\0" in sql:
+        return Failure("syntax", "the text holds a null character")
+    try:
+        sql.encode()
+    except UnicodeEncodeError:
+        return Failure("syntax", "the text holds a lone surrogate and has no UTF-8 form")
+    return None
