@@ -328,15 +328,15 @@ def test_a_fresh_clone_of_a_pushed_run_has_nothing_to_run(shared, commands):
 
 @pytest.mark.pipeline
 def test_a_report_without_an_arms_file_is_refused_with_the_way_to_it(shared):
-    """`dvc exp run --pull --allow-missing` fetches no file of a folder that a stage depends on, so no arm."""
+    """DVC runs the report without fetching what is in the folders it depends on, where their arms are unchanged."""
     clone = shared()
-    clone.run("dvc", "pull", "-q")
-    (clone.folder / "data/scores/base.jsonl").unlink()
-    done = clone.python("stages/report.py", check=False)
+    with open(clone.folder / "stages/report.py", "a") as file:
+        file.write("# changed\n")
+    done = clone.run("dvc", "exp", "run", "--pull", "--allow-missing", check=False)
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert done.returncode != 0 and line.startswith("error: data/scores/base.jsonl") and "`dvc pull`" in line
+    assert done.returncode != 0 and line.startswith("error: data/") and "`dvc pull`" in line
     clone.run("dvc", "pull", "-q")
-    assert clone.python("stages/report.py").returncode == 0
+    clone.run("dvc", "repro")
 
 
 @pytest.mark.pipeline
