@@ -1,6 +1,6 @@
-"""Generates SQL for every evaluation question with one arm: the base model, or the base with the fine-tuned adapter.
+"""Generates SQL for every evaluation question with one arm.
 
-Reads data/selected/eval.parquet, models/base/ and, for the fine-tuned arm, models/finetuned/.
+Reads data/selected/eval.parquet, data/examples/ARM.jsonl, models/base/ and the arm's model.
 Writes data/generations/ARM.jsonl. Killed, the rerun goes on after the last finished batch.
 Alone: python stages/generate.py base
 On two cards: accelerate launch --num_processes 2 stages/generate.py base
@@ -10,14 +10,12 @@ import checkout
 
 from pathlib import Path
 
-from text2sql.base.arms import BASE, FINETUNED
-from text2sql.base.params import read_params
+from text2sql.base.files import read_jsonl
+from text2sql.base.params import read_arm, read_params
 from text2sql.base.process import prepare_process
 from text2sql.base.resume import file_key, work_folder
 from text2sql.base.stage import run_stage
 from text2sql.models.pin import read_pointer
-
-ADAPTERS = {BASE: None, FINETUNED: Path("models/finetuned")}
 
 
 def main(arm: str) -> dict:
@@ -25,21 +23,23 @@ def main(arm: str) -> dict:
     from text2sql.dataset.rows import read_table  # pandas is slow to load
     from text2sql.generation.generate import generate
 
+    model = read_arm(arm).model
     prompt, config = read_params("prompt", "generate")
-    rows, adapter = Path("data/selected/eval.parquet"), ADAPTERS[arm]
+    rows, examples = Path("data/selected/eval.parquet"), Path(f"data/examples/{arm}.jsonl")
     pointer = read_pointer("models/base")
-    key = [prompt.model_dump(), config.model_dump(), pointer, file_key(rows), adapter and file_key(adapter)]
+    files = [file_key(path) for path in (rows, examples, Path(model))]
     return generate(
         read_table(rows),
+        {row["id"]: row["examples"] for row in read_jsonl(examples)},
         pointer,
-        adapter,
+        model,
         prompt,
         config,
         arm,
         out=Path(f"data/generations/{arm}.jsonl"),
-        work=work_folder("generate", *key),
+        work=work_folder("generate", arm, prompt.model_dump(), config.model_dump(), pointer, files),
     )
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__, arms=list(ADAPTERS))
+    run_stage(main, __doc__, of_an_arm=True)

@@ -10,7 +10,6 @@ import checkout
 
 from pathlib import Path
 
-from text2sql.base.arms import ARMS
 from text2sql.base.params import read_params
 from text2sql.base.stage import run_stage
 
@@ -29,4 +28,4 @@ def main(arm: str) -> dict | None:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__, arms=ARMS)
+    run_stage(main, __doc__, of_an_arm=True)

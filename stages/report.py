@@ -1,7 +1,7 @@
 """Joins everything by id and writes the figures that git keeps.
 
 Reads data/ (scores, results, generations, judgements, databases, counts) and metrics/train/. Runs no SQL. Writes
-metrics/summary.json, comparison.json, ARM.json, data.json, plots/ and explorer.html.
+metrics/summary.json, comparison.json, arms/ARM.json, data.json, plots/ and explorer.html.
 Alone: python stages/report.py
 """
 
@@ -9,13 +9,15 @@ import checkout
 
 from pathlib import Path
 
+from text2sql.base.params import read_params
 from text2sql.base.stage import run_stage
 
 
 def main() -> None:
+    (arms,) = read_params("arms")
     from text2sql.report.run import report
 
-    report(Path("data"), Path("metrics"))
+    report(Path("data"), Path("metrics"), arms)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import checkout
 import sys
 from pathlib import Path
 
-from text2sql.base.arms import ARMS
 from text2sql.base.files import read_jsonl
 from text2sql.base.params import read_params
 from text2sql.base.resume import FOLDER
@@ -51,4 +50,4 @@ def main(arm: str) -> None:
 
 
 if __name__ == "__main__":
-    run_stage(main, __doc__, arms=ARMS)
+    run_stage(main, __doc__, of_an_arm=True)

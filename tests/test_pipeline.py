@@ -20,10 +20,11 @@ from dvc.repo import Repo
 from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
-from text2sql.base.arms import ARMS
 from text2sql.base.params import Params, Section
 
-STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+DEFINED = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = {name: stage.get("do", stage) for name, stage in DEFINED.items()}
+ARMS = yaml.safe_load((ROOT / "params.yaml").read_text())["arms"]
 SCRIPTS = {name: ROOT / re.search(r"stages/\w+\.py", stage["cmd"])[0] for name, stage in STAGES.items()}
 OUTPUTS = ("data", "metrics", "models")
 # What cannot change a byte of any output, and so is no dep: a comment in it must not retrain a model.
@@ -83,9 +84,10 @@ def test_the_params_that_a_stage_asks_for_are_those_it_lists(stage):
     calls = [
         node
         for node in ast.walk(ast.parse(SCRIPTS[stage].read_text()))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "read_params"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     ]
-    asked = [argument.value for call in calls for argument in call.args]
+    asked = [argument.value for call in calls if call.func.id == "read_params" for argument in call.args]
+    asked += ["arms.${key}" for call in calls if call.func.id == "read_arm"]
     assert sorted(asked) == sorted(STAGES[stage].get("params", []))
 
 
@@ -102,19 +104,19 @@ def test_every_key_of_a_listed_section_is_read_by_the_stage(stage):
     }
     fields = {field.alias or name: field.annotation for name, field in Params.model_fields.items()}
     for section in STAGES[stage].get("params", []):
-        if isinstance(fields[section], type) and issubclass(fields[section], Section):
+        if section in fields and isinstance(fields[section], type) and issubclass(fields[section], Section):
             read |= {"has_rows", "runs", "returns_rows", "seconds"} if stage == "validate" else set()  # by getattr
             assert set(fields[section].model_fields) - read == set()
 
 
 def test_every_section_of_the_params_belongs_to_a_stage():
-    listed = {name for stage in STAGES.values() for name in stage.get("params", [])}
+    listed = {name.partition(".")[0] for stage in STAGES.values() for name in stage.get("params", [])}
     assert {field.alias or name for name, field in Params.model_fields.items()} - listed == {"preset"}
 
 
-@pytest.mark.parametrize("stage", ["generate", "score", "judge"])
+@pytest.mark.parametrize("stage", ["examples", "generate", "score", "judge"])
 def test_a_stage_of_the_arms_runs_once_for_each(stage):
-    assert STAGES[stage]["matrix"] == {"arm": list(ARMS)}
+    assert DEFINED[stage]["foreach"] == "${arms}"
 
 
 class TestForm:
@@ -149,7 +151,7 @@ class TestForm:
         monkeypatch.chdir(tmp_path)
         before = Path("dvc.yaml").read_bytes()
         with Repo.init(no_scm=True) as repo:
-            for name in (name for name, stage in STAGES.items() if "matrix" not in stage):  # DVC freezes no other
+            for name in (name for name, stage in DEFINED.items() if "foreach" not in stage):  # DVC freezes no other
                 repo.freeze(name)
                 assert Path("dvc.yaml").read_bytes().replace(b"    frozen: true\n", b"") == before != b""
                 repo.unfreeze(name)

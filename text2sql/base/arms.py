@@ -1,7 +1,32 @@
-"""The arms of a run: ways of answering that are compared, and their names in files and on screens."""
+"""What follows from the list of arms in params.yaml: which are trained, and which one the headline is about.
 
-BASE = "base"
-FINETUNED = "finetuned"
-ARMS = (BASE, FINETUNED)  # in the order of tables and plots; a gain is the second's over the first
-SHORT = {BASE: "base", FINETUNED: "ft"}  # summary.json's keys are columns of `dvc exp show`
-LEGEND = {BASE: "base", FINETUNED: "fine-tuned"}
+An arm is a way of answering: a model and the number of examples in its prompt (docs/arms.md). Its name is its name in
+files, in `dvc exp show` and on screens.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from text2sql.base.params import ArmParams
+
+Kind = Literal["untrained", "trained", "reference"]
+BASE_MODEL, ADAPTER = "models/base", "models/finetuned"
+
+
+def kind(model: str) -> Kind:
+    """What stands behind an arm: the base model as it is; something made by fine-tuning it, the adapter or a form of
+    it (merged, exported); or a server's model, which fine-tuning has nothing to do with."""
+    if model == BASE_MODEL:
+        return "untrained"
+    return "reference" if Path(model).suffix == ".yaml" else "trained"
+
+
+def kinds(arms: Mapping[str, ArmParams]) -> dict[str, Kind]:
+    """The kind of each arm, in the order of the list."""
+    return {name: kind(arm.model) for name, arm in arms.items()}
+
+
+def of_kind(kinds: Mapping[str, Kind], wanted: Kind) -> list[str]:
+    """The names of the arms of one kind. The first trained one is the headline's, whatever the others bring."""
+    return [name for name, kind in kinds.items() if kind == wanted]

@@ -104,6 +104,19 @@ class ResolveParams(Section):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
 
 
+class ArmParams(Section):
+    model: Annotated[str, Field(min_length=1)]
+    shots: Annotated[int, Field(ge=0, le=50)]
+
+    @field_validator("model")
+    @classmethod
+    def a_model_is_a_path_within_the_project(cls, model: str) -> str:
+        if "/" not in model or Path(model).is_absolute() or ".." in Path(model).parts:
+            form = "a model is a path in the project: models/base, models/finetuned, publish/merged, servers/NAME.yaml"
+            raise PydanticCustomError("model", form)
+        return model
+
+
 class PromptParams(Section):
     template: Literal["auto", "en", "ko"]
     context: Literal["schema", "full"]
@@ -171,7 +184,7 @@ class GenerateParams(Section):
     quantization: Literal["none", "nf4"]
     cuda_graphs: bool
     base_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None
-    models: dict[Literal["base", "finetuned"], Annotated[str, Field(min_length=1)]]
+    models: dict[str, Annotated[str, Field(min_length=1)]]
     concurrency: Positive
 
 
@@ -208,6 +221,9 @@ class JudgeParams(Section):
     cache: Annotated[str, Field(min_length=1)]
 
 
+NOT_ARMS = {"gain", "lo", "hi", "over", "kappa"}  # keys that stand beside the arms' in metrics/summary.json
+
+
 class Params(Section):
     preset: str
     seed: Seed
@@ -219,9 +235,21 @@ class Params(Section):
     resolve: ResolveParams
     prompt: PromptParams
     finetune: FinetuneParams
+    arms: dict[Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")], ArmParams]
     generate: GenerateParams
     score: ScoreParams
     judge: JudgeParams
+
+    @field_validator("arms")
+    @classmethod
+    def arms_make_a_comparison(cls, arms: dict[str, ArmParams]) -> dict[str, ArmParams]:
+        if taken := sorted(arms.keys() & NOT_ARMS):
+            raise PydanticCustomError("arm_name", f"{taken[0]} is the name of a figure; take another for the arm")
+        models = [arm.model for arm in arms.values()]
+        if "models/base" not in models or all(model == "models/base" or model.endswith(".yaml") for model in models):
+            problem = "a gain needs an untrained arm (model: models/base) and a trained one (model: models/finetuned)"
+            raise PydanticCustomError("arms", f"{problem}; add what is missing")
+        return arms
 
 
 def check(values: Any, path: Path = PATH, shape: type[Section] = Params) -> Any:
@@ -239,7 +267,7 @@ def check(values: Any, path: Path = PATH, shape: type[Section] = Params) -> Any:
 def explain(problem: Any) -> str:
     """Pydantic's message with the value it is about, shortened to stay on one line."""
     value = problem["input"]
-    if problem["type"] == "address":  # it may hold a password
+    if problem["type"] in ("address", "arms", "arm_name"):  # an address may hold a password
         return problem["msg"]
     return f"{problem['msg']}, got {'the text ' * isinstance(value, str)}{reprlib.repr(value)}; fix the value"
 
@@ -251,6 +279,14 @@ def read_params(*names: str, path: Path = PATH) -> tuple:
     """
     params = check(read_yaml(path), path)
     return tuple(getattr(params, "validate_" if name == "validate" else name) for name in names)
+
+
+def read_arm(name: str, path: Path = PATH) -> ArmParams:
+    """One arm of params.yaml: what a stage lists as `arms.NAME`. Raises UserError where there is none of this name."""
+    (arms,) = read_params("arms", path=path)
+    if name not in arms:
+        raise UserError(f"{path}, arms: no arm {name}; there are {', '.join(arms)}")
+    return arms[name]
 
 
 def read_yaml(path: Path) -> Any:

@@ -4,7 +4,7 @@ import argparse
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from text2sql.base.errors import reports_user_errors
@@ -15,26 +15,26 @@ from text2sql.base.resume import FOLDER
 TIMINGS = FOLDER / "timings"
 
 
-def run_stage(main: Callable[..., dict | None], description: str, arms: Sequence[str] = ()) -> None:
+def run_stage(main: Callable[..., dict | None], description: str, *, of_an_arm: bool = False) -> None:
     """Runs a stage's `main` from the command line, writes its wall time and peak memory to
     `.work/timings/STAGE.json`, and exits.
 
-    description: the script's docstring, shown by `--help`, what stands behind `Alone: ` as the example. arms: where
-    given, the command line takes one of them and `main` is called with it. What `main` returns, measurements of this
-    one run, is written beside the time.
+    description: the script's docstring, shown by `--help`, what stands behind `Alone: ` as the example. of_an_arm:
+    the command line takes the name of an arm, with which `main` is called. What `main` returns, measurements of this one
+    run, is written beside the time.
     """
     text, _, example = description.rstrip().rpartition("\nAlone: ")
     parser = argparse.ArgumentParser(
         description=text, epilog=f"example:\n  {example}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    if arms:
-        parser.add_argument("arm", choices=arms)
+    if of_an_arm:
+        parser.add_argument("arm", help="a name under `arms` in params.yaml")
     arguments = parser.parse_args()
-    name = Path(parser.prog).stem + (f"@{arguments.arm}" if arms else "")
+    name = Path(parser.prog).stem + (f"@{arguments.arm}" if of_an_arm else "")
 
     def timed() -> None:
         start = time.monotonic()
-        measured = main(*([arguments.arm] if arms else [])) or {}
+        measured = main(*([arguments.arm] if of_an_arm else [])) or {}
         seconds, peak = time.monotonic() - start, peak_memory()
         record = {"stage": name, "seconds": round(seconds, 1), "peak_gib": round(peak, 2)}
         write_json(TIMINGS / f"{name}.json", record | measured)

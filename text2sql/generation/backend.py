@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from text2sql.models.prompts import Prompt
+
 TEMPERATURE = 0.7  # of sampled answers
 
 
@@ -22,21 +24,25 @@ class Backend(Protocol):
     """What completes prompts with one arm, loaded once. `generate.open_backend` chooses it by `generate.backend`."""
 
     def complete(
-        self, texts: Sequence[str], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
+        self, prompts: Sequence[Prompt], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
     ) -> Iterator[dict[int, Completion]]:
-        """Yields, piece by piece, the completions of this process's share of the prompts, by their index in `texts`.
+        """Yields, piece by piece, the completions of this process's share of the prompts, by their index in `prompts`.
 
-        texts: prompts as `prompts.build_prompt` makes them, all of the run's. seeds: one for each; None is answered
+        prompts: as `prompts.with_examples` makes them, all of the run's. seeds: one for each; None is answered
         greedily, a number is sampled at TEMPERATURE, and the same number gives the same text. done: indices that an
         earlier run has finished. share: (number of this process, how many there are), each of which is given the same
         arguments.
 
         Over all processes each prompt outside `done` is yielded once, in any order. The caller keeps a piece whole or
         not at all, so `done` holds whole pieces: where a batch's members decide how its arithmetic rounds, a batch is a
-        piece, and batches are planned from all of `texts`, so that a killed run goes on to the same bytes. A prompt
+        piece, and batches are planned from all of `prompts`, so that a killed run goes on to the same bytes. A prompt
         without room for an answer is yielded as "prompt_too_long" with an empty text; it is never cut. Raises UserError
         for what the user can change.
         """
+        ...
+
+    def fits(self, prompt: Prompt) -> bool:
+        """Whether the model has room for an answer behind a prompt; True where only a server knows."""
         ...
 
 

@@ -2,19 +2,23 @@
 
 import hashlib
 import os
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from text2sql.base.arms import BASE_MODEL
+from text2sql.base.errors import UserError
 from text2sql.base.files import json_line, write_jsonl
 from text2sql.base.params import GenerateParams, PromptParams
 from text2sql.base.resume import whole_lines
 from text2sql.generation.backend import Backend
 from text2sql.models import prompts
+from text2sql.models.prompts import Prompt
 
 if TYPE_CHECKING:  # `ask` hands over texts, and a server's answers need no table
     import pandas as pd
@@ -22,8 +26,9 @@ if TYPE_CHECKING:  # `ask` hands over texts, and a server's answers need no tabl
 
 def generate(
     table: "pd.DataFrame",
+    examples: Mapping[str, Sequence[Mapping]],
     pointer: dict[str, Any],
-    adapter: Path | None,
+    model: str,
     prompt: PromptParams,
     config: GenerateParams,
     arm: str,
@@ -31,17 +36,18 @@ def generate(
     out: Path,
     work: Path,
 ) -> dict[str, float]:
-    """Writes one generation a row of the table, in its order: id, prompt_sha256 and the fields of Completion.
+    """Writes one generation a row of the table, in its order: id, prompt_sha256, the ids of the examples that stood in
+    the prompt, the most alike first, and the fields of Completion.
 
-    adapter: folder of a LoRA adapter, None for the base model itself. arm: its name in config.models. work: folder
-    where finished rows wait for a rerun. Under `accelerate launch` each process takes its share of the batches and the
-    first one writes. Returns tokens_per_second of what this process generated. Raises UserError.
+    examples: for each row's id the training rows that may stand before it, the most alike first; as many do as leave
+    room for an answer. model: of the arm, as params.yaml has it. work: folder where finished rows wait for a rerun.
+    Under `accelerate launch` each process takes its share of the batches and the first one writes. Returns
+    tokens_per_second of what this process generated. Raises UserError.
     """
     share, everyone = processes()
-    backend = open_backend(pointer, adapter, prompt.chat, config, arm)
-    templates = prompts.read_templates(prompt)
+    backend = open_backend(pointer, model, prompt.chat, config, arm)
     ids = table["id"].tolist()
-    texts = [prompts.build_prompt(row, templates, prompt) for row in table.to_dict("records")]
+    built, used = build_prompts(table.to_dict("records"), examples, prompt, backend.fits, arm)
 
     finished = read_finished(work)
     everyone()  # before any appends to a file that another may still be reading
@@ -53,9 +59,9 @@ def generate(
         tqdm(total=len(ids), unit=" rows", desc=f"generate {arm}") as bar,
     ):
         bar.update(len(done))
-        for piece in backend.complete(texts, [None] * len(texts), done, share):
+        for piece in backend.complete(built, [None] * len(built), done, share):
             rows = [
-                {"id": ids[index], "prompt_sha256": hashlib.sha256(texts[index].encode()).hexdigest()}
+                {"id": ids[index], "prompt_sha256": sha256(built[index]), "examples": used[index]}
                 | completion._asdict()
                 for index, completion in piece.items()
             ]
@@ -75,6 +81,41 @@ def generate(
         for path in work.glob("finished*.jsonl"):
             path.unlink()
     return {"tokens_per_second": round(tokens / seconds, 1)} if tokens else {}
+
+
+def build_prompts(
+    rows: Sequence[Mapping],
+    examples: Mapping[str, Sequence[Mapping]],
+    config: PromptParams,
+    fits: Callable[[Prompt], bool],
+    arm: str,
+) -> tuple[list[Prompt], list[list[str]]]:
+    """Each row's prompt, and the ids of the examples in it: as many whole ones as leave room, the least alike go first.
+
+    Says how many prompts hold fewer than they might. Raises UserError where there is room for none of them anywhere.
+    """
+    templates = prompts.read_templates(config)
+    built, used, fewer = [], [], 0
+    for row in rows:
+        offered = examples[row["id"]]
+        shown = list(offered)
+        prompt = prompts.with_examples(row, shown, templates, config)
+        while shown and not fits(prompt):
+            shown.pop()
+            prompt = prompts.with_examples(row, shown, templates, config)
+        built.append(prompt)
+        used.append([one["id"] for one in shown])
+        fewer += len(shown) < len(offered)
+    if fewer == len(rows) and not any(used):
+        raise UserError(f"params.yaml, arms.{arm}.shots: the model has no room for one example; set 0")
+    if fewer:
+        print(f"note: {fewer:,} prompts of {arm} have room for fewer examples than arms.{arm}.shots", file=sys.stderr)
+    return built, used
+
+
+def sha256(prompt: Prompt) -> str:
+    """The digest of a prompt as one text."""
+    return hashlib.sha256(prompts.bare_text(prompt).encode()).hexdigest()
 
 
 def read_finished(work: Path) -> dict[str, dict]:
@@ -97,20 +138,20 @@ def processes() -> tuple[tuple[int, int], Callable[[], None]]:
 
 
 def open_arm(
-    pointer: dict[str, Any], adapter: Path | None, chat: bool, config: GenerateParams, arm: str
+    pointer: dict[str, Any], model: str, chat: bool, config: GenerateParams, arm: str
 ) -> Callable[..., list[list[str]]]:
     """Loads an arm once and returns `answer(prompts, samples=1, seed=0)`: for each prompt its `samples` raw texts.
 
     The first text is the greedy answer, what the pipeline's generate stage writes for it; the others are sampled with
     the seed. A prompt that the model has no room for gets empty texts. Raises UserError.
     """
-    backend = open_backend(pointer, adapter, chat, config, arm)
+    backend = open_backend(pointer, model, chat, config, arm)
 
-    def answer(prompts: Sequence[str], samples: int = 1, seed: int = 0) -> list[list[str]]:
-        texts = [text for text in prompts for _ in range(samples)]
+    def answer(prompts: Sequence[Prompt], samples: int = 1, seed: int = 0) -> list[list[str]]:
+        repeated = [prompt for prompt in prompts for _ in range(samples)]
         seeds = [None if sample == 0 else seed + sample for _ in prompts for sample in range(samples)]
         found = {
-            index: one.text for piece in backend.complete(texts, seeds, (), (0, 1)) for index, one in piece.items()
+            index: one.text for piece in backend.complete(repeated, seeds, (), (0, 1)) for index, one in piece.items()
         }
         return [[found[place * samples + sample] for sample in range(samples)] for place in range(len(prompts))]
 
@@ -118,9 +159,13 @@ def open_arm(
 
 
 def open_backend(
-    pointer: dict[str, Any], adapter: Path | None, chat: bool, config: GenerateParams, arm: str
+    pointer: dict[str, Any], model: str, chat: bool, config: GenerateParams, arm: str
 ) -> Backend:
-    """What completes prompts as `config.backend` says; only that one's module, and what it needs, is imported."""
+    """What completes an arm's prompts as `config.backend` says; only that one's module, and its needs, are imported.
+
+    model: of the arm, as params.yaml has it. Raises UserError.
+    """
+    adapter = None if model == BASE_MODEL else Path(model)
     match config.backend:
         case "transformers":
             from text2sql.generation.local import LocalModel

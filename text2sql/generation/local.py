@@ -11,7 +11,8 @@ from text2sql.base.errors import UserError
 from text2sql.base.params import GenerateParams
 from text2sql.generation import decode
 from text2sql.generation.backend import TEMPERATURE, Backend, Completion, with_room
-from text2sql.models import adapters, load, prompts
+from text2sql.models import adapters, load
+from text2sql.models.prompts import Prompt, answer_text, prompt_ids
 
 CPU_BYTES = 3 * 2**28  # of a batch's keys and values, where no card's memory sets the limit
 CARD_SHARE = 0.7  # of the memory that the weights leave, for a batch's keys and values
@@ -24,17 +25,18 @@ class LocalModel(Backend):
         self.chat, self.config = chat, config
         self.tokenizer = load.load_tokenizer(pointer)
         self.model = load_arm(pointer, adapter, config.quantization)
+        self.limit = load.max_positions(self.model.config)
         self.stops = load.stop_tokens(self.model, self.tokenizer)
         self.budget = card_tokens(self.model) if config.batch_tokens == "auto" else config.batch_tokens
         if pointer.get("checks", {}).get("batches") is False:
             self.budget = 0  # the model does not heed padding's mask: a row at a time, whatever stands beside it
 
     def complete(
-        self, texts: Sequence[str], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
+        self, prompts: Sequence[Prompt], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
     ) -> Iterator[dict[int, Completion]]:
         new = self.config.max_new_tokens
-        ids = [prompts.prompt_ids(text, self.tokenizer, self.chat) for text in texts]
-        fits, too_long = with_room(ids, load.max_positions(self.model.config), new)
+        ids = [prompt_ids(prompt, self.tokenizer, self.chat) for prompt in prompts]
+        fits, too_long = with_room(ids, self.limit, new)
         if share[0] == 0 and too_long.keys() - done:
             yield too_long
         planned = decode.plan_batches([ids[index] for index in fits], self.budget, new)
@@ -47,6 +49,10 @@ class LocalModel(Backend):
                 index: to_completion(answer, self.tokenizer, self.stops, len(ids[index]))
                 for index, answer in zip(batch, answers, strict=True)
             }
+
+    def fits(self, prompt: Prompt) -> bool:
+        length = len(prompt_ids(prompt, self.tokenizer, self.chat))
+        return self.limit is None or length + self.config.max_new_tokens <= self.limit
 
     def answer(self, rows: list[list[int]], seeds: list[int | None]) -> list[list[int]]:
         """One batch's answers as token ids. Raises UserError where it does not fit the card."""
@@ -91,7 +97,7 @@ def card_tokens(model: PreTrainedModel) -> int:
 
 def to_completion(answer: list[int], tokenizer: PreTrainedTokenizerBase, stops: set[int], length: int) -> Completion:
     """The completion that token ids (up to and with a stop token) are, behind a prompt of `length` tokens."""
-    text = prompts.answer_text(answer, tokenizer)
+    text = answer_text(answer, tokenizer)
     return Completion(text, length, len(answer), "stop" if answer and answer[-1] in stops else "length")
 
 

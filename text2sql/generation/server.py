@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from openai import APIConnectionError, APIError, APIStatusError, OpenAI
-from openai.types.chat import ChatCompletionUserMessageParam
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
@@ -14,6 +13,7 @@ from text2sql.base.endpoint import KEY_VARIABLE, TRANSIENT, NoAnswer, check_addr
 from text2sql.base.errors import UserError
 from text2sql.base.params import GenerateParams
 from text2sql.generation.backend import TEMPERATURE, Backend, Completion
+from text2sql.models.prompts import Prompt, bare_text, messages
 
 ATTEMPTS = 5  # at one answer
 LONGEST_WAIT = 60.0  # seconds between two attempts
@@ -31,26 +31,26 @@ class Server(Backend):
         if config.base_url is None:
             raise UserError("params.yaml, generate.base_url: backend openai needs the server's address")
         check_address(config.base_url, "params.yaml, generate.base_url")
-        names = {str(known): name for known, name in config.models.items()}
-        if arm not in names:
-            raise UserError(f"params.yaml, generate.models: no name for {arm}; write what the server calls it")
-        self.chat, self.config, self.name = chat, config, names[arm]
+        self.chat, self.config, self.name = chat, config, config.models.get(arm, arm)
         self.key = key_for(config.base_url, "generate.base_url")
         self.client = OpenAI(api_key=self.key or "none", base_url=config.base_url, max_retries=0, timeout=TIMEOUT)
 
     def complete(
-        self, texts: Sequence[str], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
+        self, prompts: Sequence[Prompt], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
     ) -> Iterator[dict[int, Completion]]:
-        todo = [index for index in range(len(texts)) if index not in done and index % share[1] == share[0]]
+        todo = [index for index in range(len(prompts)) if index not in done and index % share[1] == share[0]]
         pool = ThreadPoolExecutor(self.config.concurrency)
         try:
-            asked = {pool.submit(self.ask, texts[index], seeds[index]): index for index in todo}
+            asked = {pool.submit(self.ask, prompts[index], seeds[index]): index for index in todo}
             for future in as_completed(asked):
                 yield {asked[future]: future.result()}
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def ask(self, text: str, seed: int | None) -> Completion:
+    def fits(self, prompt: Prompt) -> bool:
+        return True
+
+    def ask(self, prompt: Prompt, seed: int | None) -> Completion:
         """One completion, in at most ATTEMPTS attempts with growing, jittered waits between them. Raises UserError."""
         backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT)
 
@@ -61,25 +61,25 @@ class Server(Backend):
             stop=stop_after_attempt(ATTEMPTS), wait=wait, retry=retry_if_exception_type(NoAnswer), reraise=True
         )
         try:
-            return retrying(self.attempt, text, seed)
+            return retrying(self.attempt, prompt, seed)
         except NoAnswer as failure:
             raise UserError(
                 f"{self.client.base_url}: no answer in {ATTEMPTS} attempts, the last: {failure};"
                 " see to the server and run again, finished rows are kept"
             ) from None
 
-    def attempt(self, text: str, seed: int | None) -> Completion:
+    def attempt(self, prompt: Prompt, seed: int | None) -> Completion:
         """One attempt. Raises NoAnswer for what may pass, UserError for what will not."""
         how: dict[str, Any] = {"model": self.name, "max_tokens": self.config.max_new_tokens}
         how |= {"temperature": 0.0} if seed is None else {"temperature": TEMPERATURE, "seed": seed}
         try:
             if self.chat:
-                message: ChatCompletionUserMessageParam = {"role": "user", "content": text.strip()}
-                reply: Any = self.client.chat.completions.create(messages=[message], **how)
+                turns: Any = messages(prompt)
+                reply: Any = self.client.chat.completions.create(messages=turns, **how)
                 choice = reply.choices[0]
                 content = choice.message.content or ""
             else:
-                reply = self.client.completions.create(prompt=text, **how)
+                reply = self.client.completions.create(prompt=bare_text(prompt), **how)
                 choice = reply.choices[0]
                 content = choice.text or ""
         except APIStatusError as error:

@@ -7,7 +7,8 @@ from typing import Any
 from text2sql.base.errors import UserError, install
 from text2sql.base.params import GenerateParams
 from text2sql.generation.backend import TEMPERATURE, Backend, Completion, with_room
-from text2sql.models import adapters, load, pin, prompts
+from text2sql.models import adapters, load, pin
+from text2sql.models.prompts import Prompt, prompt_ids
 
 try:
     from vllm import LLM, SamplingParams
@@ -34,12 +35,13 @@ class VLLM(Backend):
             options |= {"enable_lora": True, "max_lora_rank": max(8, 1 << (rank - 1).bit_length())}
             self.lora = LoRARequest("adapter", 1, str(adapter))
         self.llm = LLM(model=str(pin.weights_folder(pointer)), seed=0, **options)
+        self.limit = self.llm.llm_engine.model_config.max_model_len
 
     def complete(
-        self, texts: Sequence[str], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
+        self, prompts: Sequence[Prompt], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
     ) -> Iterator[dict[int, Completion]]:
-        ids = [prompts.prompt_ids(text, self.tokenizer, self.chat) for text in texts]
-        fits, too_long = with_room(ids, self.llm.llm_engine.model_config.max_model_len, self.config.max_new_tokens)
+        ids = [prompt_ids(prompt, self.tokenizer, self.chat) for prompt in prompts]
+        fits, too_long = with_room(ids, self.limit, self.config.max_new_tokens)
         if share[0] == 0 and too_long.keys() - done:
             yield too_long
         todo = [index for index in fits if index not in done][share[0] :: share[1]]
@@ -55,6 +57,9 @@ class VLLM(Backend):
                 index: Completion(one.text, len(ids[index]), len(one.token_ids), one.finish_reason)
                 for index, one in zip(piece, (result.outputs[0] for result in results), strict=True)
             }
+
+    def fits(self, prompt: Prompt) -> bool:
+        return len(prompt_ids(prompt, self.tokenizer, self.chat)) + self.config.max_new_tokens <= self.limit
 
     def sampling(self, seed: int | None) -> SamplingParams:
         """How one prompt is answered: greedily, or drawn by its seed."""

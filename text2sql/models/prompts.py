@@ -3,7 +3,7 @@
 The templates are the text files in `prompts/`; the completion begins right after their last line end.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING
@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # prompts are text: the model card, `ask` and the judge build
     from transformers import PreTrainedTokenizerBase
 
 FOLDER = Path("prompts")
+BREAK = "\n\n"  # between an example and what follows it, in bare text
+ROLES = ("user", "assistant")
+
+Prompt = tuple[str, ...]  # what is asked and what is answered in turn, for each example; last what is to be answered
 
 
 def read_templates(config: PromptParams, folder: Path = FOLDER) -> dict[str, str]:
@@ -50,20 +54,38 @@ def build_prompt(row: Mapping, templates: Mapping[str, str], config: PromptParam
     return template.format(context=context, question=row["question"])
 
 
-def prompt_ids(prompt: str, tokenizer: "PreTrainedTokenizerBase", chat: bool) -> list[int]:
-    """The token ids that a prompt is for the model: as it is, or as the user's turn of the model's chat template.
+def with_examples(row: Mapping, examples: Sequence[Mapping], templates: Mapping[str, str], config: PromptParams) -> Prompt:
+    """The prompt for a row behind examples (training rows, the most alike first), each in the form of the row's own.
+
+    The most alike stands last, next to the question.
+    """
+    turns = [text for one in reversed(examples) for text in (build_prompt(one, templates, config), one["answer"])]
+    return (*turns, build_prompt(row, templates, config))
+
+
+def messages(prompt: Prompt) -> list[dict[str, str]]:
+    """A prompt as the turns of a chat."""
+    return [{"role": ROLES[place % 2], "content": text.strip()} for place, text in enumerate(prompt)]
+
+
+def bare_text(prompt: Prompt) -> str:
+    """A prompt as one text: behind each example's answer stands BREAK."""
+    return "".join(text + BREAK * (place % 2) for place, text in enumerate(prompt))
+
+
+def prompt_ids(prompt: Prompt, tokenizer: "PreTrainedTokenizerBase", chat: bool) -> list[int]:
+    """The token ids that a prompt is for the model: as bare text, or as the turns of the model's chat template.
 
     Raises UserError for a chat template that is missing or fails.
     """
     if not chat:
-        ids = tokenizer(prompt)["input_ids"]
+        ids = tokenizer(bare_text(prompt))["input_ids"]
         # Some tokenizers end every text with the end token, behind which nothing is to be written.
         return ids[:-1] if ids[-1:] == [tokenizer.eos_token_id] else ids
     if tokenizer.chat_template is None:
         raise UserError("params.yaml, prompt.chat: the model has no chat template; set false, or take one that has")
-    messages = [{"role": "user", "content": prompt.strip()}]
     try:
-        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)  # type: ignore[return-value]
+        return tokenizer.apply_chat_template(messages(prompt), add_generation_prompt=True, return_dict=False)  # type: ignore[return-value]
     except TemplateError as error:
         said = " ".join(str(error).split())
         raise UserError(f"params.yaml, prompt.chat: the model's chat template fails ({said}); set false") from error

@@ -3,11 +3,12 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import sqlglot
 
-from text2sql.base.arms import ARMS, FINETUNED, SHORT
+from text2sql.base.arms import Kind, of_kind
 from text2sql.base.errors import UserError
 from text2sql.report.numbers import mean, rounded
 from text2sql.scoring import stats
@@ -60,34 +61,62 @@ def by_label(rows: Sequence[Mapping], scores: Sequence[Mapping], label: str) -> 
     return described
 
 
-def compare_arms(rows: Sequence[Mapping], scores: Mapping[str, Sequence[Mapping]]) -> dict[str, Any]:
-    """The paired comparison: the gain with all that belongs to it (`stats.figures`) and what may be concluded, the ids
-    won and lost, and the golds left out."""
-    first, second = (scores[arm] for arm in ARMS)
-    both = [(row, *pair) for row, *pair in zip(rows, first, second, strict=True) if pair[0]["ex"] is not None]
-    ids = [row["id"] for row, _, _ in both]
-    before, after = [score["ex"] for _, score, _ in both], [score["ex"] for _, _, score in both]
-    databases = [row["db_id"] for row, _, _ in both]
-    gain = stats.estimate_gain([before], [after], databases)
-    flipped = stats.flips(ids, before, after)
+def compare_arms(
+    rows: Sequence[Mapping], scores: Mapping[str, Sequence[Mapping]], kinds: Mapping[str, Kind], zero_shot: str
+) -> dict[str, Any]:
+    """The paired comparison of the arms.
+
+    The headline: what the first trained arm, `arm`, brought over the best untrained one, `over`, with all that belongs
+    to that gain (`stats.figures`), what may be concluded of it, and the ids won and lost. Beside it the same gain over
+    `zero_shot` (None where that is the best), every pair of arms, and the golds left out.
+
+    scores: of every arm, with the same golds failed. kinds: of each arm. zero_shot: the untrained arm with the fewest
+    examples.
+    """
+    any_arm = next(iter(scores.values()))
+    usable = [place for place, score in enumerate(any_arm) if score["ex"] is not None]
+    verdicts = {arm: [scored[place]["ex"] for place in usable] for arm, scored in scores.items()}
+    ids, databases = ([rows[place][key] for place in usable] for key in ("id", "db_id"))
+
+    untrained, arm = of_kind(kinds, "untrained"), of_kind(kinds, "trained")[0]
+    over = max(untrained, key=lambda name: sum(verdicts[name]))
+    gain = stats.estimate_gain([verdicts[over]], [verdicts[arm]], databases)
+    from_zero = stats.estimate_gain([verdicts[zero_shot]], [verdicts[arm]], databases)
+    flipped = stats.flips(ids, verdicts[over], verdicts[arm])
+    both = list(zip(verdicts[over], verdicts[arm], strict=True))
     return {
+        "kinds": dict(kinds),
+        "arm": arm,
+        "over": over,
         **stats.figures(gain),
-        "conclusion": conclude(gain, arm="the fine-tuned model", over="the base model")._asdict(),
-        "both_right": sum(b and f for b, f in zip(before, after, strict=True)),
-        "both_wrong": sum(not b and not f for b, f in zip(before, after, strict=True)),
+        "conclusion": conclude(gain, arm=arm, over=over, among=len(untrained))._asdict(),
+        "both_right": sum(one and other for one, other in both),
+        "both_wrong": sum(not one and not other for one, other in both),
         "won": flipped["won"],
         "lost": flipped["lost"],
+        "zero_shot": None if zero_shot == over else {"over": zero_shot, **stats.figures(from_zero)},
+        "pairs": [
+            {
+                "arm": second,
+                "over": first,
+                **{key: stats.figures(pair)[key] for key in ("gain", "lo", "hi")},
+                "p": pair.headline.p,
+                **{key: len(found) for key, found in stats.flips(ids, verdicts[first], verdicts[second]).items()},
+            }
+            for first, second in combinations(scores, 2)
+            for pair in [stats.estimate_gain([verdicts[first]], [verdicts[second]], databases)]
+        ],
         "gold_errors": {
-            row["id"]: score["error"] for row, score in zip(rows, first, strict=True) if score["ex"] is None
+            row["id"]: score["error"] for row, score in zip(rows, any_arm, strict=True) if score["ex"] is None
         },
     }
 
 
-def judge_summary(judgements: Mapping[str, Mapping]) -> dict[str, float | None]:
-    """Accuracy by the judge for both arms, and its kappa with execution on the fine-tuned arm."""
+def judge_summary(judgements: Mapping[str, Mapping], arm: str) -> dict[str, float | None]:
+    """Accuracy by the judge for every arm, and its kappa with execution on the headline's, `arm`."""
     return {
-        **{SHORT[arm]: rounded(judgements[arm]["accuracy"]) for arm in ARMS},
-        "kappa": rounded(judgements[FINETUNED]["kappa"]),
+        **{name: rounded(judgement["accuracy"]) for name, judgement in judgements.items()},
+        "kappa": rounded(judgements[arm]["kappa"]),
     }
 
 

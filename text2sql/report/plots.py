@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from text2sql.base.arms import ARMS, LEGEND
 from text2sql.base.files import atomic_write
 from text2sql.report.numbers import mean, rounded
 from text2sql.scoring import stats
@@ -73,10 +72,10 @@ def outcome_plots(details: Mapping[str, Mapping], judgements: Mapping[str, Mappi
 
     arms.tsv: the share right by each instrument, by execution and, where there are judgements, by the judge.
     ex_by_complexity.tsv, ex_by_domain.tsv: EX by label; all with 95 % intervals. outcomes.tsv: rows by outcome that
-    either arm has.
+    any arm has.
     """
     plots: dict[str, list[dict]] = {"arms.tsv": []}
-    for arm in ARMS:
+    for arm in details:
         shares = {"execution": {"n": details[arm]["n"], "ex": details[arm]["ex"]}}
         shares["execution"] |= {"lo": details[arm]["ex_lo"], "hi": details[arm]["ex_hi"]}
         if judgements and judgements[arm]["accuracy"] is not None:
@@ -85,19 +84,19 @@ def outcome_plots(details: Mapping[str, Mapping], judgements: Mapping[str, Mappi
             shares["judge"] = {"n": judged, "ex": rounded(judgements[arm]["accuracy"])}
             shares["judge"] |= {"lo": rounded(low), "hi": rounded(high)}
         plots["arms.tsv"] += [
-            {"instrument": instrument, "series": LEGEND[arm], **share} for instrument, share in shares.items()
+            {"instrument": instrument, "series": arm, **share} for instrument, share in shares.items()
         ]
     for label in ("complexity", "domain"):
         plots[f"ex_by_{label}.tsv"] = [
-            {label: f"{value} (n = {figures['n']})", "series": LEGEND[arm], **figures}
-            for arm in ARMS
+            {label: f"{value} (n = {figures['n']})", "series": arm, **figures}
+            for arm in details
             for value, figures in sorted(details[arm][f"by_{label}"].items(), key=lambda item: -item[1]["n"])
         ]
     plots["outcomes.tsv"] = [
-        {"outcome": outcome, "series": LEGEND[arm], "rows": details[arm]["outcomes"][outcome]}
-        for arm in ARMS
+        {"outcome": outcome, "series": arm, "rows": details[arm]["outcomes"][outcome]}
+        for arm in details
         for outcome in OUTCOMES
-        if any(details[any_arm]["outcomes"][outcome] for any_arm in ARMS)
+        if any(details[any_arm]["outcomes"][outcome] for any_arm in details)
     ]
     return plots
 
@@ -119,8 +118,8 @@ def size_rows(details: Mapping[str, Mapping], train_size: int) -> list[dict]:
     return [
         {
             "train_size": train_size,
-            "series": LEGEND[arm],
+            "series": arm,
             **{name: details[arm][key] for name, key in (("ex", "ex"), ("lo", "ex_lo"), ("hi", "ex_hi"))},
         }
-        for arm in ARMS
+        for arm in details
     ]

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from text2sql.base.arms import ARMS, BASE, SHORT
+from text2sql.base.arms import kinds, of_kind
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json, read_jsonl, write_json
 from text2sql.base.machine import machine
+from text2sql.base.params import ArmParams
 from text2sql.databases.populate import summarize
 from text2sql.dataset.account import account
 from text2sql.dataset.rows import count_rows, read_table
@@ -18,46 +19,49 @@ from text2sql.report.numbers import rounded
 from text2sql.report.plots import length_rows, loss_rows, outcome_plots, plot_rows, size_rows, write_plot
 
 
-def report(data: Path, metrics: Path) -> dict[str, Any]:
-    """Writes summary.json, comparison.json, data.json, ARM.json, plots/ and explorer.html into `metrics`.
+def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str, Any]:
+    """Writes summary.json, comparison.json, data.json, arms/ARM.json, plots/ and explorer.html into `metrics`.
 
-    Returns the summary: shares rounded to 6 digits, `gain` with the headline's 95 % interval `lo` to `hi`
-    (docs/statistics.md), `n` the questions both arms have a verdict on. Raises UserError when the arms' scores do not
-    join.
+    Returns the summary: shares rounded to 6 digits, `gain` of the headline's arm over the untrained one `over` with the
+    95 % interval `lo` to `hi` (docs/statistics.md), `n` the questions that all arms have a verdict on. Raises UserError
+    when the arms' scores do not join.
     """
     rows = read_table(data / "selected/eval.parquet").to_dict("records")
-    scores = same_golds({arm: joined(rows, data / f"scores/{arm}.jsonl") for arm in ARMS})
-    results = {arm: joined(rows, data / f"results/{arm}.jsonl") for arm in ARMS}
-    generations = {arm: joined(rows, data / f"generations/{arm}.jsonl") for arm in ARMS}
-    judgements = {arm: read_json(data / f"judgements/{arm}/metrics.json") for arm in ARMS}
+    scores = same_golds({arm: joined(rows, data / f"scores/{arm}.jsonl") for arm in arms})
+    results = {arm: joined(rows, data / f"results/{arm}.jsonl") for arm in arms}
+    generations = {arm: joined(rows, data / f"generations/{arm}.jsonl") for arm in arms}
+    judgements = {arm: read_json(data / f"judgements/{arm}/metrics.json") for arm in arms}
     judged = all(judgement["enabled"] for judgement in judgements.values())
 
-    details = {arm: describe(rows, scores[arm], generations[arm]) for arm in ARMS}
-    compared = compare_arms(rows, scores)
+    details = {arm: describe(rows, scores[arm], generations[arm]) for arm in arms}
+    fewest = min(of_kind(kinds(arms), "untrained"), key=lambda arm: arms[arm].shots)
+    compared = compare_arms(rows, scores, kinds(arms), fewest)
     summary = {
         "ex": {
-            **{SHORT[arm]: details[arm]["ex"] for arm in ARMS},
+            **{arm: details[arm]["ex"] for arm in arms},
+            "over": compared["over"],
             **{key: rounded(compared[key]) for key in ("gain", "lo", "hi")},
         },
-        "em": {SHORT[arm]: details[arm]["em_ast"] for arm in ARMS},
-        "format": {SHORT[arm]: details[arm]["format_valid"] for arm in ARMS},
-        **({"judge": judge_summary(judgements)} if judged else {}),
+        "em": {arm: details[arm]["em_ast"] for arm in arms},
+        "format": {arm: details[arm]["format_valid"] for arm in arms},
+        **({"judge": judge_summary(judgements, compared["arm"])} if judged else {}),
         "n": compared["n"],
     }
     power = summarize(list(read_jsonl(data / "databases/rows.jsonl")))
     accounted = account(data)
     training = read_json(metrics / "train/prompt_tokens.json")
     places = {"training": read_json(metrics / "train/summary.json").get("machine"), "report": machine(cores())}
-    verdicts = {arm: joined(rows, data / f"judgements/{arm}.jsonl") for arm in ARMS} if judged else {}
+    verdicts = {arm: joined(rows, data / f"judgements/{arm}.jsonl") for arm in arms} if judged else {}
 
-    for arm in ARMS:
-        write_json(metrics / f"{arm}.json", details[arm] | ({"judge": judgements[arm]} if judged else {}))
+    for arm in arms:
+        write_json(metrics / f"arms/{arm}.json", details[arm] | ({"judge": judgements[arm]} if judged else {}))
     write_json(
         metrics / "comparison.json",
-        compared | {"power": power, "engines": by_engine(scores[BASE]), **versions(), "machine": places},
+        compared | {"power": power, "engines": by_engine(scores[compared["arm"]]), **versions(), "machine": places},
     )
     write_json(metrics / "data.json", accounted)
-    lengths = {"train": training["tokens"], "eval": [row["prompt_tokens"] for row in generations[BASE]]}
+    lengths = {"train": training["tokens"]}
+    lengths |= {arm: [row["prompt_tokens"] for row in generations[arm]] for arm in arms}
     plots = {
         **plot_rows(accounted),
         **outcome_plots(details, judgements if judged else {}),
@@ -68,7 +72,8 @@ def report(data: Path, metrics: Path) -> dict[str, Any]:
     for name, plot in plots.items():
         write_plot(metrics / "plots" / name, plot)
     conclusion = " ".join([compared["conclusion"]["claim"], *compared["conclusion"]["limits"]])
-    write_explorer(metrics / "explorer.html", rows, scores, results, generations, verdicts, conclusion)
+    pair = compared["over"], compared["arm"]
+    write_explorer(metrics / "explorer.html", rows, scores, results, generations, verdicts, pair, conclusion)
     write_json(metrics / "summary.json", summary)
     return summary
 
@@ -83,9 +88,9 @@ def joined(rows: Sequence[Mapping], path: Path) -> list[dict]:
 
 
 def same_golds(scores: Mapping[str, Sequence[dict]]) -> dict[str, list[dict]]:
-    """The scores by arm, a gold that failed in one arm (near its time limit it may) failed in both.
+    """The scores by arm, a gold that failed in one arm (near its time limit it may) failed in all.
 
-    So both arms' figures are of the same questions.
+    So all arms' figures are of the same questions.
     """
     failed = {score["id"]: score for arm in scores.values() for score in arm if score["ex"] is None}
     return {

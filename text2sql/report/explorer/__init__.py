@@ -1,4 +1,4 @@
-"""The explorer: one page, opened from disk, that shows every evaluation question and what both arms made of it.
+"""The explorer: one page, opened from disk, that shows every evaluation question and what every arm made of it.
 
 Everything in the page is data that nobody vouches for: the page's script writes text, never markup. No SQL runs here;
 results are those that scoring kept. The data are packed (zlib, base64), so that 5,000 questions stay small.
@@ -14,7 +14,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from text2sql.base.arms import LEGEND
 from text2sql.base.files import atomic_write
 from text2sql.scoring.policy import MATCHES
 from text2sql.scoring.results import shorten
@@ -33,12 +32,14 @@ def write_explorer(
     results: Mapping[str, Sequence[Mapping]],
     generations: Mapping[str, Sequence[Mapping]],
     judgements: Mapping[str, Sequence[Mapping]],
+    pair: tuple[str, str],
     conclusion: str,
 ) -> None:
     """Writes the page; the same input gives the same bytes.
 
     rows: of the evaluation table. scores, results, generations, judgements: by arm, in the order of the rows;
-    judgements may be empty. conclusion: what the comparison of the arms allows one to say.
+    judgements may be empty. pair: the two arms, the second over the first, of which questions are won
+    and lost. conclusion: what the comparison of the arms allows one to say.
     """
     arms = list(scores)
     schemas: dict[str, int] = {}  # a context is kept once, however many questions are about it
@@ -60,8 +61,8 @@ def write_explorer(
             }
         )
     with atomic_write(path) as file:
-        data = {"arms": [[arm, LEGEND[arm]] for arm in arms], "rows": entries, "schemas": list(schemas)}
-        file.write(page(data, conclusion))
+        data = {"arms": arms, "pair": [arms.index(arm) for arm in pair], "rows": entries, "schemas": list(schemas)}
+        file.write(page(data, pair, conclusion))
 
 
 def gold_results(scores: Sequence[Mapping], results: Sequence[Mapping]) -> dict[int, dict[str, Any]]:
@@ -90,7 +91,7 @@ def arm_entry(score: Mapping, results: Mapping, generation: Mapping, judge: Mapp
     }
 
 
-def page(data: Mapping[str, Any], conclusion: str) -> str:
+def page(data: Mapping[str, Any], pair: tuple[str, str], conclusion: str) -> str:
     """The page with its data in it. The browser runs and styles with nothing but what stands here, and fetches nothing.
 
     Its content security policy names script and style by their digests.
@@ -103,6 +104,7 @@ def page(data: Mapping[str, Any], conclusion: str) -> str:
         **parts,
         digests=digests,
         arms=data["arms"],
+        pair=pair,
         conclusion=conclusion,
         data=base64.b64encode(packed).decode(),
     )

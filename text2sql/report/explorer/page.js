@@ -9,9 +9,9 @@ const HEIGHT = 64; // of a row of the list, as in the style
 const MARK = { true: ["✓", "right"], false: ["✗", "wrong"], null: ["–", "none"] };
 const KEYWORDS = /^(select|from|where|group|order|by|having|limit|offset|join|left|right|inner|outer|full|cross|natural|on|using|and|or|not|in|is|null|like|glob|between|exists|as|distinct|union|all|except|intersect|case|when|then|else|end|with|recursive|over|partition|asc|desc|create|table|view|index|primary|foreign|key|references|unique|check|default|insert|into|values)$/i;
 
-const capital = (name) => name[0].toUpperCase() + name.slice(1);
 const $ = (id) => document.getElementById(id);
-let arms, rows, schemas, visible = [], place = -1; // arms: pairs of id and name
+// arms: names; compared: places of the two arms that questions are won and lost between, the second over the first
+let arms, compared, rows, schemas, visible = [], place = -1;
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -28,7 +28,7 @@ async function unpack(text) {
 }
 
 function pairOf(row) {
-  const [before, after] = row.arms.map((arm) => arm.ex);
+  const [before, after] = compared.map((arm) => row.arms[arm].ex);
   if (before === null || after === null) return "none";
   return before === after ? (before ? "right" : "wrong") : after ? "won" : "lost";
 }
@@ -63,17 +63,17 @@ function prepare() {
     if (!value) input.defaultChecked = true;
     $("pairs").append(make("label", {}, input, name, make("span", {}, count.toLocaleString("en"))));
   }
-  arms.forEach(([id], arm) => fill($(id), rows.map((row) => row.arms[arm].outcome)));
+  arms.forEach((name, arm) => fill($(`arm-${name}`), rows.map((row) => row.arms[arm].outcome)));
   LABELS.forEach((label) => fill($(label), rows.map((row) => row[label] ?? "none")));
   const scored = rows.filter((row) => row.pair !== "none");
   const share = (arm) => `${((100 * scored.filter((row) => row.arms[arm].ex).length) / scored.length).toFixed(1)} %`;
-  $("summary").textContent = `execution accuracy ${arms.map(([, name], arm) => `${share(arm)} ${name}`).join(", ")}, on ${scored.length.toLocaleString("en")} questions`;
+  $("summary").textContent = `execution accuracy ${arms.map((name, arm) => `${share(arm)} ${name}`).join(", ")}, on ${scored.length.toLocaleString("en")} questions`;
 }
 
 function filter() {
   const pair = new FormData($("filters")).get("pair");
   const text = $("text").value.trim().toLowerCase();
-  const outcomes = arms.map(([id]) => $(id).value);
+  const outcomes = arms.map((name) => $(`arm-${name}`).value);
   const labels = LABELS.map((label) => $(label).value);
   const current = visible[place];
   visible = rows.filter((row) =>
@@ -107,7 +107,7 @@ function draw() {
 function listed(row, number) {
   const marks = row.arms.flatMap((arm, i) => {
     const [sign, kind] = MARK[arm.ex];
-    return [i ? " → " : "", make("span", { class: kind }, sign)];
+    return [i ? " " : "", make("span", { class: kind, title: arms[i] }, sign)];
   });
   const element = make(
     "div",
@@ -172,7 +172,7 @@ function shown(row) {
     make("section", { class: "card", "aria-label": "Gold" },
       make("header", {}, make("h3", {}, "Gold")), code(row.gold),
       ...Object.entries(row.gold_results).flatMap(([number, result]) => table(result, number, row.databases))),
-    make("div", { class: "arms" }, ...row.arms.map((arm, i) => armCard(arm, capital(arms[i][1]), row))),
+    make("div", { class: "arms" }, ...row.arms.map((arm, i) => armCard(arm, arms[i], row))),
     make("details", { class: "card", open: "" }, make("summary", {}, "Schema"), code(schemas[row.schema])),
   ];
 }
@@ -257,7 +257,7 @@ function follow() {
 }
 
 async function start() {
-  ({ arms, rows, schemas } = await unpack($("data").textContent));
+  ({ arms, pair: compared, rows, schemas } = await unpack($("data").textContent));
   $("data").remove();
   rows.forEach((row) => (row.pair = pairOf(row)));
   prepare();
