@@ -64,7 +64,7 @@ def one_at_a_time(table, adapter: Path | None) -> dict:
     stops, texts, tokens = load.stop_tokens(model, tokenizer), {}, 0
     start = time.monotonic()
     for row in table.to_dict("records"):
-        ids = prompts.prompt_ids(prompts.build_prompt(row, templates, prompt), tokenizer, prompt.chat)
+        ids = prompts.prompt_ids((prompts.build_prompt(row, templates, prompt),), tokenizer, prompt.chat)
         (answer,) = complete_padded(model, tokenizer, [ids], stops, config.max_new_tokens, [None])
         texts[row["id"]] = tokenizer.decode(answer, skip_special_tokens=True)
         tokens += len(answer)
@@ -76,7 +76,8 @@ def by_stage(table, adapter: Path | None, arm: str) -> dict:
     prompt, config = read_params("prompt", "generate")
     with tempfile.TemporaryDirectory() as folder:
         out, pointer = Path(folder, "out.jsonl"), pin.read_pointer("models/base")
-        speed = generate(table, pointer, adapter, prompt, config, arm, out=out, work=Path(folder))
+        model, none = str(adapter or "models/base"), {key: [] for key in table["id"]}
+        speed = generate(table, none, pointer, model, prompt, config, arm, out=out, work=Path(folder))
         rows = list(read_jsonl(out))
     tokens = sum(row["completion_tokens"] for row in rows)
     return {

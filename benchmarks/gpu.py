@@ -156,10 +156,10 @@ def generate_by(way: str, model: Path, size: dict) -> dict:
     texts = [f"{number:08} {'x' * (size['prompt'] - 9)}" for number in range(size[count])]
     start = time.monotonic()
     if who == "stage":
-        backend = open_backend(pointer_to(model), None, False, config, "base")
+        backend = open_backend(pointer_to(model), "models/base", False, config, "base")
 
         def answer() -> int:
-            pieces = backend.complete(texts, [None] * len(texts), (), (0, 1))
+            pieces = backend.complete([(text,) for text in texts], [None] * len(texts), (), (0, 1))
             return sum(completion.completion_tokens for piece in pieces for completion in piece.values())
     else:
         answer = by_transformers(pointer_to(model), texts, config, alone=count == "alone")
@@ -187,7 +187,7 @@ def by_transformers(pointer: dict, texts: list[str], config, alone: bool):
     from text2sql.models.prompts import prompt_ids
 
     tokenizer, model = load.load_tokenizer(pointer), load_arm(pointer, None, config.quantization)
-    stops, ids = load.stop_tokens(model, tokenizer), [prompt_ids(text, tokenizer, False) for text in texts]
+    stops, ids = load.stop_tokens(model, tokenizer), [prompt_ids((text,), tokenizer, False) for text in texts]
     batches = [[row] for row in ids] if alone else [ids]
 
     def answer() -> int:

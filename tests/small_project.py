@@ -62,18 +62,19 @@ else:
         right = {key: verdict and key not in scorer["WRONG"] for key, verdict in right.items()}
         figures[arm] = ex = round(sum(right.values()) / len(right), 6)
         questions = {key: ["d" + str(int(key[1:]) // 4), verdict] for key, verdict in right.items()}
-        write(f"metrics/{arm}.json", {
+        write(f"metrics/arms/{arm}.json", {
             "n": len(right), "ex": ex, "ex_lo": ex - 0.1, "ex_hi": ex + 0.1, "em_ast": ex, "format_valid": 1.0,
             "policy_version": params["report"]["policy"], "questions": questions,
         })
     report = {"processor": os.environ.get("PROCESSOR", "one"), "versions": {"torch": "2.13.0"}}
     write("metrics/comparison.json", {
+        "kinds": {"base": "untrained", "finetuned": "trained"}, "arm": "finetuned", "over": "base",
         "policy_version": params["report"]["policy"], "headline": "databases_like_these", "machine": {"report": report},
     })
     gain = round(figures["finetuned"] - figures["base"], 6)
     write("metrics/summary.json", {
-        "ex": {"base": figures["base"], "ft": figures["finetuned"], "gain": gain, "lo": gain - 0.1, "hi": gain + 0.1},
-        "em": {"base": figures["base"], "ft": figures["finetuned"]}, "format": {"base": 1.0, "ft": 1.0}, "n": len(right),
+        "ex": {**figures, "over": "base", "gain": gain, "lo": gain - 0.1, "hi": gain + 0.1},
+        "em": figures, "format": {"base": 1.0, "finetuned": 1.0}, "n": len(right),
     })
 '''  # fmt: skip  # noqa: E501
 
@@ -100,8 +101,7 @@ stages:
     params: [report]
     deps: [data/generations, text2sql/scoring]
     outs:
-      - metrics/base.json: {cache: false}
-      - metrics/finetuned.json: {cache: false}
+      - metrics/arms: {cache: false}
       - metrics/comparison.json: {cache: false}
     metrics: [metrics/summary.json: {cache: false}]
 artifacts:

@@ -20,7 +20,7 @@ from conftest import ROOT
 
 from text2sql.ask import choose, database, schema, session, sqlite
 from text2sql.base.errors import UserError, install
-from text2sql.base.params import read_params
+from text2sql.base.params import ArmParams, read_params
 from text2sql.base.text import printable, printable_json
 from text2sql.cli import main
 from text2sql.engines.sqlite import Answer, Failure
@@ -60,11 +60,11 @@ class Stub:
         self.asked: list[tuple] = []
 
     def model(self, *loading) -> session.Model:
-        self.arm = loading[-1] if loading else None
-        return session.Model(self.answer, len, len, self.room)
+        self.arm = loading[-2] if loading else None
+        return session.Model(self.answer, lambda prompt: sum(map(len, prompt)), len, self.room, lambda row: [])
 
     def answer(self, prompts, samples=1, seed=0):
-        self.prompts += prompts
+        self.prompts += ["".join(prompt) for prompt in prompts]
         self.asked.append((samples, seed))
         return [[self.texts[number % len(self.texts)] for number in range(samples)] for _ in prompts]
 
@@ -255,7 +255,7 @@ def test_a_model_that_is_not_there_is_one_line(shop, capsys):
     said = capsys.readouterr().err
     assert (
         said
-        == "error: models/finetuned: no fine-tuned model yet; run `dvc repro`, or ask the base model with --arm base\n"
+        == "error: models/finetuned: no fine-tuned model yet; run `dvc repro`, or ask an untrained arm with --arm\n"
     )
 
 
@@ -561,10 +561,11 @@ def test_a_served_model_answers(shop, monkeypatch):
     )
     prompt, config = read_params("prompt", "generate")
     config = config.model_copy(update={"backend": "openai"})
-    session.check_arm(config, "finetuned")
-    model = session.load(prompt, config, "finetuned")
-    assert model.answer(["x"], samples=1, seed=0) == [["finetuned"]]
-    assert model.room == session.SERVER_CONTEXT - config.max_new_tokens and model.tokens("x" * 300) > 100
+    arm = ArmParams(model="models/finetuned", shots=0)
+    session.check_arm(config, arm)
+    model = session.load(prompt, config, "finetuned", arm)
+    assert model.answer([("x",)], samples=1, seed=0) == [["finetuned"]]
+    assert model.room == session.SERVER_CONTEXT - config.max_new_tokens and model.tokens(("x" * 300,)) > 100
 
 
 @pytest.mark.pipeline

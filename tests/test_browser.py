@@ -8,7 +8,6 @@ import pytest
 from conftest import Project
 from test_figures import CONTEXT, GOLD, OUTCOME, write_run
 
-from text2sql.base.arms import ARMS, LEGEND
 from text2sql.base.files import read_jsonl, write_json, write_jsonl
 from text2sql.dataset.rows import read_table, write_rows
 from text2sql.report.explorer import page as explorer_page
@@ -74,7 +73,7 @@ def explorer(tmp_path_factory) -> Path:
         write_json(data / f"judgements/{arm}/metrics.json", {"enabled": True, **counts})
         verdict = {"verdict": "cannot_tell", "reason": f"I saw {ATTACK}", "error": None}
         write_jsonl(data / f"judgements/{arm}.jsonl", [{"id": row["id"], **verdict} for row in rows])
-    report(data, folder / "metrics")
+    report(data, folder / "metrics", ARMS)
     return folder / "metrics/explorer.html"
 
 
@@ -95,7 +94,7 @@ def shown(tab) -> str:
 def test_filters_show_what_they_say(explorer, opened):
     tab = ready(opened(explorer))
     assert len(listed(tab)) == 8 and tab.inner_text("#count") == "8 questions"
-    assert tab.inner_text("#summary") == "execution accuracy 28.6 % base, 57.1 % fine-tuned, on 7 questions"
+    assert tab.inner_text("#summary") == "execution accuracy 28.6 % base, 57.1 % finetuned, on 7 questions"
     for name, ids in (
         ("Won", ["q01", "q04", "q07"]), ("Lost", ["q03"]), ("Both wrong", ["q02", "q06"]), ("Both right", ["q00"]),
         ("No verdict", ["q05"]), ("All", list(OUTCOME)),
@@ -105,9 +104,9 @@ def test_filters_show_what_they_say(explorer, opened):
             f"{int(key[1:])}?" for key in ids
         ]
         assert shown(tab) in ids
-    tab.select_option("#base", "match")
+    tab.select_option("#arm-base", "match")
     assert len(listed(tab)) == 2
-    tab.select_option("#finetuned", "mismatch")
+    tab.select_option("#arm-finetuned", "mismatch")
     assert len(listed(tab)) == 1 and shown(tab) == "q03"
     tab.click("#clear")
     tab.select_option("#language", "ko")
@@ -154,7 +153,7 @@ def test_a_link_opens_its_question_whatever_is_filtered(explorer, opened):
 
 def test_a_question_shows_queries_results_outcomes_and_text(explorer, opened):
     tab = ready(opened(explorer, "#q03"))
-    gold, base, finetuned = (tab.locator(f"section[aria-label='{name}']") for name in ("Gold", "Base", "Fine-tuned"))
+    gold, base, finetuned = (tab.locator(f"section[aria-label='{name}']") for name in ("Gold", "base", "finetuned"))
     assert gold.locator("pre").first.inner_text() == GOLD
     assert gold.locator("td").all_inner_texts() == ["1", "2", "2"] and "3 rows" in gold.inner_text()
     assert base.locator(".badge").inner_text() == "✓ match" and "3 rows" in base.inner_text()
@@ -169,8 +168,8 @@ def test_a_question_shows_queries_results_outcomes_and_text(explorer, opened):
 def test_what_questions_and_models_say_is_text_and_never_markup(explorer, opened):
     tab = ready(opened(explorer, "#q01"))
     assert tab.inner_text("h2") == f"How many? {ATTACK}"
-    assert ATTACK in tab.inner_text("section[aria-label='Base'] .raw")
-    assert f"Judge: cannot tell – I saw {ATTACK}" in tab.inner_text("section[aria-label='Fine-tuned']")
+    assert ATTACK in tab.inner_text("section[aria-label='base'] .raw")
+    assert f"Judge: cannot tell – I saw {ATTACK}" in tab.inner_text("section[aria-label='finetuned']")
     assert tab.evaluate("window.hacked") is None and tab.locator("img").count() == 0
     assert ATTACK not in explorer.read_text()
 
@@ -205,7 +204,9 @@ def test_five_thousand_questions_are_searched_and_only_those_in_sight_are_drawn(
     ]  # fmt: skip
     file = tmp_path / "explorer.html"
     file.write_text(
-        explorer_page({"arms": [[arm, LEGEND[arm]] for arm in ARMS], "rows": rows, "schemas": [CONTEXT]}, "")
+        explorer_page(
+            {"arms": list(ARMS), "pair": [0, 1], "rows": rows, "schemas": [CONTEXT]}, ("base", "finetuned"), ""
+        )
     )
     assert file.stat().st_size < 10 * 2**20
     tab = ready(opened(file, "#row%204321"))
@@ -271,6 +272,6 @@ def test_every_plot_draws_and_nothing_leaves_the_page(arguments, drawn, opened):
 def test_a_plot_of_either_arm_says_what_the_report_says(drawn):
     lines = (drawn.folder / "metrics/plots/arms.tsv").read_text().splitlines()
     summary = json.loads((drawn.folder / "metrics/summary.json").read_text())
-    assert [line.split("\t")[:2] for line in lines[1:]] == [["execution", "base"], ["execution", "fine-tuned"]]
-    assert [float(line.split("\t")[3]) for line in lines[1:]] == [summary["ex"]["base"], summary["ex"]["ft"]]
+    assert [line.split("\t")[:2] for line in lines[1:]] == [["execution", "base"], ["execution", "finetuned"]]
+    assert [float(line.split("\t")[3]) for line in lines[1:]] == [summary["ex"]["base"], summary["ex"]["finetuned"]]
     assert os.path.getsize(drawn.folder / "metrics/plots/loss.tsv") > 40

@@ -212,7 +212,13 @@ def add(folder: Path, name: str) -> None:
         ("generate base", [], "models/base/model.json"),
         ("generate base", ["models/base/model.json"], "data/selected/eval.parquet"),
         ("generate finetuned", ["models/base/model.json", "data/selected/eval.parquet"], "models/finetuned"),
-        ("generate base", ["models/base/model.json", "data/selected/eval.parquet"], "nowhere"),
+        ("examples fewshot", [], "data/selected/train.parquet"),
+        ("generate base", [], "data/examples/base.jsonl"),
+        (
+            "generate base",
+            ["data/examples/base.jsonl", "models/base/model.json", "data/selected/eval.parquet"],
+            "nowhere",
+        ),
         ("score base", [], "data/selected/eval.parquet"),
         ("score base", ["data/selected/eval.parquet"], "data/databases/instances.jsonl"),
         ("judge base", [], "data/"),
@@ -234,7 +240,7 @@ def test_a_stage_without_its_input_ends_in_one_line_and_writes_nothing(command, 
 @pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "report"])  # which has no parameters
 def test_a_broken_params_file_stops_every_stage_in_one_line(name, empty):
     (empty / "params.yaml").write_text("seed: [")
-    arms = ["base"] if "arms=" in (ROOT / f"stages/{name}.py").read_text(encoding="utf-8") else []
+    arms = ["base"] if "of_an_arm" in (ROOT / f"stages/{name}.py").read_text(encoding="utf-8") else []
     done = stage(name, *arms, cwd=empty)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: params.yaml, line 1: not valid YAML")
@@ -242,4 +248,5 @@ def test_a_broken_params_file_stops_every_stage_in_one_line(name, empty):
 
 def test_an_arm_that_does_not_exist_is_refused(empty):
     done = stage("generate", "tuned", cwd=empty)
-    assert done.returncode == 2 and "'tuned'" in done.stderr and "Traceback" not in done.stderr
+    said = "error: params.yaml, arms: no arm tuned; there are base, fewshot, finetuned\n"
+    assert (done.returncode, done.stderr) == (1, said)

@@ -108,10 +108,10 @@ def test_what_the_loop_cannot_serve_goes_to_generate(tmp_path, tokenizer):
     tokenizer.save_pretrained(tmp_path / "model")
     pointer = {"source": "folder", "name": str(tmp_path / "model")}
     assert [row["completion_tokens"] for row in run(pointer, tmp_path / "out")] == [6] * 7
-    answer = open_arm(pointer, None, False, generation(), "base")
-    sampled = answer(["a question", "another"], samples=2, seed=3)
-    assert sampled == answer(["a question", "another"], samples=2, seed=3)
-    assert [found[:1] for found in sampled] == answer(["a question", "another"])
+    answer = open_arm(pointer, "models/base", False, generation(), "base")
+    sampled = answer([("a question",), ("another",)], samples=2, seed=3)
+    assert sampled == answer([("a question",), ("another",)], samples=2, seed=3)
+    assert [found[:1] for found in sampled] == answer([("a question",), ("another",)])
 
 
 def test_batches_give_what_one_at_a_time_gives(pointer, tokenizer):

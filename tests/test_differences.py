@@ -208,8 +208,8 @@ def test_versions_and_policy_of_two_runs_are_told_apart():
 # What pr-report, gate, compare and the table make of it
 
 
-better = edit("metrics/summary.json", '"ft": 0.65', '"ft": 0.95')
-wrong = edit("metrics/finetuned.json", "false", "true")
+better = edit("metrics/summary.json", '"finetuned": 0.65', '"finetuned": 0.95')
+wrong = edit("metrics/arms/finetuned.json", "false", "true")
 CARELESS = {
     "a template": [edit("prompts/en.txt", "SQL", "one query")],
     "a scorer": [edit("text2sql/scoring/score.py", "[]", "['q3']")],
@@ -224,7 +224,7 @@ CARELESS = {
     "no details": [lambda folder: (folder / "metrics/base.json").unlink()],
     "where it ran": [edit("metrics/comparison.json", '"one"', '"two"')],
     "figures and lock": [better, lambda folder: relock(folder, "metrics/summary.json")],
-    "details and lock": [wrong, lambda folder: relock(folder, "metrics/finetuned.json")],
+    "details and lock": [wrong, lambda folder: relock(folder, "metrics/arms/finetuned.json")],
     "a new stage": [edit("dvc.yaml", "stages:", "stages:\n  more: {cmd: echo, outs: [data/more]}")],
     "a new arm": [edit("dvc.yaml", "arm: [base]", "arm: [base, other]")],
     "a lock without a stage": [edit("dvc.lock", "finetune:", "other:")],
@@ -275,13 +275,13 @@ def test_better_figures_of_the_same_scores_are_credited_to_nothing(changed):
     """Everything that made the figures has the same checksum, and the figures differ."""
 
     def better(folder: Path) -> None:
-        details = json.loads((folder / "metrics/finetuned.json").read_text())
+        details = json.loads((folder / "metrics/arms/finetuned.json").read_text())
         details["questions"] = {key: [db, True] for key, (db, _) in details["questions"].items()}
-        (folder / "metrics/finetuned.json").write_text(json.dumps(details | {"ex": 1.0}))
+        (folder / "metrics/arms/finetuned.json").write_text(json.dumps(details | {"ex": 1.0}))
         summary = json.loads((folder / "metrics/summary.json").read_text())
-        summary["ex"] |= {"ft": 1.0}
+        summary["ex"] |= {"finetuned": 1.0}
         (folder / "metrics/summary.json").write_text(json.dumps(summary))
-        relock(folder, "metrics/finetuned.json", "metrics/summary.json")
+        relock(folder, "metrics/arms/finetuned.json", "metrics/summary.json")
 
     project = changed(better)
     for command in (["compare"], ["gate", "--max-drop", "0"]):

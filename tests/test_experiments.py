@@ -151,17 +151,18 @@ def test_only_runs_that_differ_in_nothing_but_seed_are_seeds_of_one_recipe(lab):
     (group,) = result["seeds"]
     assert sorted(group["runs"]) == sorted(["main", *lab.seeds]) and sorted(group["seeds"]) == [1, 2, 3, 7]
     by_name = {run["name"]: run["summary"] for run in result["runs"]}
-    for key in ("ex.ft", "ex.gain"):
+    for key in ("ex.finetuned", "ex.gain"):
         values = [by_name[name][key] for name in group["runs"]]
-        assert group[key]["mean"] == pytest.approx(statistics.mean(values))
-        assert group[key]["sd"] == pytest.approx(statistics.stdev(values))
-        assert (group[key]["min"], group[key]["max"]) == (min(values), max(values))
+        spread = group["spread"]["gain" if key == "ex.gain" else "ex"]
+        assert spread["mean"] == pytest.approx(statistics.mean(values))
+        assert spread["sd"] == pytest.approx(statistics.stdev(values))
+        assert (spread["min"], spread["max"]) == (min(values), max(values))
     said = lab.text2sql("compare", "main", *lab.seeds).stdout
     assert "4 seeds of one recipe" in said
     # Turned around, question 7 becomes right, and questions 1, 2 and 3 wrong.
     assert "EX   mean 57.5 %, standard deviation 5.0 points, 55.0 to 65.0 %" in said
     assert "gain mean 47.5 points, standard deviation 5.0 points, 45.0 to 55.0 points" in said
-    assert "Fine-tuning helped: +47.5 points over the base model on databases like these" in said
+    assert "Fine-tuning helped: +47.5 points over base on databases like these" in said
     assert re.search(r"± \d+\.\d points by the choice of questions, ± \d+\.\d by training luck \(4 seeds\)", said)
     assert "is better than" not in said and "differ:" not in said  # one seed beside another is no comparison
     assert "seeds of one recipe" not in lab.text2sql("compare", "main", "slower").stdout
@@ -273,7 +274,7 @@ def test_a_report_on_two_branches_of_a_clone_without_data(lab, tmp_path):
     assert "won 0, lost 4, p = " in text and "McNemar" not in text
     assert "| **gain, after** | **+35.0 points** | +25.0 – +45.0, on databases like these |" in text
     for line in (
-        "| `ex.ft` | 0.6500 | 0.4500 | -0.2000 |",
+        "| `ex.finetuned` | 0.6500 | 0.4500 | -0.2000 |",
         "| `finetune.learning_rate` | `0.002` | `0.001` |",
         "| fine-tuned, after | 45.0 % | 35.0 % – 55.0 % | 45.0 % | 100.0 % | – | 20 |",
         "| lost | `q14` | `d3` |",
@@ -351,7 +352,7 @@ def test_the_stand_in_has_the_layout_of_the_real_report(lab, tmp_path):
     import test_figures
 
     _, metrics = test_figures.made(tmp_path)
-    for name in ("comparison", "summary", "base", "finetuned"):
+    for name in ("comparison", "summary", "arms/base", "arms/finetuned"):
         real, small = (
             json.loads((folder / f"{name}.json").read_text()) for folder in (metrics, lab.folder / "metrics")
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.base.arms import ARMS
+from text2sql.base.params import ArmParams
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json, read_jsonl, write_json, write_jsonl
 from text2sql.commands import show
@@ -19,6 +19,11 @@ from text2sql.report.run import report
 from text2sql.scoring.metrics import METRICS
 from text2sql.scoring.policy import MATCHES, OUTCOMES
 from text2sql.scoring.results import first_rows
+
+ARMS = {
+    "base": ArmParams(model="models/base", shots=0),
+    "finetuned": ArmParams(model="models/finetuned", shots=0),
+}
 
 # Outcome of the base and of the fine-tuned arm for each question; two questions a database.
 OUTCOME = {
@@ -123,7 +128,7 @@ def write_rejects(path: Path) -> None:
 
 def made(folder: Path, outcome: dict[str, tuple[str, str]] = OUTCOME) -> tuple[dict, Path]:
     """The summary of a run with these outcomes, and the folder of its metrics."""
-    summary = report(write_run(folder / "data", outcome), folder / "metrics")
+    summary = report(write_run(folder / "data", outcome), folder / "metrics", ARMS)
     assert read_json(folder / "metrics/summary.json") == summary
     return summary, folder / "metrics"
 
@@ -131,14 +136,14 @@ def made(folder: Path, outcome: dict[str, tuple[str, str]] = OUTCOME) -> tuple[d
 def test_the_summary_has_exactly_its_keys_rounded_to_six_digits(tmp_path):
     summary, _ = made(tmp_path)
     assert {key: list(value) for key, value in summary.items() if key != "n"} == {
-        "ex": ["base", "ft", "gain", "lo", "hi"],
-        "em": ["base", "ft"],
-        "format": ["base", "ft"],
+        "ex": ["base", "finetuned", "over", "gain", "lo", "hi"],
+        "em": ["base", "finetuned"],
+        "format": ["base", "finetuned"],
     }
     assert summary["n"] == 7  # without the question whose gold is broken
-    assert (summary["ex"]["base"], summary["ex"]["ft"], summary["ex"]["gain"]) == (0.285714, 0.571429, 0.285714)
-    assert summary["format"] == {"base": 0.714286, "ft": 0.857143}
-    figures = [figure for part in ("ex", "em", "format") for figure in summary[part].values()]
+    assert (summary["ex"]["base"], summary["ex"]["finetuned"], summary["ex"]["gain"]) == (0.285714, 0.571429, 0.285714)
+    assert summary["format"] == {"base": 0.714286, "finetuned": 0.857143}
+    figures = [figure for part in ("ex", "em", "format") for figure in summary[part].values() if figure != "base"]
     assert figures == [round(figure, 6) for figure in figures]
     assert summary["ex"]["lo"] <= summary["ex"]["gain"] <= summary["ex"]["hi"]
 
@@ -146,7 +151,7 @@ def test_the_summary_has_exactly_its_keys_rounded_to_six_digits(tmp_path):
 def test_counts_add_up_to_the_questions(tmp_path):
     _, metrics = made(tmp_path)
     for place, arm in enumerate(ARMS):
-        detail = read_json(metrics / f"{arm}.json")
+        detail = read_json(metrics / f"arms/{arm}.json")
         assert list(detail["outcomes"]) == list(OUTCOMES)
         assert sum(detail["outcomes"].values()) == len(OUTCOME)
         for outcome, count in detail["outcomes"].items():
@@ -177,12 +182,49 @@ def test_the_comparison_pairs_by_id_whatever_the_order_of_the_files(tmp_path):
 def test_each_arm_holds_what_a_comparison_with_another_run_needs(tmp_path):
     _, metrics = made(tmp_path)
     for place, arm in enumerate(ARMS):
-        detail = read_json(metrics / f"{arm}.json")
+        detail = read_json(metrics / f"arms/{arm}.json")
         assert detail["questions"] == {
             key: [f"d{number // 2}", score(key, outcomes[place])["ex"]]
             for number, (key, outcomes) in enumerate(OUTCOME.items())
         }
         assert detail["policy_version"] == read_json(metrics / "comparison.json")["policy_version"]
+
+
+def write_more_arms(data: Path, outcomes: dict[str, dict[str, str]]) -> dict[str, ArmParams]:
+    """Adds untrained arms with the outcomes they have on some questions, elsewhere as the base arm; returns all arms."""
+    for arm, changed in outcomes.items():
+        for kind in ("scores", "results", "generations"):
+            rows = list(read_jsonl(data / f"{kind}/base.jsonl"))
+            if kind != "generations":
+                make = score if kind == "scores" else results
+                rows = [make(row["id"], changed[row["id"]]) if row["id"] in changed else row for row in rows]
+            write_jsonl(data / f"{kind}/{arm}.jsonl", rows)
+        write_json(data / f"judgements/{arm}/metrics.json", {"enabled": False})
+    added = {arm: ArmParams(model="models/base", shots=number) for number, arm in enumerate(outcomes, 1)}
+    return {"base": ARMS["base"], **added, "finetuned": ARMS["finetuned"]}
+
+
+def test_the_headline_is_the_gain_over_the_best_untrained_arm(tmp_path):
+    """Examples answer two questions more than the base model does, and fine-tuning one more than they."""
+    data = write_run(tmp_path / "data")
+    arms = write_more_arms(data, {"one": {"q01": "match"}, "three": {"q01": "match", "q02": "match"}})
+    summary = report(data, tmp_path / "metrics", arms)
+    compared = read_json(tmp_path / "metrics/comparison.json")
+    assert list(summary["ex"]) == ["base", "one", "three", "finetuned", "over", "gain", "lo", "hi"]
+    assert (summary["ex"]["over"], summary["ex"]["gain"]) == ("three", 0.0)
+    assert (compared["arm"], compared["won"], compared["lost"]) == ("finetuned", ["q04", "q07"], ["q02", "q03"])
+    claim, *limits = compared["conclusion"]["claim"], *compared["conclusion"]["limits"]
+    assert "not shown that fine-tuning helped or hurt: +0.0 points over three, the best of 3 untrained arms," in claim
+    assert any("picked on these same questions" in limit for limit in limits)
+    assert (compared["zero_shot"]["over"], round(compared["zero_shot"]["gain"], 6)) == ("base", 0.285714)
+    assert sorted((pair["over"], pair["arm"]) for pair in compared["pairs"]) == [
+        ("base", "finetuned"), ("base", "one"), ("base", "three"),
+        ("one", "finetuned"), ("one", "three"), ("three", "finetuned"),
+    ]  # fmt: skip
+    (pair,) = (pair for pair in compared["pairs"] if (pair["over"], pair["arm"]) == ("base", "three"))
+    assert (round(pair["gain"], 6), pair["won"], pair["lost"]) == (0.285714, 2, 0) and pair["lo"] < pair["gain"]
+    text = " ".join(printed(show.verdict(compared), show.pair_table(compared)).split())
+    assert "Over base, without examples, it is +28.6 points" in text and "three" in text
 
 
 def test_golds_without_a_verdict_are_listed_with_their_reason(tmp_path):
@@ -193,11 +235,11 @@ def test_golds_without_a_verdict_are_listed_with_their_reason(tmp_path):
 def test_a_gold_that_failed_in_one_arm_is_out_of_both(tmp_path):
     outcome = OUTCOME | {"q00": ("match", "gold_error"), "q07": ("gold_error", "match")}
     summary, metrics = made(tmp_path, outcome)
-    details = {arm: read_json(metrics / f"{arm}.json") for arm in ARMS}
+    details = {arm: read_json(metrics / f"arms/{arm}.json") for arm in ARMS}
     assert [details[arm]["n"] for arm in ARMS] == [summary["n"]] * 2 == [5, 5]
     assert [details[arm]["outcomes"]["gold_error"] for arm in ARMS] == [3, 3]
     assert list(read_json(metrics / "comparison.json")["gold_errors"]) == ["q00", "q05", "q07"]
-    assert summary["ex"]["gain"] == pytest.approx(summary["ex"]["ft"] - summary["ex"]["base"], abs=1e-6)
+    assert summary["ex"]["gain"] == pytest.approx(summary["ex"]["finetuned"] - summary["ex"]["base"], abs=1e-6)
 
 
 def test_no_usable_gold_is_one_line(tmp_path):
@@ -214,7 +256,7 @@ def test_files_that_do_not_join_are_one_line_and_nothing_is_written(name, change
     extra = [rows[0] | {"id": "q99"}]
     write_jsonl(data / f"{name}.jsonl", {"less": rows[1:], "more": rows + extra, "other": rows[1:] + extra}[change])
     with pytest.raises(UserError, match=rf"{name}\.jsonl: holds \d rows for 8 questions.*; run `dvc repro`"):
-        report(data, tmp_path / "metrics")
+        report(data, tmp_path / "metrics", ARMS)
     assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["train"]
 
 
@@ -222,10 +264,10 @@ def test_a_missing_file_is_one_line_and_nothing_is_written(tmp_path):
     data = write_run(tmp_path / "data")
     (tmp_path / "metrics/train/prompt_tokens.json").unlink()
     with pytest.raises(UserError, match=r"prompt_tokens\.json: no such file; run the stage"):
-        report(data, tmp_path / "metrics")
+        report(data, tmp_path / "metrics", ARMS)
     (data / "scores/base.jsonl").unlink()
     with pytest.raises(UserError, match=r"scores/base\.jsonl: no such file; .*run the stage"):
-        report(data, tmp_path / "metrics")
+        report(data, tmp_path / "metrics", ARMS)
     assert [path.name for path in (tmp_path / "metrics").iterdir()] == ["train"]
 
 
@@ -251,13 +293,13 @@ def test_a_judge_adds_its_figures(tmp_path):
         write_json(data / f"judgements/{arm}/metrics.json", judged)
         verdict = {"verdict": "incorrect", "reason": "It drops duplicates.", "error": None}
         write_jsonl(data / f"judgements/{arm}.jsonl", [{"id": key, **verdict} for key in OUTCOME])
-    summary = report(data, tmp_path / "metrics")
-    assert summary["judge"] == {"base": 0.123456, "ft": 0.5, "kappa": None}
-    assert read_json(tmp_path / "metrics/base.json")["judge"]["accuracy"] == 0.1234561
+    summary = report(data, tmp_path / "metrics", ARMS)
+    assert summary["judge"] == {"base": 0.123456, "finetuned": 0.5, "kappa": None}
+    assert read_json(tmp_path / "metrics/arms/base.json")["judge"]["accuracy"] == 0.1234561
     header, *arms = (tmp_path / "metrics/plots/arms.tsv").read_text().splitlines()
     assert header.split("\t") == ["instrument", "series", "n", "ex", "lo", "hi"]
     assert [line.split("\t")[:2] for line in arms] == [
-        [instrument, series] for series in ("base", "fine-tuned") for instrument in ("execution", "judge")
+        [instrument, series] for series in ("base", "finetuned") for instrument in ("execution", "judge")
     ]
     assert arms[3].split("\t")[2:] == ["8", "0.5", "0.136844", "0.694258"]  # Wilson's interval of 3 of 8
 
@@ -276,7 +318,7 @@ def printed(*things) -> str:
 
 def shown(metrics: Path) -> str:
     compared = read_json(metrics / "comparison.json")
-    table = show.result_table({arm: read_json(metrics / f"{arm}.json") for arm in ARMS}, compared)
+    table = show.result_table({arm: read_json(metrics / f"arms/{arm}.json") for arm in ARMS}, compared)
     return " ".join(printed(table, show.verdict(compared)).split())
 
 
@@ -292,7 +334,9 @@ def test_a_gain_whose_interval_holds_zero_is_not_called_one(tmp_path):
     conclusion = read_json(metrics / "comparison.json")["conclusion"]
     assert conclusion["verdict"] == "not shown"
     text = shown(metrics)
-    assert "No detectable difference, so it is not shown that fine-tuning helped or hurt: +28.6 points over the" in text
+    assert (
+        "No detectable difference, so it is not shown that fine-tuning helped or hurt: +28.6 points over base" in text
+    )
     assert "on these 4 databases" in text and "for databases like these the interval is" in text
     assert all(sentence in text for sentence in (conclusion["claim"], *conclusion["limits"]))
     assert "won 3, lost 1" in text and "1 questions left out: no usable gold" in text
@@ -303,7 +347,7 @@ def test_a_gain_on_every_database_is_detectable(tmp_path):
     summary, metrics = made(tmp_path, dict.fromkeys(OUTCOME, ("mismatch", "match")))
     assert (summary["ex"]["gain"], summary["ex"]["lo"], summary["ex"]["hi"]) == (1.0, 0.522819, 1.0)
     assert read_json(metrics / "comparison.json")["conclusion"]["verdict"] == "better"
-    assert "Fine-tuning helped: +100.0 points over the base model" in shown(metrics)
+    assert "Fine-tuning helped: +100.0 points over base" in shown(metrics)
 
 
 def test_no_change_at_all_is_no_detectable_difference(tmp_path):
@@ -322,7 +366,7 @@ def test_the_page_shows_the_same_conclusion(tmp_path):
 def test_figures_of_an_earlier_version_are_refused_in_one_line(tmp_path):
     _, metrics = made(tmp_path)
     compared = read_json(metrics / "comparison.json")
-    write_json(metrics / "comparison.json", {key: value for key, value in compared.items() if key != "conclusion"})
+    write_json(metrics / "comparison.json", {key: value for key, value in compared.items() if key != "kinds"})
     with pytest.raises(UserError, match="of an earlier version; run `dvc repro report`"):
         show.run(Namespace(metrics=metrics))
 

@@ -86,16 +86,16 @@ def test_the_adapter_changes_what_is_generated(pointer, adapter, whole, tmp_path
 
 
 def test_a_fine_tuned_arm_answers_as_the_stage_does(pointer, adapter, tmp_path):
-    answer = open_arm(pointer, adapter, PROMPT.chat, generation(), "finetuned")
-    texts = [build_prompt(row, read_templates(PROMPT), PROMPT) for row in table().to_dict("records")]
+    answer = open_arm(pointer, str(adapter), PROMPT.chat, generation(), "finetuned")
+    texts = [(build_prompt(row, read_templates(PROMPT), PROMPT),) for row in table().to_dict("records")]
     assert [found for (found,) in answer(texts)] == [
         row["text"] for row in run(pointer, tmp_path / "out", adapter=adapter, arm="finetuned")
     ]
 
 
 def test_an_arm_answers_as_the_stage_does_and_samples_by_seed(pointer, whole):
-    answer = open_arm(pointer, None, PROMPT.chat, generation(), "base")
-    texts = [build_prompt(row, read_templates(PROMPT), PROMPT) for row in table().to_dict("records")]
+    answer = open_arm(pointer, "models/base", PROMPT.chat, generation(), "base")
+    texts = [(build_prompt(row, read_templates(PROMPT), PROMPT),) for row in table().to_dict("records")]
     assert [found for (found,) in answer(texts)] == [row["text"] for row in read_jsonl(whole / "out.jsonl")]
     sampled = answer(texts[:2], samples=3, seed=1)
     assert [len(found) for found in sampled] == [3, 3]
@@ -119,7 +119,9 @@ def test_two_processes_write_what_one_writes(tiny_model, adapter, whole, tmp_pat
         "torch.set_num_threads(1)\n"
         "from tiny_runs import PROMPT, generate, generation, table\n"
         "pointer, work = {'source': 'folder', 'name': sys.argv[1]}, Path(sys.argv[2])\n"
-        "generate(table(), pointer, None, PROMPT, generation(), 'base', out=work / 'out.jsonl', work=work)\n"
+        "rows = table()\n"
+        "none = {key: [] for key in rows.id}\n"
+        "generate(rows, none, pointer, 'models/base', PROMPT, generation(), 'base', out=work / 'out.jsonl', work=work)\n"
         "print(sorted(path.name for path in work.iterdir()))\n"
     )
     work = tmp_path / "work"

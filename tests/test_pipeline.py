@@ -249,7 +249,7 @@ def finished(tiny_project):
 def test_the_pipeline_ends_in_a_summary_with_an_interval(finished):
     summary = json.loads((finished.folder / "metrics/summary.json").read_text())
     assert set(summary) == {"ex", "em", "format", "n"}
-    assert set(summary["ex"]) == {"base", "ft", "gain", "lo", "hi"}
+    assert set(summary["ex"]) == {"base", "fewshot", "finetuned", "over", "gain", "lo", "hi"}
     assert summary["n"] == 6
     shown = finished.python("-m", "text2sql", "show").stdout
     assert "gain" in shown and "finetune" in shown

@@ -220,5 +220,5 @@ def test_an_end_token_that_a_tokenizer_adds_to_prompts_is_not_part_of_them(tiny_
     tokenizer.save_pretrained(folder)
     again = AutoTokenizer.from_pretrained(folder)
     assert again("x")["input_ids"][-1] == 1
-    assert prompts.prompt_ids("x", again, chat=False) == again("x")["input_ids"][:-1]
+    assert prompts.prompt_ids(("x",), again, chat=False) == again("x")["input_ids"][:-1]
     assert prompt_of(table().to_dict("records")[0], again) == plain

@@ -98,7 +98,7 @@ def test_training_and_generation_see_the_same_prompt_tokens(chat, tokenizer, mon
     prompt = config(chat=chat)
     rows = to_table([ROW | {"language": "ko"}])
     (example,), too_long = build_examples(rows, tokenizer, prompt, 4096)
-    asked = prompt_ids(build_prompt(ROW | {"language": "ko"}, read_templates(prompt), prompt), tokenizer, chat)
+    asked = prompt_ids((build_prompt(ROW | {"language": "ko"}, read_templates(prompt), prompt),), tokenizer, chat)
     learnt = completion_ids(ROW["answer"], tokenizer)
     assert example["input_ids"] == asked + learnt and too_long == []
     assert example["labels"] == [-100] * len(asked) + learnt
@@ -112,11 +112,13 @@ def test_the_end_of_sequence_is_learnt_and_is_not_the_padding(tokenizer):
 
 def test_the_chat_template_wraps_the_prompt_once(tokenizer, monkeypatch):
     text = "### SQL:\n"
-    assert tokenizer.decode(prompt_ids(text, tokenizer, chat=False)) == text
-    assert tokenizer.decode(prompt_ids(text, tokenizer, chat=True)) == "### SQL:\n"  # the tiny template ends a turn so
+    assert tokenizer.decode(prompt_ids((text,), tokenizer, chat=False)) == text
+    assert (
+        tokenizer.decode(prompt_ids((text,), tokenizer, chat=True)) == "### SQL:\n"
+    )  # the tiny template ends a turn so
     template = "<<{{ messages[0]['role'] }}:{{ messages[0]['content'] }}>>"
     monkeypatch.setattr(tokenizer, "chat_template", template)
-    assert tokenizer.decode(prompt_ids(text, tokenizer, chat=True)) == "<<user:### SQL:>>"
+    assert tokenizer.decode(prompt_ids((text,), tokenizer, chat=True)) == "<<user:### SQL:>>"
 
 
 @pytest.mark.pipeline
@@ -124,7 +126,7 @@ def test_the_real_models_turn_ends_with_the_assistants_opening(tmp_path):
     """SmolLM2's own chat template; the completion's last token is the one that ends its turns."""
     (resolve,) = read_params("resolve", path=ROOT / "params.yaml")
     tokenizer = load.load_tokenizer(preflight.resolve(resolve, tmp_path))
-    turn = tokenizer.decode(prompt_ids("Q", tokenizer, chat=True))
+    turn = tokenizer.decode(prompt_ids(("Q",), tokenizer, chat=True))
     assert turn.endswith("<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n")
     assert tokenizer.decode(completion_ids("SELECT 1", tokenizer)) == "SELECT 1<|im_end|>"
     assert tokenizer.pad_token_id != tokenizer.eos_token_id

@@ -246,7 +246,7 @@ class TestCard:
 
         text = str(model_card(read_publish_params(), read_pointer("models/base")))
         data = ModelCard(text).data
-        detail, comparison = read_json("metrics/finetuned.json"), read_json("metrics/comparison.json")
+        detail, comparison = read_json("metrics/arms/finetuned.json"), read_json("metrics/comparison.json")
         assert (data.base_model, data.license, data.library_name) == ("somebody/tiny-llama", "mit", "peft")
         assert data.language == ["en", "ko"] and data.base_model_relation == "adapter"
         results = {result.metric_type: result for result in data.eval_results}

@@ -470,6 +470,6 @@ def test_a_run_judged_by_a_real_model_behind_a_real_server_reports_kappa(copied)
     disagreements = list(read_jsonl(copied.folder / "data/judgements/finetuned/disagreements.jsonl"))
     assert len(disagreements) == judgement["disagreements"]
     summary = read_json(copied.folder / "metrics/summary.json")
-    assert summary["ex"]["base"] == 0 and summary["ex"]["ft"] == 0.5
-    assert set(summary["judge"]) == {"base", "ft", "kappa"} and summary["judge"]["ft"] is not None
+    assert summary["ex"]["base"] == 0 and summary["ex"]["finetuned"] == 0.5
+    assert set(summary["judge"]) == {"base", "finetuned", "kappa"} and summary["judge"]["finetuned"] is not None
     assert "judge" in copied.python("-m", "text2sql", "show").stdout

@@ -72,10 +72,10 @@ def test_files_that_are_not_of_one_run_have_no_figures(stages, params, problem):
 
 def test_a_gain_of_two_arms_that_wrote_the_same_texts_has_no_figures():
     stages = {name: stage(f"data/generations/{name}.jsonl") for name in ("base", "finetuned")}
-    contents = [b"", None, json.dumps({"stages": stages}).encode(), b'{"ex": {"base": 0.1, "ft": 0.5}}', None]
+    contents = [b"", None, json.dumps({"stages": stages}).encode(), b'{"ex": {"base": 0.1, "finetuned": 0.5}}', None]
     run = to_run("name", "0" * 40, None, DONE, contents, {})
     assert (run.state, run.summary) == (STALE, {}) and "wrote the same texts" in run.problem
-    contents[3] = b'{"ex": {"base": 0.1, "ft": 0.1}}'
+    contents[3] = b'{"ex": {"base": 0.1, "finetuned": 0.1}}'
     assert to_run("name", "0" * 40, None, DONE, contents, {}).state == DONE
 
 

@@ -80,8 +80,8 @@ def test_a_server_answers_row_by_row_under_the_arms_name(stub, tmp_path):
 
 
 def test_a_chat_and_samples_through_a_server(stub):
-    answer = open_arm({}, None, True, generation(backend="openai", base_url=stub.url), "base")
-    assert answer(["one", "two"], samples=2, seed=4) == [
+    answer = open_arm({}, "models/base", True, generation(backend="openai", base_url=stub.url), "base")
+    assert answer([("one",), ("two",)], samples=2, seed=4) == [
         ["stub: one 가수 ", "stub: one 가수 5"],
         ["stub: two 가수 ", "stub: two 가수 5"],
     ]
@@ -124,7 +124,6 @@ def test_a_server_that_refuses_stops_the_run_and_the_rerun_asks_the_rest(stub, t
     [
         ({"base_url": None}, r"generate\.base_url: backend openai needs the server's address"),
         ({"base_url": "http://localhost:1/v1?key=sk-1"}, r"generate\.base_url: the address holds more than host"),
-        ({"base_url": "http://localhost:1/v1", "models": {}}, r"generate\.models: no name for base"),
     ],
 )
 def test_settings_that_no_server_can_be_asked_with(changes, problem, tmp_path):

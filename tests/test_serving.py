@@ -78,7 +78,7 @@ def test_both_arms_of_the_pipeline_are_answered_by_a_server(tutorial, tmp_path, 
         for arm in names:
             project.python("stages/generate.py", arm)
         (config,) = read_params("generate")
-        bare = open_arm(pointer, None, False, config, "base")(["SELECT 이름 FROM 고객"], samples=2)
+        bare = open_arm(pointer, "models/base", False, config, "base")([("SELECT 이름 FROM 고객",)], samples=2)
     for arm in names:
         served = list(read_jsonl(f"data/generations/{arm}.jsonl"))
         for key in ("id", "prompt_sha256", "prompt_tokens"):  # the same chat template, none of the text lost

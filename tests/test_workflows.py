@@ -149,7 +149,7 @@ BEHIND = "would run finetune, and behind it answer, report:"
         ("text2sql/training/trainer.py", "1", "2", BEHIND),
         ("prompts/en.txt", "SQL", "a query", "would run finetune, answer, and behind them report:"),
         ("text2sql/scoring/score.py", "[]", "['q1']", "would run report:"),
-        ("metrics/summary.json", '"ft": 0.65', '"ft": 0.95', "would run report:"),
+        ("metrics/summary.json", '"finetuned": 0.65', '"finetuned": 0.95', "would run report:"),
         ("dvc.yaml", "python step.py report", "python  step.py report", "would run report:"),
         ("inputs/mine.jsonl.dvc", "md5: ", "md5: 0", "would run ingest, and behind it select, generate@base, "),
         ("inputs/README.md", "Your", "Our", "would run ingest, and behind it select, generate@base, "),

@@ -30,7 +30,7 @@ def table(count: int = 7):
 
 
 def prompt_of(row: dict, tokenizer) -> list[int]:
-    return prompt_ids(build_prompt(row, read_templates(PROMPT), PROMPT), tokenizer, False)
+    return prompt_ids((build_prompt(row, read_templates(PROMPT), PROMPT),), tokenizer, False)
 
 
 def training(**changes) -> FinetuneParams:
@@ -62,7 +62,7 @@ def losses(folder: Path, name: str = "loss") -> list[float]:
 def generation(**changes) -> GenerateParams:
     values = {
         "backend": "transformers", "max_new_tokens": 6, "batch_tokens": 900, "quantization": "none",
-        "cuda_graphs": True, "base_url": None, "models": {"base": "base", "finetuned": "tuned"}, "concurrency": 4,
+        "cuda_graphs": True, "base_url": None, "models": {"finetuned": "tuned"}, "concurrency": 4,
     }  # fmt: skip
     return GenerateParams(**(values | changes))
 
@@ -70,8 +70,9 @@ def generation(**changes) -> GenerateParams:
 def run(pointer: dict, folder: Path, adapter: Path | None = None, rows=None, arm="base", **changes) -> list[dict]:
     """Generates for the rows into folder/out.jsonl, and returns what it holds."""
     folder.mkdir(exist_ok=True)
+    rows = table() if rows is None else rows
     generate(
-        table() if rows is None else rows, pointer, adapter, PROMPT, generation(**changes), arm,
+        rows, {key: [] for key in rows["id"]}, pointer, str(adapter or "models/base"), PROMPT, generation(**changes), arm,
         out=folder / "out.jsonl", work=folder,
     )  # fmt: skip
     assert not list(folder.glob("finished*"))

@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
@@ -12,17 +12,18 @@ from typing import Any, NamedTuple
 from text2sql.ask.choose import choose
 from text2sql.ask.database import Database
 from text2sql.ask.schema import fit
-from text2sql.base.arms import FINETUNED
+from text2sql.base.arms import BASE_MODEL
 from text2sql.base.errors import UserError
-from text2sql.base.params import GenerateParams, PromptParams
+from text2sql.base.params import ArmParams, GenerateParams, PromptParams
 from text2sql.base.process import prepare_process
 from text2sql.dataset.labels import language_of
 from text2sql.engines.sqlite import Answer, Failure
 from text2sql.generation import generate
 from text2sql.models import pin, prompts
+from text2sql.models.prompts import Prompt
 from text2sql.sql.extract import extract
 
-ADAPTER = Path("models/finetuned")
+TRAIN = Path("data/selected/train.parquet")
 SERVER_CONTEXT = 8192  # tokens that a served model is taken to have; its own figure is not part of the API
 BYTES_PER_TOKEN = 3  # of SQL and English, on the safe side, where the tokenizer is at the server
 
@@ -30,12 +31,14 @@ TEMPLATE = 512  # tokens that a chat template adds, at most
 
 
 class Model(NamedTuple):
-    """`answer(prompts, samples, seed)` gives texts; `tokens` and `own_tokens` measure a prompt and a piece of one."""
+    """`answer(prompts, samples, seed)` gives texts; `tokens` and `own_tokens` measure a prompt and a piece of one;
+    `examples(row)` gives the training rows that the arm shows before a question, the most alike first."""
 
     answer: Callable[..., list[list[str]]]
-    tokens: Callable[[str], int]
+    tokens: Callable[[Prompt], int]
     own_tokens: Callable[[str], int]
     room: int  # tokens that a prompt may have
+    examples: Callable[[Mapping[str, str]], list[dict]]
 
 
 class Reply(NamedTuple):
@@ -61,35 +64,52 @@ def without_collector() -> Iterator[None]:
 
 
 @without_collector()
-def load(prompt: PromptParams, config: GenerateParams, arm: str) -> Model:
+def load(prompt: PromptParams, config: GenerateParams, name: str, arm: ArmParams) -> Model:
     """The arm, ready to answer. Raises UserError where it is not there."""
+    examples = examples_of(arm.shots)
     if config.backend == "openai":
         size = lambda text: len(text.encode("utf-8", "backslashreplace")) // BYTES_PER_TOKEN + 1  # noqa: E731
-        answer = generate.open_arm({}, None, prompt.chat, config, arm)
-        return Model(answer, size, size, SERVER_CONTEXT - config.max_new_tokens)
+        answer = generate.open_arm({}, arm.model, prompt.chat, config, name)
+        room = SERVER_CONTEXT - config.max_new_tokens
+        return Model(answer, lambda built: size(prompts.bare_text(built)), size, room, examples)
     prepare_process()
     from text2sql.models import load  # takes seconds, here in the background
 
     pointer = pin.read_pointer("models/base")
-    answer = generate.open_arm(pointer, ADAPTER if arm == FINETUNED else None, prompt.chat, config, arm)
+    answer = generate.open_arm(pointer, arm.model, prompt.chat, config, name)
     room = (load.max_positions(load.load_config(pointer)) or SERVER_CONTEXT) - config.max_new_tokens
     tokenizer = cache(lambda: load.load_tokenizer(pointer))  # half a second, and rarely needed
 
-    def tokens(text: str) -> int:
-        most = len(text.encode("utf-8", "backslashreplace")) + TEMPLATE  # no token is shorter than a byte
-        return most if most <= room else len(prompts.prompt_ids(text, tokenizer(), prompt.chat))
+    def tokens(built: Prompt) -> int:
+        most = sum(len(text.encode("utf-8", "backslashreplace")) + TEMPLATE for text in built)  # a byte is a token
+        return most if most <= room else len(prompts.prompt_ids(built, tokenizer(), prompt.chat))
 
-    return Model(answer, tokens, lambda text: len(tokenizer()(text, add_special_tokens=False)["input_ids"]), room)
+    own_tokens = lambda text: len(tokenizer()(text, add_special_tokens=False)["input_ids"])  # noqa: E731
+    return Model(answer, tokens, own_tokens, room, examples)
 
 
-def check_arm(config: GenerateParams, arm: str) -> None:
+def examples_of(shots: int) -> Callable[[Mapping[str, str]], list[dict]]:
+    """What chooses so many training rows for a row. Raises UserError where there are none to choose from."""
+    if not shots:
+        return lambda row: []
+    from text2sql.dataset.examples import Retriever  # pandas is slow to load, and few arms have examples
+    from text2sql.dataset.rows import read_table
+
+    rows: list[dict] = read_table(TRAIN).to_dict("records")  # type: ignore[assignment]
+    retriever = Retriever(rows)
+    return lambda row: [rows[place] for place in retriever.nearest(row, shots)]
+
+
+def check_arm(config: GenerateParams, arm: ArmParams) -> None:
     """Raises UserError where the arm's files are not there, before anything slow begins."""
+    if arm.shots and not TRAIN.is_file():
+        raise UserError(f"{TRAIN}: the arm shows training rows, and they are not there; run `dvc repro` or `dvc pull`")
     if config.backend == "openai":
         return
     if not Path("models/base/model.json").is_file():
         raise UserError("models/base: no model yet; run `dvc repro resolve` in the project's folder")
-    if arm == FINETUNED and not pin.is_adapter(ADAPTER):
-        raise UserError(f"{ADAPTER}: no fine-tuned model yet; run `dvc repro`, or ask the base model with --arm base")
+    if arm.model != BASE_MODEL and not pin.is_adapter(Path(arm.model)):
+        raise UserError(f"{arm.model}: no fine-tuned model yet; run `dvc repro`, or ask an untrained arm with --arm")
 
 
 @contextlib.contextmanager
@@ -113,10 +133,19 @@ def reply_to(
     """Asks the model and, with `runs`, the database. Raises UserError where there is no SQL."""
     templates = prompts.read_templates(prompt)
     row = {"question": question, "language": language_of(question), "dialect": database.dialect}
-    build = lambda context: prompts.build_prompt(row | {"context": context}, templates, prompt)  # noqa: E731
-    context, cut = fit(
-        database.tables, question, lambda context: model.tokens(build(context)), model.room, model.own_tokens
-    )
+    whole = row | {"context": ""}
+    shown = model.examples(whole)
+
+    def build(context: str) -> Prompt:
+        return prompts.with_examples(row | {"context": context}, shown, templates, prompt)
+
+    while True:  # examples make room for the schema, the least alike first
+        context, cut = fit(
+            database.tables, question, lambda context: model.tokens(build(context)), model.room, model.own_tokens
+        )
+        if not cut or not shown:
+            break
+        shown.pop()
     (texts,) = model.answer([build(context)], samples=samples, seed=seed)
     found = [extract(text, dialect=database.dialect) for text in texts]
     queries = [one.sql for one in found if one.sql and one.outcome is None]

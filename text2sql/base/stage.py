@@ -20,8 +20,8 @@ def run_stage(main: Callable[..., dict | None], description: str, *, of_an_arm: 
     `.work/timings/STAGE.json`, and exits.
 
     description: the script's docstring, shown by `--help`, what stands behind `Alone: ` as the example. of_an_arm:
-    the command line takes the name of an arm, with which `main` is called. What `main` returns, measurements of this one
-    run, is written beside the time.
+    the command line takes the name of an arm, with which `main` is called. What `main` returns, measurements of this
+    one run, is written beside the time.
     """
     text, _, example = description.rstrip().rpartition("\nAlone: ")
     parser = argparse.ArgumentParser(

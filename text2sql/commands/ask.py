@@ -17,9 +17,9 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory
 
 from text2sql.ask import database, session, show
-from text2sql.base.arms import ARMS, FINETUNED
+from text2sql.base.arms import kinds, of_kind
 from text2sql.base.errors import UserError
-from text2sql.base.params import read_params
+from text2sql.base.params import read_arm, read_params
 from text2sql.base.resume import FOLDER
 from text2sql.base.text import one_line
 
@@ -29,7 +29,7 @@ ROWS = 10_000  # of a result that are fetched, and compared where there are seve
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("question", nargs="?", help="the question (default: ask for one after another)")
     parser.add_argument("--db", required=True, metavar="URL", help="the database")
-    parser.add_argument("--arm", choices=ARMS, default=FINETUNED, help="model (default: finetuned)")
+    parser.add_argument("--arm", metavar="NAME", help="of params.yaml's list (default: the first trained arm)")
     parser.add_argument("--samples", type=int, default=1, metavar="N", help="candidates, of which the majority counts")
     parser.add_argument("--seed", type=int, default=0, help="of the candidates after the first (default: 0)")
     parser.add_argument("--sample-values", action="store_true", help="show the model a few values of each column")
@@ -45,11 +45,13 @@ def run(args: argparse.Namespace) -> int:
     if args.samples > 1 and args.no_run:
         raise UserError("--samples: candidates are told apart by running them; leave out --no-run")
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
-    prompt, config, score = read_params("prompt", "generate", "score")
-    session.check_arm(config, args.arm)
+    prompt, config, score, arms = read_params("prompt", "generate", "score", "arms")
+    name = args.arm or of_kind(kinds(arms), "trained")[0]
+    arm = read_arm(name)
+    session.check_arm(config, arm)
     database.check(args.db)
     with (
-        session.in_background(session.load, prompt, config, args.arm) as loading,
+        session.in_background(session.load, prompt, config, name, arm) as loading,
         database.connect(args.db, score.seconds, ROWS, args.sample_values) as opened,
     ):
         for note in opened.notes:

@@ -1,4 +1,4 @@
-"""Compare the fine-tuned models of two or more experiments or git revisions, question by question.
+"""Compare the trained arms of two or more experiments or git revisions, question by question.
 
 python -m text2sql compare main slower
 python -m text2sql compare seed-1 seed-2 seed-3
@@ -14,7 +14,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from text2sql.base.arms import BASE, FINETUNED
 from text2sql.base.text import printable
 from text2sql.commands.experiments import shown
 from text2sql.commands.show import questions
@@ -73,17 +72,22 @@ def best_recipe(groups: Sequence[Sequence[Run]]) -> dict[str, Any] | None:
         return None
     ranked = sorted(groups, key=mean_ex, reverse=True)
     note = best_of(len(groups), estimate_between(ranked[1], ranked[0]))
-    return {"runs": [run.name for run in ranked[0]], "ex.ft": mean_ex(ranked[0]), "note": note}
+    return {"runs": [run.name for run in ranked[0]], "ex": mean_ex(ranked[0]), "note": note}
 
 
 def seeds_of(group: Sequence[Run]) -> dict[str, Any]:
-    """Seeds of one recipe: their spread, and what may be concluded of the recipe beside the base model."""
-    gain = estimate_between(group[:1], group, (BASE, FINETUNED))
-    conclusion = conclude(gain, arm=named(group), over="the base model")
+    """Seeds of one recipe: their spread, and what may be concluded of the recipe beside the first seed's best untrained
+    arm."""
+    over = group[0].over
+    gain = estimate_between(group[:1], group, (over, None))
+    conclusion = conclude(gain, arm=named(group), over=over)
     return {
         "runs": [run.name for run in group],
         "seeds": [run.params["seed"] for run in group],
-        **{key: spread([run.summary[key] for run in group]) for key in ("ex.ft", "ex.gain")},
+        "spread": {
+            "ex": spread([run.summary[f"ex.{run.arm}"] for run in group]),
+            "gain": spread([run.summary["ex.gain"] for run in group]),
+        },
         **stats.figures(gain),
         **conclusion._asdict(),
     }
@@ -126,14 +130,15 @@ def show(
     for found in conclusions:
         print(text(found))
     if best:
-        print(f"{', '.join(map(printable, best['runs']))} (EX {100 * best['ex.ft']:.1f} %): {best['note']}")
+        print(f"{', '.join(map(printable, best['runs']))} (EX {100 * best['ex']:.1f} %): {best['note']}")
     for group in seeds:
         members = ", ".join(
             f"{printable(name)} ({seed})" for name, seed in zip(group["runs"], group["seeds"], strict=True)
         )
         print(f"{len(group['seeds'])} seeds of one recipe: {members}")
-        for key, label, unit in (("ex.ft", "EX", "%"), ("ex.gain", "gain", "points")):
-            print(f"  {label:<4} {spread_text(group[key], unit)}")
+        spreads = group["spread"]
+        for key, label, unit in (("ex", "EX", "%"), ("gain", "gain", "points")):
+            print(f"  {label:<4} {spread_text(spreads[key], unit)}")
         print(f"  {text(group)}")
 
 

@@ -28,7 +28,10 @@ from text2sql.experiments.seeds import mean_ex, recipes, spread
 from text2sql.scoring.conclusions import best_of
 
 WIDTH = 120
-INTERVALS = "gain: over the base model, on databases like these from five databases on, on these databases below"
+INTERVALS = (
+    "gain: of the trained arm over the best untrained one, on databases like these from five databases on, on these "
+    "databases below"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -57,8 +60,8 @@ def grouped(runs: Sequence[Run]) -> list[list[Run]]:
     lines: list[list[Run]] = []
     for commit in (run for run in runs if run.baseline is None):
         started = [run for run in runs if run.baseline == commit.revision]
-        ranked = recipes([run for run in started if "ex.ft" in run.summary])
-        others = [[run] for run in started if "ex.ft" not in run.summary]
+        ranked = recipes([run for run in started if run.ex is not None])
+        others = [[run] for run in started if run.ex is None]
         lines += [[commit], *sorted(ranked, key=mean_ex, reverse=True), *others]
     return lines
 
@@ -68,7 +71,7 @@ def table_of(lines: Sequence[Sequence[Run]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("experiment", "preset", "changes"):
         table.add_column(name, overflow="fold")
-    for name in ("ex.base", "ex.ft", "gain [95 % interval]", "judge", "n"):
+    for name in ("best untrained", "trained", "gain [95 % interval]", "judge", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     reference = lines[0][0]
     for group in lines:
@@ -100,15 +103,16 @@ def other_changes(reference: Run, run: Run) -> list[str]:
 
 def figures(run: Run) -> list[str]:
     """The cells of a run's figures; its state in place of the gain where it has none."""
-    ex = {key: run.summary[f"ex.{key}"] for key in ("base", "ft", "gain", "lo", "hi") if f"ex.{key}" in run.summary}
-    if len(ex) < 5:
+    shares = [run.summary.get(f"ex.{key}") for key in (run.over, run.arm, "gain", "lo", "hi")]
+    known = [100 * share for share in shares if share is not None]
+    if len(known) < len(shares):
         return ["–", "–", run.state, "–", "–"]
-    gain = f"{100 * ex['gain']:+.1f} [{100 * ex['lo']:+.1f}, {100 * ex['hi']:+.1f}]"
-    judge = run.summary.get("judge.ft")
+    untrained, trained, *gain = known
+    judge = run.summary.get(f"judge.{run.arm}")
     return [
-        f"{100 * ex['base']:.1f} %",
-        f"{100 * ex['ft']:.1f} %",
-        gain,
+        f"{run.over} {untrained:.1f} %",
+        f"{trained:.1f} %",
+        "{:+.1f} [{:+.1f}, {:+.1f}]".format(*gain),
         "–" if judge is None else f"{100 * judge:.1f} %",
         str(run.summary.get("n", "–")),
     ]
@@ -123,17 +127,18 @@ def figures_of_seeds(group: Sequence[Run]) -> list[str]:
         found = spread([run.summary[key] for run in group])
         return form.format(100 * found["mean"], 100 * found["sd"])
 
-    base, *_, n = figures(group[0])
+    untrained, *_, n = figures(group[0])
     share = "{:.1f} %\n± {:.1f}"
     gain = cell("ex.gain", f"{{:+.1f}}\n± {{:.1f}} ({len(group)} seeds)")
-    return [base, cell("ex.ft", share), gain, cell("judge.ft", share), n]
+    arm = group[0].arm
+    return [untrained, cell(f"ex.{arm}", share), gain, cell(f"judge.{arm}", share), n]
 
 
 def notes_on_the_best(lines: Sequence[Sequence[Run]]) -> Iterator[str]:
     """For each set of evaluation questions on which more than two recipes are ranked: what having been chosen does to
     the figures of the best. Runs that wrote the same texts, as a commit and the experiment that became it, are one."""
     sets: dict[tuple, dict[str, Run]] = {}
-    for run in (run for group in lines for run in group if "ex.ft" in run.summary):
+    for run in (run for group in lines for run in group if run.ex is not None):
         same_questions = checksum(run, EVALUATION), run.comparison.get("policy_version")
         sets.setdefault(same_questions, {}).setdefault(str(texts_md5(run)), run)
     for runs in sets.values():

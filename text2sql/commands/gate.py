@@ -8,7 +8,6 @@ be checked is said.
 
 import argparse
 
-from text2sql.base.arms import ARMS
 from text2sql.base.errors import UserError
 from text2sql.base.text import printable
 from text2sql.experiments.differences import cause, differences, elsewhere, unrecorded
@@ -28,10 +27,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", metavar="BASE", help="experiment or git revision before the change")
     parser.add_argument("head", metavar="HEAD", help="experiment or git revision after it")
     parser.add_argument(
-        "--min-gain-lo", type=float, metavar="SHARE", help="least lower bound of HEAD's gain over its base model"
+        "--min-gain-lo",
+        type=float,
+        metavar="SHARE",
+        help="least lower bound of HEAD's gain over its best untrained",
     )
     parser.add_argument(
-        "--max-drop", type=float, metavar="SHARE", help="most that EX after fine-tuning may fall from BASE to HEAD"
+        "--max-drop", type=float, metavar="SHARE", help="most that the trained arm's EX may fall from BASE to HEAD"
     )
 
 
@@ -40,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("gate: no limit to check; give --min-gain-lo, --max-drop or both")
     base, head = named_runs(args.base, args.head)
     require_figures(head)
-    for arm in ARMS:
+    for arm in head.arms:
         arm_details(head, arm)  # raises where the figures are not of one run
     passed: list[str] = []
     failed: list[str] = []
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
                 f"gate: {printable(args.base)} and {printable(args.head)} answered different evaluation questions; "
                 "--max-drop cannot compare them"
             )
-        before, after = figure(base, "ex.ft"), figure(head, "ex.ft")
+        before, after = (figure(run, f"ex.{run.arm}") for run in (base, head))
         said = f"EX after fine-tuning {before:.4f} → {after:.4f}, most drop {args.max_drop:.4f}"
         if before != after:
             names = printable(args.base), printable(args.head)
@@ -77,7 +79,7 @@ def not_checked(base: Run, head: Run, *, gain: bool, drop: bool) -> list[str]:
     """What the gate cannot tell, or was not asked for."""
     points = []
     if not gain:
-        points.append("the gain over the base model (no --min-gain-lo)")
+        points.append("the gain over the best untrained arm (no --min-gain-lo)")
     if not drop:
         points.append("EX against the run before (no --max-drop)")
     if folders := unchecked(head):
@@ -85,7 +87,7 @@ def not_checked(base: Run, head: Run, *, gain: bool, drop: bool) -> list[str]:
     if base.state != DONE:
         return points
     found = differences(base, head)
-    if figure(base, "ex.ft") != figure(head, "ex.ft") and (why := cause(base, head, found)):
+    if base.ex != head.ex and (why := cause(base, head, found)):
         points.append(f"the model by itself ({why})")
     if there := elsewhere(found):
         points.append(f"the two on one machine ({there})")

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from text2sql.base.arms import BASE, FINETUNED, LEGEND
 from text2sql.base.errors import UserError
 from text2sql.base.files import atomic_write
 from text2sql.base.text import printable
@@ -90,7 +89,7 @@ def comparison_parts(base: Run, head: Run) -> list[str]:
     except UserError as error:
         return [f"**The two cannot be compared question by question:** {code(str(error))}"]
     ex = " → ".join(f"{100 * compared[key]:.1f} %" for key in ("ex_before", "ex_after"))
-    subject = "The same texts, judged again" if compared["same_texts"] else "Fine-tuned model"
+    subject = "The same texts, judged again" if compared["same_texts"] else f"Arm {code(head.arm)}"
     names = code(base.name), code(head.name)
     conclusion = conclude_between([base], [head], estimate_between([base], [head]), names=names)
     parts = [f"**{subject}, execution accuracy {ex}:** {conclusion.text}"]
@@ -106,17 +105,18 @@ def comparison_parts(base: Run, head: Run) -> list[str]:
 
 
 def arm_table(base: Run, head: Run) -> list[str]:
-    """Both arms before and after, with intervals; nothing where neither run has figures."""
+    """All arms before and after, with intervals, and the gain of each run's trained arm over its best untrained one;
+    nothing where neither run has figures."""
     rows = []
     for when, run in (("before", base), ("after", head)):
         if run.state != DONE:
             continue
-        for arm, label in ((BASE, "base model"), (FINETUNED, LEGEND[FINETUNED])):
+        for arm in run.arms:
             details = arm_details(run, arm)
             judge = details.get("judge", {}).get("accuracy")
             rows.append(
                 [
-                    f"{label}, {when}",
+                    f"{code(arm)}, {when}",
                     percent(details["ex"]),
                     f"{percent(details['ex_lo'])} – {percent(details['ex_hi'])}",
                     percent(details["em_ast"]),
@@ -129,7 +129,17 @@ def arm_table(base: Run, head: Run) -> list[str]:
         gain = f"{100 * run.summary['ex.gain']:+.1f} points"
         about = interval_about(run)
         interval = f"{lo} – {hi}{f', on {about}' if about else ''}"
-        rows.append([f"**gain, {when}**", f"**{gain}**", interval, "", "", "", str(run.summary["n"])])
+        rows.append(
+            [
+                f"**gain of {code(run.arm)} over {code(run.over)}, {when}**",
+                f"**{gain}**",
+                interval,
+                "",
+                "",
+                "",
+                str(run.summary["n"]),
+            ]
+        )
     header = ["", "EX", "95 % interval", "exact match", "valid format", "judge", "n"]
     return [section("Arms", header, rows, "")] if rows else []
 

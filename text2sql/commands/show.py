@@ -1,4 +1,4 @@
-"""Print the result of the last run: both arms, the gain, what was trained, and how long each stage took.
+"""Print the result of the last run: every arm, the gain, what was trained, and how long each stage took.
 
 python -m text2sql show
 """
@@ -9,10 +9,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from text2sql.base.arms import ARMS, LEGEND
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
 from text2sql.base.stage import TIMINGS
+from text2sql.scoring.conclusions import points
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -21,14 +21,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     comparison = read_json(args.metrics / "comparison.json")
-    if "conclusion" not in comparison:
+    if "kinds" not in comparison:
         raise UserError(f"{args.metrics}/comparison.json: of an earlier version; run `dvc repro report`")
-    details = {arm: read_json(args.metrics / f"{arm}.json") for arm in ARMS}
+    details = {arm: read_json(args.metrics / f"arms/{arm}.json") for arm in comparison["kinds"]}
     timings = [read_json(path) for path in sorted(TIMINGS.glob("*.json"))]
     training = args.metrics / "train/summary.json"
     console = Console(highlight=False)
     console.print(result_table(details, comparison))
-    console.print(verdict(comparison))
+    console.print(verdict(comparison), highlight=False)
+    if len(details) > 2:
+        console.print(pair_table(comparison))
     if training.exists():  # DVC keeps it, git does not: a clone before `dvc pull` has none
         console.print(training_line(read_json(training)))
     if timings:
@@ -46,7 +48,7 @@ def result_table(details: dict, comparison: dict) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for arm, detail in details.items():
         table.add_row(
-            LEGEND[arm],
+            arm,
             percent(detail["ex"]),
             f"{percent(detail['ex_lo'])} – {percent(detail['ex_hi'])}",
             percent(detail["em_ast"]),
@@ -54,6 +56,25 @@ def result_table(details: dict, comparison: dict) -> Table:
             str(detail["outcomes"]["vacuous_match"]),
         )
     return table
+
+
+def pair_table(comparison: dict) -> Table:
+    """Every arm beside every other: the gain of the row's over the column's in points, with its 95 % interval."""
+    arms = list(comparison["kinds"])
+    table = Table(title="Gain in points of the arm on the left over the one above")
+    table.add_column("", no_wrap=True)
+    for arm in arms[:-1]:
+        table.add_column(arm, justify="right")
+    found = {(pair["arm"], pair["over"]): pair for pair in comparison["pairs"]}
+    for arm in arms[1:]:
+        pairs = [found.get((arm, over)) for over in arms[:-1]]
+        table.add_row(arm, *("" if pair is None else gain_cell(pair) for pair in pairs))
+    return table
+
+
+def gain_cell(pair: dict) -> str:
+    """A gain with its interval."""
+    return f"{points(pair['gain'])} [{points(pair['lo'])}, {points(pair['hi'])}]"
 
 
 def questions(comparison: dict) -> str:
@@ -65,6 +86,11 @@ def questions(comparison: dict) -> str:
 def verdict(comparison: dict) -> str:
     """What may be concluded of the comparison, and what was left out of it."""
     lines = [comparison["conclusion"]["claim"], *comparison["conclusion"]["limits"]]
+    if zero := comparison["zero_shot"]:
+        interval = f"95 % interval {points(zero['lo'])} to {points(zero['hi'])}"
+        lines.append(
+            f"Over {zero['over']}, the fewest examples, the gain is {points(zero['gain'])} points ({interval})."
+        )
     if comparison["gold_errors"]:
         lines.append(f"{len(comparison['gold_errors'])} questions left out: no usable gold (metrics/comparison.json)")
     if line := engines(comparison.get("engines", {})):
@@ -105,6 +131,7 @@ STAGES = (
     "populate",
     "resolve",
     "finetune",
+    "examples",
     "generate",
     "score",
     "judge",

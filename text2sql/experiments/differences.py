@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from text2sql.base.arms import FINETUNED
+from text2sql.base.arms import ADAPTER, BASE_MODEL
 from text2sql.base.text import printable
 from text2sql.experiments import lock
 from text2sql.experiments.git import DONE
@@ -13,7 +13,6 @@ INSTRUMENT = "scoring instrument"
 MACHINE, VERSIONS = "machine", "library versions"
 GENERATIONS, SCORES = "data/generations", "data/scores"
 LATER = (GENERATIONS, SCORES, "data/results", "data/judgements")  # made from a model's answers
-MODEL, ADAPTER = "models/base", "models/finetuned"
 # What verdicts depend on beside code, parameters and data: keys of metrics/comparison.json.
 RULES = {"policy_version": "policy version", "sqlite": "SQLite", "sqlglot": "sqlglot"}
 HARDWARE = ("processor", "instructions", "threads", "card", "device")
@@ -38,7 +37,7 @@ def differences(before: Run, after: Run) -> dict[str, list[str]]:
         "prompts": [file for file in files if kind(file) == "prompts"],
         "code": [file for file in files if kind(file) == "code"],
         "data": [*(file for file in files if kind(file) == "data"), *changed_data(before, after)],
-        "base model": [MODEL] if differs(before, after, MODEL) else [],
+        "base model": [BASE_MODEL] if differs(before, after, BASE_MODEL) else [],
         "pipeline": changed_stages(before, after),
         INSTRUMENT: [*instrument(before, after, params), *rules],
         VERSIONS: changed_versions(before, after),
@@ -179,10 +178,10 @@ def texts_md5(run: Run) -> dict[str, str | None]:
     return {entry["path"]: entry.get("md5") for entry in outs if entry["path"].startswith(f"{GENERATIONS}/")}
 
 
-def same_texts(before: Run, after: Run, arm: str = FINETUNED) -> bool:
-    """Whether an arm wrote the same texts in both runs, byte for byte."""
+def same_texts(before: Run, after: Run) -> bool:
+    """Whether the headline's arms wrote the same texts in both runs, byte for byte."""
     one, other = (
-        {md5 for path, md5 in texts_md5(run).items() if path.rpartition("/")[2].partition(".")[0] == arm}
+        {md5 for path, md5 in texts_md5(run).items() if path.rpartition("/")[2].partition(".")[0] == run.arm}
         for run in (before, after)
     )
     return bool(one) and one == other

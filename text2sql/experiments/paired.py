@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from text2sql.base.arms import FINETUNED, SHORT
 from text2sql.base.errors import UserError
 from text2sql.base.text import printable
 from text2sql.experiments.differences import cause, differences, elsewhere, same_adapter, same_scores, same_texts
@@ -16,14 +15,16 @@ from text2sql.scoring.conclusions import Conclusion, conclude
 EVALUATION = "data/selected/eval.parquet"
 
 
-def arm_details(run: Run, arm: str = FINETUNED) -> dict[str, Any]:
-    """The details of one arm, metrics/ARM.json.
+def arm_details(run: Run, arm: str | None = None) -> dict[str, Any]:
+    """The details of one arm, metrics/arms/ARM.json (metrics/ARM.json up to version 0.2.0); None: of the headline's.
 
     Raises UserError when the commit holds none, or one of before it listed its questions, or one that gives another
     EX than the summary or than its own verdicts.
     """
-    (text,) = read_objects([f"{run.revision}:./metrics/{arm}.json"])
-    name = f"{printable(run.name)}: metrics/{arm}.json"
+    arm = arm or run.arm
+    found = read_objects([f"{run.revision}:./metrics/{folder}{arm}.json" for folder in ("arms/", "")])
+    text = next(filter(None, found), None)
+    name = f"{printable(run.name)}: metrics/arms/{arm}.json"
     again = "run `dvc repro report` and commit"
     try:
         details = json.loads(text or b"{}")
@@ -31,7 +32,7 @@ def arm_details(run: Run, arm: str = FINETUNED) -> dict[str, Any]:
         raise UserError(f"{name} is not valid JSON ({error})") from error
     if "questions" not in details:
         raise UserError(f"{name} lists no questions; {again}")
-    if details["ex"] != figure(run, f"ex.{SHORT[arm]}"):
+    if details["ex"] != figure(run, f"ex.{arm}"):
         raise UserError(f"{name} and metrics/summary.json do not give the same EX; {again}")
     verdicts = [verdict for _, verdict in details["questions"].values() if verdict is not None]
     if abs(sum(verdicts) / max(len(verdicts), 1) - details["ex"]) > 1e-6:  # metrics hold six digits
@@ -54,7 +55,7 @@ def interval_about(run: Run) -> str:
 
 
 def load_comparable(before: Run, after: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The details of both runs' fine-tuned arms.
+    """The details of both runs' headline arms.
 
     Raises UserError where their verdicts follow different rules, so that no figure of theirs compares, and where the
     same scores have different figures.
@@ -71,7 +72,7 @@ def load_comparable(before: Run, after: Run) -> tuple[dict[str, Any], dict[str, 
 
 
 def paired(before: Run, after: Run, *, common: bool = False) -> dict[str, Any]:
-    """The fine-tuned arms of two runs on the same questions: the gain with all that belongs to it (`stats.figures`),
+    """The headline's arms of two runs on the same questions: the gain with all that belongs to it (`stats.figures`),
     ids won and lost, and how many questions were left out for want of a verdict in both; in what the runs differ, and
     what of that speaks against training as the cause.
 
@@ -118,10 +119,10 @@ def paired(before: Run, after: Run, *, common: bool = False) -> dict[str, Any]:
 
 
 def estimate_between(
-    before: Sequence[Run], after: Sequence[Run], arms: tuple[str, str] = (FINETUNED, FINETUNED)
+    before: Sequence[Run], after: Sequence[Run], arms: tuple[str | None, str | None] = (None, None)
 ) -> stats.PairedGain:
-    """The gain of `after` over `before`, each one run or several seeds of one recipe, by these arms of theirs, on the
-    questions on which all have a verdict. What `paired` refuses is not looked for here.
+    """The gain of `after` over `before`, each one run or several seeds of one recipe, by these arms (None: the runs'
+    headline's), on the questions on which all have a verdict. What `paired` refuses is not looked for here.
 
     Raises UserError where there is no such question, and from `arm_details`.
     """

@@ -51,6 +51,26 @@ class Run:
     summary: dict[str, Any]
     comparison: dict[str, Any]  # metrics/comparison.json, where the state is DONE
 
+    @property
+    def arm(self) -> str:
+        """The headline's arm: the trained one that the gain is of."""
+        return self.comparison.get("arm", "finetuned")
+
+    @property
+    def over(self) -> str:
+        """The untrained arm that the gain is over."""
+        return self.comparison.get("over", "base")
+
+    @property
+    def arms(self) -> list[str]:
+        """All arms of the run, in its order."""
+        return list(self.comparison.get("kinds", ("base", "finetuned")))
+
+    @property
+    def ex(self) -> float | None:
+        """Execution accuracy of the headline's arm; None for a run without figures."""
+        return self.summary.get(f"ex.{self.arm}")
+
     @functools.cached_property
     def locked(self) -> dict[str, str | None]:
         """The MD5 sums that dvc.lock holds, by path."""
@@ -82,7 +102,7 @@ def every_run() -> list[Run]:
     ordered = [head, *(git("rev-list", "--no-walk", *sorted(others)).split() if others else [])]
     commits = [(named.get(commit, commit[:7]), commit, None, DONE) for commit in ordered]
     runs = load_runs([*commits, *found])
-    children = sorted(runs[len(commits) :], key=lambda run: (-run.summary.get("ex.ft", -1), run.name))
+    children = sorted(runs[len(commits) :], key=lambda run: (-1 if run.ex is None else -run.ex, run.name))
     return [
         run
         for commit in runs[: len(commits)]
@@ -156,6 +176,7 @@ def to_run(
         stages = lock.read_stages(parse_yaml(locked)) if locked is not None else {}
         run = replace(run, stages=present_stages(stages, defined, run.params))
         figures = flat(mapping(json.loads(summary or b"{}"), "metrics/summary.json"))
+        figures = {re.sub(r"\.ft$", ".finetuned", key): value for key, value in figures.items()}  # 0.2.0 and before
         compared = mapping(json.loads(comparison or b"{}"), "metrics/comparison.json")
     except ValueError as error:
         return replace(run, state=BROKEN, problem=one_line(str(error)))
@@ -163,10 +184,9 @@ def to_run(
         return run
     if not figures:
         return replace(run, state=EMPTY)
-    problem = (disagreement(run) or contradiction(run, figures)) if locked is not None else "there is no dvc.lock"
-    if problem:
-        return replace(run, state=STALE, problem=problem)
-    return replace(run, summary=figures, comparison=compared)
+    done = replace(run, summary=figures, comparison=compared)
+    problem = (disagreement(run) or contradiction(done)) if locked is not None else "there is no dvc.lock"
+    return replace(run, state=STALE, problem=problem) if problem else done
 
 
 def mapping(value: Any, path: str) -> dict:
@@ -248,12 +268,13 @@ def disagreement(run: Run) -> str:
     return ""
 
 
-def contradiction(run: Run, figures: Mapping[str, Any]) -> str:
-    """A gain that no training can have made: both arms wrote the same texts, and EX differs."""
-    made = lock.checksums({name: {"outs": stage.get("outs")} for name, stage in run.stages.items()})
-    texts = [md5 for path, md5 in made.items() if re.fullmatch(r"data/generations/(base|finetuned)\.\w+", path)]
-    if len(texts) == 2 and texts[0] == texts[1] and figures.get("ex.base") != figures.get("ex.ft"):
-        return "the base and the fine-tuned model wrote the same texts, and the figures give them another EX"
+def contradiction(run: Run) -> str:
+    """A gain that nothing can have made: both of its arms wrote the same texts, and EX differs."""
+    arms = run.over, run.arm
+    outs = {entry["path"]: entry.get("md5") for _, entry in lock.entries(run.stages, "outs")}
+    texts = [md5 for arm in arms for path, md5 in outs.items() if re.fullmatch(rf"data/generations/{arm}\.\w+", path)]
+    if len(texts) == 2 and texts[0] == texts[1] and run.summary.get(f"ex.{run.over}") != run.ex:
+        return f"the arms {run.over} and {run.arm} wrote the same texts, and the figures give them another EX"
     return ""
 
 

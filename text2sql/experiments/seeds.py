@@ -62,7 +62,7 @@ def recipes(runs: Sequence[Run]) -> list[list[Run]]:
 
 def mean_ex(recipe: Sequence[Run]) -> float:
     """EX after fine-tuning, averaged over the seeds of a recipe."""
-    return statistics.fmean(run.summary["ex.ft"] for run in recipe)
+    return statistics.fmean(run.summary[f"ex.{run.arm}"] for run in recipe)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -158,9 +158,7 @@ def open_arm(
     return answer
 
 
-def open_backend(
-    pointer: dict[str, Any], model: str, chat: bool, config: GenerateParams, arm: str
-) -> Backend:
+def open_backend(pointer: dict[str, Any], model: str, chat: bool, config: GenerateParams, arm: str) -> Backend:
     """What completes an arm's prompts as `config.backend` says; only that one's module, and its needs, are imported.
 
     model: of the arm, as params.yaml has it. Raises UserError.

@@ -147,7 +147,7 @@ def check_tokenizer(pointer: dict[str, Any], chat: bool) -> PreTrainedTokenizerB
     if tokenizer.eos_token_id is None:
         raise UserError(f"{name}: its tokenizer names no end token, so no answer would end; set eos_token in it")
     if chat:
-        prompts.prompt_ids(SAMPLES[0], tokenizer, chat=True)
+        prompts.prompt_ids((SAMPLES[0],), tokenizer, chat=True)
     return tokenizer
 
 
@@ -184,7 +184,7 @@ def try_out(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: st
 
     Raises UserError for logits that are not finite, and for a model that sees the tokens to come.
     """
-    rows = [prompts.prompt_ids(text, tokenizer, chat=False) for text in SAMPLES]
+    rows = [prompts.prompt_ids((text,), tokenizer, chat=False) for text in SAMPLES]
     alone = torch.cat([next_logits(model, tokenizer, [row]) for row in rows])
     if not alone.isfinite().all():
         raise UserError(f"{name}: its logits are not finite numbers; take another model, or download it again")

@@ -54,7 +54,9 @@ def build_prompt(row: Mapping, templates: Mapping[str, str], config: PromptParam
     return template.format(context=context, question=row["question"])
 
 
-def with_examples(row: Mapping, examples: Sequence[Mapping], templates: Mapping[str, str], config: PromptParams) -> Prompt:
+def with_examples(
+    row: Mapping, examples: Sequence[Mapping], templates: Mapping[str, str], config: PromptParams
+) -> Prompt:
     """The prompt for a row behind examples (training rows, the most alike first), each in the form of the row's own.
 
     The most alike stands last, next to the question.

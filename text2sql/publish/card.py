@@ -6,7 +6,6 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from text2sql.base.arms import ARMS, FINETUNED
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
 from text2sql.base.params import IngestParams, read_params
@@ -40,13 +39,14 @@ def model_card(config: PublishParams, pointer: dict[str, Any]) -> ModelCard:
     when a figure is missing.
     """
     seed, ingest, prompt, finetune, generate = read_params("seed", "ingest", "prompt", "finetune", "generate")
-    details = {arm: read_json(f"metrics/{arm}.json") for arm in ARMS}
     comparison, selection = read_json("metrics/comparison.json"), read_json("data/selection.json")
+    details = {arm: read_json(f"metrics/arms/{arm}.json") for arm in comparison["kinds"]}
+    own = details[comparison["arm"]]
     base, merged = base_of(config, pointer), config.model == MERGED
     hub_id = str(base.model)
     name = config.repo.partition("/")[2] if config.repo else f"{hub_id.partition('/')[2]}-text2sql"
     dataset = dataset_of(ingest)
-    languages = sorted(set(details[FINETUNED]["by_language"]) - {"none"})
+    languages = sorted(set(own["by_language"]) - {"none"})
     data = ModelCardData(
         model_name=name,
         base_model=hub_id,
@@ -59,7 +59,7 @@ def model_card(config: PublishParams, pointer: dict[str, Any]) -> ModelCard:
         license=base.license,
         license_name=base.license_name,
         license_link=base.license_link,
-        eval_results=eval_results(details[FINETUNED], ingest, dataset, comparison["policy_version"]),
+        eval_results=eval_results(own, ingest, dataset, comparison["policy_version"]),
     )
     return ModelCard.from_template(
         data,

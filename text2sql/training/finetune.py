@@ -103,7 +103,7 @@ def build_examples(
     templates = prompts.read_templates(prompt)
     examples, too_long = [], []
     for row in table.to_dict("records"):
-        before = prompts.prompt_ids(prompts.build_prompt(row, templates, prompt), tokenizer, prompt.chat)
+        before = prompts.prompt_ids((prompts.build_prompt(row, templates, prompt),), tokenizer, prompt.chat)
         after = prompts.completion_ids(row["answer"], tokenizer)
         if len(before) + len(after) > max_length:
             too_long.append(row["id"])
