@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Project
-from test_figures import CONTEXT, GOLD, OUTCOME, write_run
+from test_figures import ARMS, CONTEXT, GOLD, OUTCOME, write_run
 
 from text2sql.base.files import read_jsonl, write_json, write_jsonl
 from text2sql.dataset.rows import read_table, write_rows

@@ -191,12 +191,19 @@ def stage(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     )
 
 
+BEFORE_GENERATE = [
+    "models/base/model.json", "data/selected/eval.parquet", "data/examples/base.jsonl", "data/examples/finetuned.jsonl"
+]  # fmt: skip
+
+
 def add(folder: Path, name: str) -> None:
     """Puts one of the files there that a stage reads."""
     from text2sql.dataset.rows import write_rows
 
     if name.endswith(".parquet"):
         write_rows(folder / name, [])
+    elif name.endswith(".jsonl"):
+        write_jsonl(folder / name, [])
     else:
         write_json(folder / name, {"source": "folder", "name": "nowhere"})
 
@@ -209,16 +216,12 @@ def add(folder: Path, name: str) -> None:
         ("populate", [], "data/selected/eval.parquet"),
         ("finetune", [], "models/base/model.json"),
         ("finetune", ["models/base/model.json"], "data/selected/train.parquet"),
+        ("examples fewshot", [], "data/selected/train.parquet"),
         ("generate base", [], "models/base/model.json"),
         ("generate base", ["models/base/model.json"], "data/selected/eval.parquet"),
-        ("generate finetuned", ["models/base/model.json", "data/selected/eval.parquet"], "models/finetuned"),
-        ("examples fewshot", [], "data/selected/train.parquet"),
-        ("generate base", [], "data/examples/base.jsonl"),
-        (
-            "generate base",
-            ["data/examples/base.jsonl", "models/base/model.json", "data/selected/eval.parquet"],
-            "nowhere",
-        ),
+        ("generate base", ["models/base/model.json", "data/selected/eval.parquet"], "data/examples/base.jsonl"),
+        ("generate base", BEFORE_GENERATE, "nowhere"),
+        ("generate finetuned", BEFORE_GENERATE, "models/finetuned"),
         ("score base", [], "data/selected/eval.parquet"),
         ("score base", ["data/selected/eval.parquet"], "data/databases/instances.jsonl"),
         ("judge base", [], "data/"),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.base.params import ArmParams
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json, read_jsonl, write_json, write_jsonl
+from text2sql.base.params import ArmParams
 from text2sql.commands import show
 from text2sql.dataset.rows import write_rows
 from text2sql.dataset.verdict import RULES
@@ -191,7 +191,7 @@ def test_each_arm_holds_what_a_comparison_with_another_run_needs(tmp_path):
 
 
 def write_more_arms(data: Path, outcomes: dict[str, dict[str, str]]) -> dict[str, ArmParams]:
-    """Adds untrained arms with the outcomes they have on some questions, elsewhere as the base arm; returns all arms."""
+    """Adds untrained arms, as the base arm but for these outcomes on some questions. Returns all arms."""
     for arm, changed in outcomes.items():
         for kind in ("scores", "results", "generations"):
             rows = list(read_jsonl(data / f"{kind}/base.jsonl"))

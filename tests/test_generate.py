@@ -121,7 +121,8 @@ def test_two_processes_write_what_one_writes(tiny_model, adapter, whole, tmp_pat
         "pointer, work = {'source': 'folder', 'name': sys.argv[1]}, Path(sys.argv[2])\n"
         "rows = table()\n"
         "none = {key: [] for key in rows.id}\n"
-        "generate(rows, none, pointer, 'models/base', PROMPT, generation(), 'base', out=work / 'out.jsonl', work=work)\n"
+        "out = work / 'out.jsonl'\n"
+        "generate(rows, none, pointer, 'models/base', PROMPT, generation(), 'base', out=out, work=work)\n"
         "print(sorted(path.name for path in work.iterdir()))\n"
     )
     work = tmp_path / "work"

@@ -72,8 +72,8 @@ def run(pointer: dict, folder: Path, adapter: Path | None = None, rows=None, arm
     folder.mkdir(exist_ok=True)
     rows = table() if rows is None else rows
     generate(
-        rows, {key: [] for key in rows["id"]}, pointer, str(adapter or "models/base"), PROMPT, generation(**changes), arm,
-        out=folder / "out.jsonl", work=folder,
+        rows, {key: [] for key in rows["id"]}, pointer, str(adapter or "models/base"), PROMPT, generation(**changes),
+        arm, out=folder / "out.jsonl", work=folder,
     )  # fmt: skip
     assert not list(folder.glob("finished*"))
     return list(read_jsonl(folder / "out.jsonl"))

@@ -88,9 +88,7 @@ def verdict(comparison: dict) -> str:
     lines = [comparison["conclusion"]["claim"], *comparison["conclusion"]["limits"]]
     if zero := comparison["zero_shot"]:
         interval = f"95 % interval {points(zero['lo'])} to {points(zero['hi'])}"
-        lines.append(
-            f"Over {zero['over']}, the fewest examples, the gain is {points(zero['gain'])} points ({interval})."
-        )
+        lines.append(f"Over {zero['over']}, without examples, it is {points(zero['gain'])} points ({interval}).")
     if comparison["gold_errors"]:
         lines.append(f"{len(comparison['gold_errors'])} questions left out: no usable gold (metrics/comparison.json)")
     if line := engines(comparison.get("engines", {})):
