@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 
 from text2sql.base.errors import install
-from text2sql.base.files import write_json
+from text2sql.base.files import write_json, write_jsonl
 from text2sql.cli import available, make_parser
 
 COMMANDS = sorted(path.stem.replace("_", "-") for path in (ROOT / "text2sql/commands").glob("[!_]*.py"))
