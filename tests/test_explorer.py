@@ -29,7 +29,7 @@ def shown(tmp_path_factory) -> dict:
 def test_the_page_names_the_arms_and_holds_every_question_once(shown):
     assert shown["arms"] == list(ARMS)
     assert [row["id"] for row in shown["rows"]] == list(OUTCOME)
-    assert shown["schemas"] == [CONTEXT]
+    assert shown["schemas"] == [f"{CONTEXT} CREATE TABLE d{number} (a INT);" for number in range(4)]
 
 
 def test_an_arm_has_a_result_exactly_where_its_query_ran(shown):

@@ -73,7 +73,8 @@ def write_run(data: Path, outcome: dict[str, tuple[str, str]] = OUTCOME) -> Path
     """What the stages before the report leave in `data`. The later files are not in the table's order."""
     rows = [
         {
-            "id": key, "db_id": f"d{number // 2}", "dialect": "sqlite", "context": CONTEXT,
+            "id": key, "db_id": f"d{number // 2}", "dialect": "sqlite",
+            "context": f"{CONTEXT} CREATE TABLE d{number // 2} (a INT);",
             "question": f"Question {number}?", "answer": GOLD,
             "domain": ("sports", "music")[number % 2], "complexity": None, "language": "en", "database": None,
         }
@@ -275,7 +276,7 @@ def test_a_metric_of_the_scores_is_a_share_of_its_arm_and_a_flag_a_count(tmp_pat
     monkeypatch.setitem(METRICS, "short", None)
     scores = [{**score(key, first), "short": first == "match"} for key, (first, _) in OUTCOME.items()]
     rows = [{"id": key, "db_id": "d", **dict.fromkeys(("complexity", "domain", "language"))} for key in OUTCOME]
-    detail = describe(rows, scores, [{"finish_reason": "stop", "completion_tokens": 1}] * len(rows))
+    detail = describe(rows, ["d"] * len(rows), scores, [{"finish_reason": "stop", "completion_tokens": 1}] * len(rows))
     assert detail["short"] == round(2 / 7, 6)
     assert (detail["vacuous"], detail["ambiguous_gold"]) == (0, 1)
 

@@ -159,6 +159,7 @@ class FinetuneParams(Section):
     batch_size: Positive
     accumulation: Positive
     max_length: Positive
+    shots: Annotated[int, Field(ge=0, le=50)]
     eval_rows: Annotated[int, Field(ge=0)]
     keep: Literal["last", "best"]
     patience: Positive | None

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from text2sql.base.errors import UserError
+from text2sql.dataset.clusters import databases_of
 from text2sql.dataset.rows import read_table
 from text2sql.scoring.stats import FEWEST, FLIPS, databases_needed, least_gain, questions_needed
 
@@ -94,7 +95,7 @@ def database_sizes(questions: int | None, databases: int | None) -> list[int]:
             raise UserError("power: --databases says how --questions are spread; give both, or --gain")
         if not SELECTED.exists():
             raise UserError(f"power: no {SELECTED} here; run `dvc repro select`, or give --questions and --databases")
-        return sorted(Counter(read_table(SELECTED)["db_id"]).values())
+        return sorted(Counter(databases_of(read_table(SELECTED).to_dict("records"))).values())
     databases = 1 if databases is None else databases
     if databases > questions:
         raise UserError(f"power: {questions} questions cannot be about {databases} databases")

@@ -29,22 +29,16 @@ class Retriever:
         if rows:
             self.index.index(self.terms, show_progress=False)
 
-    def nearest(self, row: Mapping[str, str], count: int) -> list[int]:
-        """The places of the `count` rows most like a row outside the table, the most alike first.
+    def nearest(self, row: Mapping[str, str], count: int, *, unlike: bool = False) -> list[int]:
+        """The places of the `count` rows most like `row`, the most alike first, of equally alike ones the earlier.
 
-        Of equally alike rows the earlier comes first.
+        unlike: without those that ask the same, as the row itself where it is one of the table's.
         """
-        return self._ranked(terms(row))[:count]
-
-    def nearest_others(self, place: int, count: int) -> list[int]:
-        """As `nearest`, for a row of the table itself: neither that row nor one that asks the same."""
-        wanted = self.terms[place]
-        return [other for other in self._ranked(wanted) if self.terms[other] != wanted][:count]
-
-    def _ranked(self, wanted: Sequence[str]) -> list[int]:
-        if not self.terms:
+        if not count or not self.terms:
             return []
-        return np.argsort(-self.index.get_scores(list(wanted)), kind="stable").tolist()
+        wanted = terms(row)
+        ranked = np.argsort(-self.index.get_scores(wanted), kind="stable").tolist()
+        return [place for place in ranked if not unlike or self.terms[place] != wanted][:count]
 
 
 def terms(row: Mapping[str, str]) -> list[str]:

@@ -16,7 +16,7 @@ from text2sql.base.errors import UserError
 from text2sql.base.files import json_line, write_jsonl
 from text2sql.base.params import GenerateParams, PromptParams
 from text2sql.base.resume import whole_lines
-from text2sql.generation.backend import Backend
+from text2sql.generation.backend import Backend, Completion
 from text2sql.models import prompts
 from text2sql.models.prompts import Prompt
 
@@ -62,7 +62,7 @@ def generate(
         for piece in backend.complete(built, [None] * len(built), done, share):
             rows = [
                 {"id": ids[index], "prompt_sha256": sha256(built[index]), "examples": used[index]}
-                | completion._asdict()
+                | up_to_break(completion, built[index], prompt.chat)._asdict()
                 for index, completion in piece.items()
             ]
             # One line a piece: a kill in the middle leaves a torn line, and the whole piece is done again.
@@ -113,6 +113,15 @@ def build_prompts(
     return built, used
 
 
+def up_to_break(completion: Completion, prompt: Prompt, chat: bool) -> Completion:
+    """The completion, ended where the examples of a bare prompt show that an answer ends; a model that was not trained
+    goes on with a question of its own there."""
+    text, found, _ = completion.text.partition(prompts.BREAK)
+    if chat or len(prompt) == 1 or not found:
+        return completion
+    return completion._replace(text=text, finish_reason="stop")
+
+
 def sha256(prompt: Prompt) -> str:
     """The digest of a prompt as one text."""
     return hashlib.sha256(prompts.bare_text(prompt).encode()).hexdigest()
@@ -151,7 +160,9 @@ def open_arm(
         repeated = [prompt for prompt in prompts for _ in range(samples)]
         seeds = [None if sample == 0 else seed + sample for _ in prompts for sample in range(samples)]
         found = {
-            index: one.text for piece in backend.complete(repeated, seeds, (), (0, 1)) for index, one in piece.items()
+            index: up_to_break(one, repeated[index], chat).text
+            for piece in backend.complete(repeated, seeds, (), (0, 1))
+            for index, one in piece.items()
         }
         return [[found[place * samples + sample] for sample in range(samples)] for place in range(len(prompts))]
 

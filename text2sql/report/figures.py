@@ -19,11 +19,14 @@ from text2sql.scoring.policy import OUTCOMES, POLICY_VERSION
 LABELS = ("complexity", "domain", "language")
 
 
-def describe(rows: Sequence[Mapping], scores: Sequence[Mapping], generations: Sequence[Mapping]) -> dict[str, Any]:
+def describe(
+    rows: Sequence[Mapping], databases: Sequence[str], scores: Sequence[Mapping], generations: Sequence[Mapping]
+) -> dict[str, Any]:
     """One arm in detail: shares over the questions with a verdict, counts by outcome, and EX by label with its n.
 
     `ex` is SQL skill, whatever stands around the statement; `ex_raw` counts a text only when it is right as it is.
-    `questions` is what a paired comparison with any other run needs: for each id its db_id and its verdict.
+    `questions` is what a paired comparison with any other run needs: for each id its database and its verdict.
+    databases: of each row, by `clusters.databases_of`.
     """
     scored = [score for score in scores if score["ex"] is not None]
     if not scored:
@@ -44,7 +47,9 @@ def describe(rows: Sequence[Mapping], scores: Sequence[Mapping], generations: Se
         "completion_tokens": sum(generation["completion_tokens"] for generation in generations),
         **{f"by_{label}": by_label(rows, scores, label) for label in LABELS},
         "policy_version": POLICY_VERSION,
-        "questions": {row["id"]: [row["db_id"], score["ex"]] for row, score in zip(rows, scores, strict=True)},
+        "questions": {
+            row["id"]: [database, score["ex"]] for row, database, score in zip(rows, databases, scores, strict=True)
+        },
     }
 
 
@@ -62,7 +67,11 @@ def by_label(rows: Sequence[Mapping], scores: Sequence[Mapping], label: str) -> 
 
 
 def compare_arms(
-    rows: Sequence[Mapping], scores: Mapping[str, Sequence[Mapping]], kinds: Mapping[str, Kind], zero_shot: str
+    rows: Sequence[Mapping],
+    databases: Sequence[str],
+    scores: Mapping[str, Sequence[Mapping]],
+    kinds: Mapping[str, Kind],
+    zero_shot: str,
 ) -> dict[str, Any]:
     """The paired comparison of the arms.
 
@@ -70,13 +79,13 @@ def compare_arms(
     to that gain (`stats.figures`), what may be concluded of it, and the ids won and lost. Beside it the same gain over
     `zero_shot` (None where that is the best), every pair of arms, and the golds left out.
 
-    scores: of every arm, with the same golds failed. kinds: of each arm. zero_shot: the untrained arm with the fewest
-    examples.
+    databases: of each row, by `clusters.databases_of`. scores: of every arm, with the same golds failed. kinds: of each
+    arm. zero_shot: the untrained arm with the fewest examples.
     """
     any_arm = next(iter(scores.values()))
     usable = [place for place, score in enumerate(any_arm) if score["ex"] is not None]
     verdicts = {arm: [scored[place]["ex"] for place in usable] for arm, scored in scores.items()}
-    ids, databases = ([rows[place][key] for place in usable] for key in ("id", "db_id"))
+    ids, databases = [rows[place]["id"] for place in usable], [databases[place] for place in usable]
 
     untrained, arm = of_kind(kinds, "untrained"), of_kind(kinds, "trained")[0]
     over = max(untrained, key=lambda name: sum(verdicts[name]))

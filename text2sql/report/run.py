@@ -11,6 +11,7 @@ from text2sql.base.machine import machine
 from text2sql.base.params import ArmParams
 from text2sql.databases.populate import summarize
 from text2sql.dataset.account import account
+from text2sql.dataset.clusters import databases_of
 from text2sql.dataset.rows import count_rows, read_table
 from text2sql.engines.pool import cores
 from text2sql.report.explorer import write_explorer
@@ -33,9 +34,10 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
     judgements = {arm: read_json(data / f"judgements/{arm}/metrics.json") for arm in arms}
     judged = all(judgement["enabled"] for judgement in judgements.values())
 
-    details = {arm: describe(rows, scores[arm], generations[arm]) for arm in arms}
+    databases = databases_of(rows)
+    details = {arm: describe(rows, databases, scores[arm], generations[arm]) for arm in arms}
     fewest = min(of_kind(kinds(arms), "untrained"), key=lambda arm: arms[arm].shots)
-    compared = compare_arms(rows, scores, kinds(arms), fewest)
+    compared = compare_arms(rows, databases, scores, kinds(arms), fewest)
     summary = {
         "ex": {
             **{arm: details[arm]["ex"] for arm in arms},

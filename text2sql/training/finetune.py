@@ -18,6 +18,7 @@ from text2sql.base.files import atomic_write, new_folder, write_json
 from text2sql.base.machine import machine
 from text2sql.base.params import FinetuneParams, PromptParams
 from text2sql.base.text import first_line
+from text2sql.dataset.examples import Retriever
 from text2sql.models import adapters, load, prompts
 from text2sql.training import memory
 from text2sql.training.progress import LOWER
@@ -48,8 +49,8 @@ def finetune(
     state = PartialState()  # of several processes, each has its own card from here on
     tokenizer = load.load_tokenizer(pointer)
     rows, held_rows = hold_out(table, config.eval_rows)
-    examples, too_long = build_examples(rows, tokenizer, prompt, config.max_length)
-    held, held_too_long = build_examples(held_rows, tokenizer, prompt, config.max_length)
+    examples, too_long = build_examples(rows, tokenizer, prompt, config.max_length, config.shots, rows)
+    held, held_too_long = build_examples(held_rows, tokenizer, prompt, config.max_length, config.shots, rows)
     for name, fits, there in (("training", examples, rows), ("held-out", held, held_rows)):
         if len(there) and not fits:
             problem = f"none of {len(there)} {name} rows fits {config.max_length}"
@@ -94,17 +95,30 @@ def finetune(
 
 
 def build_examples(
-    table: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, prompt: PromptParams, max_length: int
+    table: pd.DataFrame,
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: PromptParams,
+    max_length: int,
+    shots: int = 0,
+    others: pd.DataFrame | None = None,
 ) -> tuple[list[dict], list[str]]:
     """Tokenised examples (`input_ids`, and `labels` that mask the prompt), and the ids of rows longer than max_length.
 
-    A row that is too long is left out whole: cut SQL would teach the model to stop in the middle.
+    shots: how many rows of `others` stand before each, chosen as before an evaluation question, but never one that asks
+    the same; those that do not fit are left out, the least alike first. A row that is too long alone is left out whole:
+    cut SQL would teach the model to stop in the middle.
     """
     templates = prompts.read_templates(prompt)
+    pool = [] if others is None or not shots else others.to_dict("records")
+    retriever = Retriever(pool)
     examples, too_long = [], []
     for row in table.to_dict("records"):
-        before = prompts.prompt_ids((prompts.build_prompt(row, templates, prompt),), tokenizer, prompt.chat)
         after = prompts.completion_ids(row["answer"], tokenizer)
+        shown = [pool[place] for place in retriever.nearest(row, shots, unlike=True)]
+        before = prompts.prompt_ids(prompts.with_examples(row, shown, templates, prompt), tokenizer, prompt.chat)
+        while shown and len(before) + len(after) > max_length:
+            shown.pop()
+            before = prompts.prompt_ids(prompts.with_examples(row, shown, templates, prompt), tokenizer, prompt.chat)
         if len(before) + len(after) > max_length:
             too_long.append(row["id"])
         else:
