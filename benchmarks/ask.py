@@ -18,7 +18,6 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from text2sql.base.arms import ARMS, FINETUNED
 
 SHOP = """
 CREATE TABLE customers (customer_id INTEGER PRIMARY KEY, name TEXT, city TEXT);
@@ -38,7 +37,7 @@ QUESTIONS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arm", choices=ARMS, default=FINETUNED)
+    parser.add_argument("--arm", default="finetuned")
     parser.add_argument("--questions", type=int, default=len(QUESTIONS), help="how many later ones")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

@@ -23,7 +23,8 @@ from text2sql.experiments.lock import file_md5, folder_md5, stage_names
 ROOT = Path(__file__).parents[1]
 CODE = ("text2sql/", "stages/", "prompts/", "configs")
 FIGURES = [
-    f"metrics/{name}" for name in ("summary.json", "base.json", "finetuned.json", "comparison.json", "data.json")
+    f"metrics/{name}"
+    for name in ("summary.json", "arms/base.json", "arms/finetuned.json", "comparison.json", "data.json")
 ]
 FIGURES.append("metrics/plots/loss.tsv")
 OURS = [sys.executable, "-m", "text2sql", "experiments"]

@@ -210,7 +210,7 @@ def same_adapter(before: Run, after: Run) -> bool:
 
 
 def cause(before: Run, after: Run, found: Mapping[str, Sequence[str]]) -> str:
-    """Why the change in the fine-tuned arm's figures is not, or not surely, training's; "" where nothing speaks
+    """Why the change in the trained arm's figures is not, or not surely, training's; "" where nothing speaks
     against it. found: their `differences`."""
     scored = f"the scoring instrument differs ({listed(found[INSTRUMENT])})" if INSTRUMENT in found else ""
     if same_texts(before, after):

@@ -1,4 +1,4 @@
-"""The prompt: one builder for training and generation, so that both arms and both steps see the same tokens.
+"""The prompt: one builder for training and generation, so that all arms and both steps see the same tokens.
 
 The templates are the text files in `prompts/`; the completion begins right after their last line end.
 """

@@ -1,4 +1,4 @@
-"""Paired statistics: both arms answer the same questions (docs/statistics.md).
+"""Paired statistics: the arms answer the same questions (docs/statistics.md).
 
 Verdicts come as one boolean per question, in the same order for both arms; gains, shares and their limits are shares,
 so that 0.01 is one point. Two intervals answer two questions. *On these databases*: how would other questions about the

@@ -2,7 +2,7 @@
 
 The first fenced block that holds a statement, else the text from the first line that begins one; of that the first
 statement. Where it ends is decided by SQLite's own rules for literals, names and comments. The same extractor serves
-both arms, and whether it had to cut anything is a result of its own (`format_valid`).
+all arms, and whether it had to cut anything is a result of its own (`format_valid`).
 
 Any text may come, so the time must grow no faster than its length: repetitions are possessive (`*+`) where giving back
 could not help, none crosses lines that are searched for their own sake, and no part of the text is read once for every
