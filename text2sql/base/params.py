@@ -118,7 +118,7 @@ class ArmParams(Section):
 
 
 class PromptParams(Section):
-    template: Literal["auto", "en", "ko"]
+    template: Literal["auto", "en", "ko", "short"]
     context: Literal["schema", "full"]
     chat: bool
 
