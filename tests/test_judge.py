@@ -22,16 +22,16 @@ from pathlib import Path
 import pytest
 import tiktoken
 import yaml
+from conftest import ASKED
 
-from text2sql.base.endpoint import retry_after
+from text2sql.base.endpoint.cost import body_tokens, estimate_tokens, token_counter
+from text2sql.base.endpoint.limits import WINDOW, Gate, Limit
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json, read_jsonl, write_jsonl
 from text2sql.base.params import JudgeParams, read_params
 from text2sql.cli import main
 from text2sql.dataset.rows import write_rows
 from text2sql.judge.cache import AnswerStore
-from text2sql.judge.cost import body_tokens, estimate_tokens, token_counter
-from text2sql.judge.limits import WINDOW, Gate, Limit
 from text2sql.judge.requests import CANARY, Verdict, read_answer, read_template, request_body
 from text2sql.judge.results import summary
 from text2sql.judge.run import estimate, judge_rows
@@ -104,22 +104,19 @@ def judge_params(url, tmp_path, **changes):
         "model": "judge",
         "template": "verdict",
         "response_format": True,
-        "temperature": 0.0,
         "max_tokens": 100,
         "show_results": 0,
         "canary": False,
         "transport": "chat",
-        "requests_per_minute": None,
-        "tokens_per_minute": None,
         "concurrency": 16,
         "timeout": 60.0,  # so that no answer is asked for twice because the machine is busy
         "max_attempts": 8,
         "max_asks": 5,
-        "max_cost_usd": None,
+        "max_failures": 0,
         "prices": {"judge": {"input": 2.0, "output": 8.0}},
         "cache": str(tmp_path / "cache"),
     }
-    return JudgeParams.model_validate(values | changes)
+    return JudgeParams.model_validate(ASKED | values | changes)
 
 
 def make_rows(count, **more):
@@ -332,14 +329,6 @@ class TestRuns:
 
         assert asyncio.run(admit_two()) >= 0.2
 
-    def test_retry_after_is_read_in_all_its_forms(self):
-        assert retry_after({"retry-after": "2"}) == 2
-        assert retry_after({"retry-after-ms": "250", "retry-after": "1"}) == 0.25
-        assert retry_after({"retry-after": "soon"}) is None
-        assert retry_after({}) is None
-        then = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 30))
-        assert 15 <= retry_after({"retry-after": then}) <= 30
-
     @pytest.mark.parametrize(
         ("changes", "server", "message"),
         [
@@ -408,18 +397,27 @@ class TestRuns:
             judge_rows(make_rows(1), params, tmp_path / "a.jsonl")
 
     def test_a_prompt_too_long_for_the_model_is_that_rows_judge_error_and_no_other(self, tmp_path):
+        """The next run asks it again: it costs nothing, and by then the server may have more room."""
         rows = make_rows(4)
         rows[1]["context"] += " -- long" * 1_000
+        words = (
+            r"the prompt is longer than the model takes (HTTP 400: This model's maximum context length is 1000 tokens)"
+        )
         for transport in ("chat", "batch"):
             out = tmp_path / f"{transport}.jsonl"
             with judge_server() as url:
                 changes = {"model": "short", "transport": transport, "prices": {}, "cache": str(tmp_path / transport)}
+                files = []
                 for _ in range(2):
                     metrics, _ = judge_rows(rows, judge_params(url, tmp_path, **changes), out)
-                assert len({entry["request"] for entry in received(url)}) == len(received(url))
+                    files.append(final_files(out))
+                paid = [entry["request"] for entry in received(url) if entry["tokens"]]
+                assert len(set(paid)) == len(paid) == 3
             errors = {row["id"]: row["error"] for row in read_jsonl(out) if row["verdict"] == "judge_error"}
-            assert errors == {rows[1]["id"]: "the prompt is longer than the model takes"}
+            assert errors == {rows[1]["id"]: words} and files[0] == files[1]
             assert (metrics["judge_error"], metrics["paid_answers"]) == (1, 3)
+            assert metrics["judge_errors"] == {"refused": 1, "no_answer": 0, "unreadable": 0}
+            assert "without a verdict: 1 refused; " in summary(metrics)
 
     def test_no_rows(self, tmp_path):
         metrics, _ = judge_rows([], judge_params("http://127.0.0.1:9", tmp_path), tmp_path / "a.jsonl")
