@@ -197,6 +197,44 @@ class TestRequests:
             ('{"reason": "same", "verdict": ["correct"]}', "no reason and verdict"),
             ('["correct"]', "not a JSON object"),
             ("The query is correct.", "not JSON"),
+            ('{"reason": "x", "verdict": "Correct."}', Verdict("correct", "x")),
+            ('{"Reason": "x", "Verdict": "CANNOT TELL"}', Verdict("cannot_tell", "x")),
+            ('Here it is:\n```json\n{"reason": "", "verdict": "incorrect"}\n```\nDone.', Verdict("incorrect", "")),
+            ('{"answer": {"reason": "x", "verdict": "correct", "confidence": 0.9}}', Verdict("correct", "x")),
+            ('[{"reason": "x", "verdict": "correct"}]', Verdict("correct", "x")),
+            (
+                '<think>\n{"reason": "?", "verdict": "incorrect"}\n</think>\n{"reason": "x", "verdict": "correct"}',
+                Verdict("correct", "x"),
+            ),
+            (
+                'It may be {"reason": "?", "verdict": "incorrect"}.</think>{"reason": "x", "verdict": "correct"}',
+                Verdict("correct", "x"),
+            ),
+            ('[THINK]no[/THINK]{"reason": "x", "verdict": "correct"}', Verdict("correct", "x")),
+            (
+                "<|channel|>analysis<|message|>no<|end|><|start|>assistant<|channel|>final<|message|>"
+                '{"reason": "x", "verdict": "correct"}',
+                Verdict("correct", "x"),
+            ),
+            (
+                '{"reason": "it selects \'</think>\'", "verdict": "correct"}',
+                Verdict("correct", "it selects '</think>'"),
+            ),
+            (
+                '{"reason": "the comment says {\\"verdict\\": \\"incorrect\\"}", "verdict": "correct"}',
+                Verdict("correct", 'the comment says {"verdict": "incorrect"}'),
+            ),
+            ('{"reason": "x", "verdict": "correct"} {"reason": "y", "verdict": "correct"}', Verdict("correct", "x")),
+            (
+                '{"reason": "x", "verdict": "correct"} {"reason": "y", "verdict": "incorrect"}',
+                "verdicts that contradict",
+            ),
+            ('{"reason": "x", "verdict": "correct", "verdict": "incorrect"}', "a key stands twice"),
+            ('{"reason": "x", "verdict": "correct", "Verdict": "correct"}', "a key stands twice"),
+            ('{"reason": "x", "verdict": "correct or incorrect"}', "no reason and verdict"),
+            ('{"reason": "x", "verdict": true}', "no reason and verdict"),
+            ('<think>It is {"reason": "x", "verdict": "correct"', "thoughts without an answer"),
+            ('{"reason": "x", "verd', "not JSON"),
             ("[" * 100_000, "not JSON"),
             ("  ", "empty answer"),
             (None, "empty answer"),
@@ -216,6 +254,18 @@ class TestRequests:
             assert read_answer("resolve_yn", {"content": content}) == Verdict(verdict, None)
         for content in ("yes or no", "Yes and no", "Not so", "The answer is yes", "```\nyes\n```"):
             assert read_answer("resolve_yn", {"content": content}).startswith("not JSON")
+        for content, verdict in (
+            ('{"resolve_yn": "Yes."}', "correct"),
+            ('{"resolve_yn": false}', "incorrect"),
+            ('{"resolve_yn": ""}\n{"resolve_yn": "no"}', "incorrect"),  # the prompt's form repeated first
+            ('No. {"resolve_yn": "no"}', "incorrect"),
+            ("<think>\nYes.\n</think>\n\nNo.", "incorrect"),
+        ):
+            assert read_answer("resolve_yn", {"content": content}) == Verdict(verdict, None)
+        for content in ('Yes. {"resolve_yn": "no"}', "Yes.\n\nNo.", '{"resolve_yn": "no"} {"resolve_yn": true}'):
+            assert read_answer("resolve_yn", {"content": content}).startswith("verdicts that contradict")
+        for content in ('{"resolve_yn": "yes or no"}', '{"resolve_yn": null}', '{"resolve_yn": 1}'):
+            assert read_answer("resolve_yn", {"content": content}).startswith("no resolve_yn of yes or no")
         assert read_answer("resolve_yn", {"content": '{"resolve_yn": "Yes"}'}) == Verdict("correct", None)
         assert read_answer("resolve_yn", {"content": '{"resolve_yn": "no"}'}) == Verdict("incorrect", None)
         assert read_answer("resolve_yn", {"content": '{"resolve_yn": ""}'}).startswith("no resolve_yn")
@@ -299,6 +349,30 @@ class TestRuns:
             assert len(received(url)) == 6
         assert (metrics["judge_error"], metrics["incorrect"], metrics["accuracy"]) == (2, 0, None)
         assert next(read_jsonl(tmp_path / "a.jsonl"))["error"] == "empty answer (finish_reason stop)"
+
+    @pytest.mark.parametrize(
+        ("transport", "fault", "remedy"),
+        [
+            ("chat", "empty", r"raise judge\.max_tokens \(100; a model that thinks needs thousands\)"),
+            ("chat", "length", r"cut at judge\.max_tokens; raise judge\.max_tokens"),
+            ("chat", "wrong_keys", r"set judge\.response_format to true"),
+            ("chat", "refusal", r"refused: I cannot help with that\.; ask another judge\.model"),
+            ("batch", "empty", r"raise judge\.max_tokens"),
+        ],
+    )
+    def test_when_none_of_the_first_answers_can_be_read_no_more_is_paid(self, transport, fault, remedy, tmp_path):
+        with judge_server(faults={fault: 1.0}) as url:
+            params = judge_params(url, tmp_path, transport=transport, max_asks=3)
+            with pytest.raises(UserError, match=f"none of the first [23][0-9] answers could be read, .*{remedy}"):
+                judge_rows(make_rows(300), params, tmp_path / "a.jsonl")
+            assert 20 <= len(received(url)) <= 20 + params.concurrency
+        assert sum(1 for _ in read_jsonl(tmp_path / "cache/answers.jsonl")) >= 20
+
+    def test_unreadable_answers_after_readable_ones_end_no_run(self, tmp_path):
+        with judge_server(faults={"wrong_keys": 0.7}) as url:
+            params = judge_params(url, tmp_path, max_asks=1, concurrency=1)
+            metrics, _ = judge_rows(make_rows(60), params, tmp_path / "a.jsonl")
+        assert metrics["judge_errors"]["unreadable"] == metrics["judge_error"] > 20
 
     def test_a_request_without_an_answer_fails_the_run_after_max_attempts_and_is_asked_by_the_next(self, tmp_path):
         rows, out = make_rows(3), tmp_path / "a.jsonl"
@@ -400,9 +474,7 @@ class TestRuns:
         """The next run asks it again: it costs nothing, and by then the server may have more room."""
         rows = make_rows(4)
         rows[1]["context"] += " -- long" * 1_000
-        words = (
-            r"the prompt is longer than the model takes (HTTP 400: This model's maximum context length is 1000 tokens)"
-        )
+        words = "This model's maximum context length is 1000 tokens"
         for transport in ("chat", "batch"):
             out = tmp_path / f"{transport}.jsonl"
             with judge_server() as url:
@@ -414,7 +486,8 @@ class TestRuns:
                 paid = [entry["request"] for entry in received(url) if entry["tokens"]]
                 assert len(set(paid)) == len(paid) == 3
             errors = {row["id"]: row["error"] for row in read_jsonl(out) if row["verdict"] == "judge_error"}
-            assert errors == {rows[1]["id"]: words} and files[0] == files[1]
+            assert errors == {rows[1]["id"]: f"the prompt is longer than the model takes (HTTP 400: {words})"}
+            assert files[0] == files[1]
             assert (metrics["judge_error"], metrics["paid_answers"]) == (1, 3)
             assert metrics["judge_errors"] == {"refused": 1, "no_answer": 0, "unreadable": 0}
             assert "without a verdict: 1 refused; " in summary(metrics)

@@ -160,12 +160,9 @@ def endpoint_of(params: JudgeParams) -> Endpoint:
     return Endpoint("judge", params, params.model, "judge.model", params.transport)
 
 
-def request_key(encoded: str, template: Template, place: str) -> str:
-    """What a cached answer is found by: SHA-256 of server, template, its version, and the body (which names the model).
-
-    place: `Endpoint.place`. One model's name can stand for another model at another server.
-    """
-    return hashlib.sha256(f"{place}\n{template.name} {template.version}\n{encoded}".encode()).hexdigest()
+def request_key(encoded: str, template: Template) -> str:
+    """A request's name: SHA-256 of template name and version and the body (which names the model)."""
+    return hashlib.sha256(f"{template.name} {template.version}\n{encoded}".encode()).hexdigest()
 
 
 def prompt_of(body: Mapping[str, Any]) -> str:

@@ -71,7 +71,7 @@ def write_results(
             table.writerow([prompt, {"correct": "yes", "incorrect": "no"}.get(row["verdict"], row["verdict"])])
             counts[row["verdict"]] += 1
             if row["verdict"] == "judge_error":
-                errors[error_of(entry.key, traffic)] += 1
+                errors[error_of(row, traffic)] += 1
             if entry.ex is not None and row["verdict"] in ("correct", "incorrect"):
                 pairs.append((row["verdict"] == "correct", entry.ex))
                 if pairs[-1][0] != entry.ex:
@@ -135,9 +135,11 @@ def judgement(entry: Entry, answers: list[dict[str, Any]], traffic: JudgeTraffic
     }
 
 
-def error_of(key: str, traffic: JudgeTraffic) -> str:
-    """Which of ERRORS befell the request of a row without a verdict."""
-    return "refused" if key in traffic.refused else "no_answer" if key in traffic.given_up else "unreadable"
+def error_of(row: dict[str, Any], traffic: JudgeTraffic) -> str:
+    """Which of ERRORS befell a row without a verdict; a refusal may come from the server or be the model's answer."""
+    if row["request_sha256"] in traffic.refused or row["error"].startswith("refused:"):
+        return "refused"
+    return "no_answer" if row["request_sha256"] in traffic.given_up else "unreadable"
 
 
 def disagreement(entry: Entry, row: dict[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def judge_rows(
     folder = out.with_suffix("")
     template = read_template(params.template)
     started = time.monotonic()
-    with AnswerStore(params.cache) as store:
+    with AnswerStore(params.cache, endpoint_of(params).place) as store:
         entries, pending = write_requests(rows, folder / "requests.jsonl", store, template, params)
         usual = pending.requests * ANSWER_TOKENS[params.template]
         check_cost(endpoint_of(params), pending.requests, pending.prompt_tokens, usual)
@@ -110,7 +110,7 @@ def estimate(rows: Iterable[dict[str, Any]], params: JudgeParams) -> str:
     """What judging these rows would cost from here, as text. Sends nothing and writes nothing but an empty cache."""
     template = read_template(params.template)
     pending = Pending()
-    with AnswerStore(params.cache) as store:
+    with AnswerStore(params.cache, endpoint_of(params).place) as store:
         seen: set[str] = set()
         for request in build_requests(rows, template, params):
             count_pending(request, seen, pending, store, params)
@@ -172,7 +172,7 @@ def request_of(row: dict[str, Any], template: Template, params: JudgeParams) -> 
     """The request about one row."""
     body = request_body(row, template, params)
     encoded = encode(body)
-    return Request(row, body, encoded, request_key(encoded, template, endpoint_of(params).place))
+    return Request(row, body, encoded, request_key(encoded, template))
 
 
 def checked(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

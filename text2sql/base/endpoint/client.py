@@ -23,7 +23,7 @@ from openai import (
     APITimeoutError,
     AsyncOpenAI,
     DefaultAioHttpClient,
-    Omit,
+    DefaultHttpxClient,
     OpenAI,
 )
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
@@ -39,6 +39,7 @@ from text2sql.base.text import one_line
 
 Item = TypeVar("Item")
 
+NO_KEY = "none"
 CHAT = "/chat/completions"
 LONGEST_WAIT = 600.0  # seconds that a run sits out, asked to or not; for more it ends, to be run again later
 GIVEN_UP_IN_A_ROW = 10  # requests without an answer, and no answer between them, that end a run
@@ -79,33 +80,43 @@ class Traffic:
 
 
 def open_http(endpoint: Endpoint, key: str | None) -> AsyncOpenAI:
-    """The package's client over aiohttp, which does twice the requests a second of its default transport.
+    """The package's client over aiohttp, which does twice the requests a second of its default transport."""
 
-    A redirect is not followed: it could carry the key elsewhere.
-    """
-    params = endpoint.params
-    connections = httpx2.Limits(max_connections=params.concurrency, max_keepalive_connections=params.concurrency)
-    return AsyncOpenAI(
-        **connection(endpoint, key, retries=0),
-        http_client=DefaultAioHttpClient(limits=connections, follow_redirects=False),
-    )
+    async def check(request: httpx2.Request) -> None:
+        leave_out_placeholder(request)
+
+    count = endpoint.params.concurrency
+    limits = httpx2.Limits(max_connections=count, max_keepalive_connections=count)
+    hooks = {"request": [check]}
+    http = DefaultAioHttpClient(limits=limits, follow_redirects=False, event_hooks=hooks)
+    return AsyncOpenAI(**connection(endpoint, key), max_retries=0, http_client=http)
 
 
 def open_blocking(endpoint: Endpoint, key: str | None) -> OpenAI:
     """The package's client for what is not a completion, with its own retries."""
-    return OpenAI(**connection(endpoint, key, retries=5))
+    hooks = {"request": [leave_out_placeholder]}
+    return OpenAI(
+        **connection(endpoint, key),
+        max_retries=5,
+        http_client=DefaultHttpxClient(follow_redirects=False, event_hooks=hooks),
+    )
 
 
-def connection(endpoint: Endpoint, key: str | None, retries: int) -> dict[str, Any]:
-    """What both clients are opened with."""
+def connection(endpoint: Endpoint, key: str | None) -> dict[str, Any]:
+    """What both clients are opened with. Neither follows a redirect: it could carry the key elsewhere."""
     return {
-        "api_key": key or "none",
+        "api_key": NO_KEY,
         "base_url": endpoint.url,
         "timeout": endpoint.params.timeout,
-        "max_retries": retries,
-        "default_headers": {"Authorization": Omit(), **headers_for(endpoint.params, key)},
+        "default_headers": headers_for(endpoint.params, key),
         "default_query": endpoint.params.query,
     }
+
+
+def leave_out_placeholder(request: httpx2.Request) -> None:
+    """The package insists on a bearer's key, also where the server has it in another header, or needs none."""
+    if request.headers.get("Authorization") == f"Bearer {NO_KEY}":
+        del request.headers["Authorization"]
 
 
 def options(params: EndpointParams, answer_tokens: int, temperature: float | None) -> dict[str, Any]:
