@@ -244,6 +244,11 @@ class TestRequests:
         read = read_answer("verdict", {"content": content})
         assert read == verdict if isinstance(verdict, Verdict) else read.startswith(verdict)
 
+    def test_thoughts_that_were_cut_hold_no_verdict_though_they_quote_one(self):
+        quoted = '<think>The SQL says </think>{"reason": "same", "verdict": "correct"}, which'
+        read = read_answer("verdict", {"content": quoted, "finish_reason": "length"})
+        assert read == "thoughts without an answer (finish_reason length)"
+
     def test_resolve_yn_answers(self):
         for content, verdict in (
             ("Yes\n\nThe two queries", "correct"),

@@ -182,7 +182,7 @@ def read_answer(template: str, answer: Mapping[str, Any]) -> Verdict | str:
         return f"refused: {_short(answer['refusal'])}"
     whole = (answer.get("content") or "").strip()
     content = without_thoughts(whole)
-    if not content:
+    if not content or (content != whole and answer.get("finish_reason") == "length"):
         if answer.get("finish_reason") == "content_filter":
             return "refused: content_filter"
         return f"{'thoughts without an' if whole else 'empty'} answer (finish_reason {answer.get('finish_reason')})"
