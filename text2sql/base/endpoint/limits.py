@@ -16,7 +16,7 @@ from dataclasses import dataclass
 # than the minute that the limit is about, which costs 1.6 % of the rate.
 WINDOW = 61.0
 CREDIT = 1.0  # seconds of unused pace that may be caught up
-LONGEST_PAUSE = 60.0  # seconds after a refusal for the rate that names no time: most limits are about a minute
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 60.0  # seconds after a refusal for the rate: most limits are about a minute
 
 
 class Limit:
@@ -125,14 +125,15 @@ class Gate:
         self.paused_until = max(self.paused_until, time.monotonic() + seconds)
 
     def refused(self, ticket: Ticket, wait: float | None) -> None:
-        """Pauses all requests after a refusal for the rate: for `wait`, or twice as long as after the one before.
+        """Pauses all requests after a refusal for the rate: for `wait`, and twice as long as after the one before.
 
-        Refusals of requests that went out together are one; the first of them, between answers, holds nobody back.
+        Refusals of requests that went out together are one. The first after an answer holds nobody back: some servers
+        turn single requests away and take the next.
         """
         if ticket.sent >= self.paused_at:
             self.waves += 1
             self.paused_at = time.monotonic()
-            self.pause(min(2.0 ** (self.waves - 1), LONGEST_PAUSE) if self.waves > 1 else 0.0)
+            self.pause(min(FIRST_PAUSE * 2.0 ** (self.waves - 2), LONGEST_PAUSE) if self.waves > 1 else 0.0)
         self.pause(wait or 0.0)
 
     def answered(self) -> None:
