@@ -73,10 +73,12 @@ async def ask_all(
         async def ask(item: tuple[str, str]) -> None:
             request, encoded = item
             try:
-                while not client.stopped and not settled(store.answers(request), params):
+                answers = store.answers(request)
+                while not client.stopped and not settled(answers, params):
                     answer = await client.ask(CHAT, encoded.encode(), params.max_tokens)
                     store.append(request, answer)
                     await store.synced()
+                    answers.append(answer)
                     traffic.read(answer, params)
                     traffic.check(params)
             except Refused as refusal:
