@@ -67,7 +67,7 @@ def server(url, chat=True, **changes):
 def generate(url, *texts, **changes):
     """The completions of the texts, by their index."""
     opened, found = server(url, **changes), {}
-    for piece in opened.complete(texts, [None] * len(texts), (), (0, 1)):
+    for piece in opened.complete([(text,) for text in texts], [None] * len(texts), (), (0, 1)):
         found |= piece
     return found
 
@@ -251,7 +251,7 @@ class TestAllRowsOrOne:
         """A piece that generation has yielded is kept; what may be about all rows is not yielded yet."""
         with listening(lambda body, entry: Refusal(400, error("Bad request"))) as loopback:
             opened = server(loopback.url)
-            pieces = opened.complete(["any"] * 40, [None] * 40, (), (0, 1))
+            pieces = opened.complete([("any",)] * 40, [None] * 40, (), (0, 1))
             with pytest.raises(UserError):
                 next(pieces)
 
@@ -288,7 +288,7 @@ class TestAllRowsOrOne:
         with listening(lambda body, entry: Refusal(500, "") if "dead" in said(body) else plain("SELECT 1")) as loopback:
             opened, found = server(loopback.url, max_attempts=1), {}
             with pytest.raises(UserError, match=r"1 of 4 rows got no answer, the first: HTTP 500.*finished rows are"):
-                for piece in opened.complete(["a", "dead", "b", "c"], [None] * 4, (), (0, 1)):
+                for piece in opened.complete([("a",), ("dead",), ("b",), ("c",)], [None] * 4, (), (0, 1)):
                     found |= piece
         assert set(found) == {0, 2, 3}
 
@@ -514,7 +514,7 @@ PRICES = {"m": {"input": 2.0, "output": 8.0}}
 def test_generation_tells_what_it_sent_and_paid(capsys):
     with listening(lambda body, entry: plain("SELECT 1")) as loopback:
         opened = server(loopback.url, prices=PRICES)
-        list(opened.complete(["a", "b", "c"], [None] * 3, (), (0, 1)))
+        list(opened.complete([("a",), ("b",), ("c",)], [None] * 3, (), (0, 1)))
     cost = 3 * (100 * 2.0 + 20 * 8.0) / 1e6
     assert opened.record() == {
         "sent": 3, "retries": {}, "refused": 0, "prompt_tokens": 300, "completion_tokens": 60, "cost_usd": cost,
