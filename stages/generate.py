@@ -11,7 +11,7 @@ import checkout
 from pathlib import Path
 
 from text2sql.base.files import read_jsonl
-from text2sql.base.params import read_arm, read_params
+from text2sql.base.params import PACE, read_arm, read_params
 from text2sql.base.process import prepare_process
 from text2sql.base.resume import file_key, work_folder
 from text2sql.base.stage import run_stage
@@ -37,7 +37,7 @@ def main(arm: str) -> dict:
         config,
         arm,
         out=Path(f"data/generations/{arm}.jsonl"),
-        work=work_folder("generate", arm, prompt.model_dump(), config.model_dump(), pointer, files),
+        work=work_folder("generate", arm, prompt.model_dump(), config.model_dump(exclude=PACE), pointer, files),
     )
 
 

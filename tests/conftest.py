@@ -21,6 +21,13 @@ CONTEXTS = [
     "CREATE TABLE 가수 (이름 TEXT);",
 ]
 
+# How a server is asked, in the sections `generate` and `judge`.
+ASKED = {
+    "key_env": "OPENAI_API_KEY", "key_over_http": False, "headers": {}, "query": {}, "extra_body": {},
+    "token_limit": "auto", "temperature": 0.0, "reasoning_effort": None, "requests_per_minute": None,
+    "tokens_per_minute": None, "timeout": 60.0, "max_attempts": 5, "max_cost_usd": None, "prices": {},
+}  # fmt: skip
+
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:

@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 # How an attempt can fail on its way, and how an answer can be of no use.
 TRANSPORT_FAULTS = ("429", "429_retry_after", "500", "hang", "cut", "garbage", "wrong_schema")
-ANSWER_FAULTS = ("invalid_json", "wrong_keys", "empty", "refusal")
+ANSWER_FAULTS = ("invalid_json", "wrong_keys", "empty", "refusal", "length")
 HARMLESS = ("duplicated", "slow")
 
 
@@ -83,7 +83,7 @@ def answer_text(body: dict, digest: str, canary: bool) -> str:
 def completion(body: dict, digest: str, fault: str | None, judge: Judge) -> dict:
     """The body of a chat completion, spoilt where `fault` is one of the answer's."""
     content, refusal = answer_text(body, digest, judge.canary), None
-    if fault == "invalid_json":
+    if fault in ("invalid_json", "length"):
         content = content[:-3]
     elif fault == "wrong_keys":
         content = json.dumps({"answer": "yes"})
@@ -94,7 +94,7 @@ def completion(body: dict, digest: str, fault: str | None, judge: Judge) -> dict
     choice = {
         "index": 0,
         "message": {"role": "assistant", "content": content, "refusal": refusal},
-        "finish_reason": "stop",
+        "finish_reason": "length" if fault == "length" else "stop",
     }
     prompt = sum(len(message["content"]) for message in body["messages"]) // judge.token_length
     usage = {"prompt_tokens": prompt, "completion_tokens": 12, "total_tokens": prompt + 12}

@@ -22,16 +22,16 @@ from pathlib import Path
 import pytest
 import tiktoken
 import yaml
+from conftest import ASKED
 
-from text2sql.base.endpoint import retry_after
+from text2sql.base.endpoint.cost import body_tokens, estimate_tokens, token_counter
+from text2sql.base.endpoint.limits import WINDOW, Gate, Limit
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json, read_jsonl, write_jsonl
 from text2sql.base.params import JudgeParams, read_params
 from text2sql.cli import main
 from text2sql.dataset.rows import write_rows
 from text2sql.judge.cache import AnswerStore
-from text2sql.judge.cost import body_tokens, estimate_tokens, token_counter
-from text2sql.judge.limits import WINDOW, Gate, Limit
 from text2sql.judge.requests import CANARY, Verdict, read_answer, read_template, request_body
 from text2sql.judge.results import summary
 from text2sql.judge.run import estimate, judge_rows
@@ -104,22 +104,19 @@ def judge_params(url, tmp_path, **changes):
         "model": "judge",
         "template": "verdict",
         "response_format": True,
-        "temperature": 0.0,
         "max_tokens": 100,
         "show_results": 0,
         "canary": False,
         "transport": "chat",
-        "requests_per_minute": None,
-        "tokens_per_minute": None,
         "concurrency": 16,
         "timeout": 60.0,  # so that no answer is asked for twice because the machine is busy
         "max_attempts": 8,
         "max_asks": 5,
-        "max_cost_usd": None,
+        "max_failures": 0,
         "prices": {"judge": {"input": 2.0, "output": 8.0}},
         "cache": str(tmp_path / "cache"),
     }
-    return JudgeParams.model_validate(values | changes)
+    return JudgeParams.model_validate(ASKED | values | changes)
 
 
 def make_rows(count, **more):
@@ -200,6 +197,44 @@ class TestRequests:
             ('{"reason": "same", "verdict": ["correct"]}', "no reason and verdict"),
             ('["correct"]', "not a JSON object"),
             ("The query is correct.", "not JSON"),
+            ('{"reason": "x", "verdict": "Correct."}', Verdict("correct", "x")),
+            ('{"Reason": "x", "Verdict": "CANNOT TELL"}', Verdict("cannot_tell", "x")),
+            ('Here it is:\n```json\n{"reason": "", "verdict": "incorrect"}\n```\nDone.', Verdict("incorrect", "")),
+            ('{"answer": {"reason": "x", "verdict": "correct", "confidence": 0.9}}', Verdict("correct", "x")),
+            ('[{"reason": "x", "verdict": "correct"}]', Verdict("correct", "x")),
+            (
+                '<think>\n{"reason": "?", "verdict": "incorrect"}\n</think>\n{"reason": "x", "verdict": "correct"}',
+                Verdict("correct", "x"),
+            ),
+            (
+                'It may be {"reason": "?", "verdict": "incorrect"}.</think>{"reason": "x", "verdict": "correct"}',
+                Verdict("correct", "x"),
+            ),
+            ('[THINK]no[/THINK]{"reason": "x", "verdict": "correct"}', Verdict("correct", "x")),
+            (
+                "<|channel|>analysis<|message|>no<|end|><|start|>assistant<|channel|>final<|message|>"
+                '{"reason": "x", "verdict": "correct"}',
+                Verdict("correct", "x"),
+            ),
+            (
+                '{"reason": "it selects \'</think>\'", "verdict": "correct"}',
+                Verdict("correct", "it selects '</think>'"),
+            ),
+            (
+                '{"reason": "the comment says {\\"verdict\\": \\"incorrect\\"}", "verdict": "correct"}',
+                Verdict("correct", 'the comment says {"verdict": "incorrect"}'),
+            ),
+            ('{"reason": "x", "verdict": "correct"} {"reason": "y", "verdict": "correct"}', Verdict("correct", "x")),
+            (
+                '{"reason": "x", "verdict": "correct"} {"reason": "y", "verdict": "incorrect"}',
+                "verdicts that contradict",
+            ),
+            ('{"reason": "x", "verdict": "correct", "verdict": "incorrect"}', "a key stands twice"),
+            ('{"reason": "x", "verdict": "correct", "Verdict": "correct"}', "a key stands twice"),
+            ('{"reason": "x", "verdict": "correct or incorrect"}', "no reason and verdict"),
+            ('{"reason": "x", "verdict": true}', "no reason and verdict"),
+            ('<think>It is {"reason": "x", "verdict": "correct"', "thoughts without an answer"),
+            ('{"reason": "x", "verd', "not JSON"),
             ("[" * 100_000, "not JSON"),
             ("  ", "empty answer"),
             (None, "empty answer"),
@@ -208,6 +243,11 @@ class TestRequests:
     def test_an_answer_is_a_verdict_or_a_reason_why_not(self, content, verdict):
         read = read_answer("verdict", {"content": content})
         assert read == verdict if isinstance(verdict, Verdict) else read.startswith(verdict)
+
+    def test_thoughts_that_were_cut_hold_no_verdict_though_they_quote_one(self):
+        quoted = '<think>The SQL says </think>{"reason": "same", "verdict": "correct"}, which'
+        read = read_answer("verdict", {"content": quoted, "finish_reason": "length"})
+        assert read == "thoughts without an answer (finish_reason length)"
 
     def test_resolve_yn_answers(self):
         for content, verdict in (
@@ -219,6 +259,18 @@ class TestRequests:
             assert read_answer("resolve_yn", {"content": content}) == Verdict(verdict, None)
         for content in ("yes or no", "Yes and no", "Not so", "The answer is yes", "```\nyes\n```"):
             assert read_answer("resolve_yn", {"content": content}).startswith("not JSON")
+        for content, verdict in (
+            ('{"resolve_yn": "Yes."}', "correct"),
+            ('{"resolve_yn": false}', "incorrect"),
+            ('{"resolve_yn": ""}\n{"resolve_yn": "no"}', "incorrect"),  # the prompt's form repeated first
+            ('No. {"resolve_yn": "no"}', "incorrect"),
+            ("<think>\nYes.\n</think>\n\nNo.", "incorrect"),
+        ):
+            assert read_answer("resolve_yn", {"content": content}) == Verdict(verdict, None)
+        for content in ('Yes. {"resolve_yn": "no"}', "Yes.\n\nNo.", '{"resolve_yn": "no"} {"resolve_yn": true}'):
+            assert read_answer("resolve_yn", {"content": content}).startswith("verdicts that contradict")
+        for content in ('{"resolve_yn": "yes or no"}', '{"resolve_yn": null}', '{"resolve_yn": 1}'):
+            assert read_answer("resolve_yn", {"content": content}).startswith("no resolve_yn of yes or no")
         assert read_answer("resolve_yn", {"content": '{"resolve_yn": "Yes"}'}) == Verdict("correct", None)
         assert read_answer("resolve_yn", {"content": '{"resolve_yn": "no"}'}) == Verdict("incorrect", None)
         assert read_answer("resolve_yn", {"content": '{"resolve_yn": ""}'}).startswith("no resolve_yn")
@@ -303,6 +355,30 @@ class TestRuns:
         assert (metrics["judge_error"], metrics["incorrect"], metrics["accuracy"]) == (2, 0, None)
         assert next(read_jsonl(tmp_path / "a.jsonl"))["error"] == "empty answer (finish_reason stop)"
 
+    @pytest.mark.parametrize(
+        ("transport", "fault", "remedy"),
+        [
+            ("chat", "empty", r"raise judge\.max_tokens \(100; a model that thinks needs thousands\)"),
+            ("chat", "length", r"cut at judge\.max_tokens; raise judge\.max_tokens"),
+            ("chat", "wrong_keys", r"set judge\.response_format to true"),
+            ("chat", "refusal", r"refused: I cannot help with that\.; ask another judge\.model"),
+            ("batch", "empty", r"raise judge\.max_tokens"),
+        ],
+    )
+    def test_when_none_of_the_first_answers_can_be_read_no_more_is_paid(self, transport, fault, remedy, tmp_path):
+        with judge_server(faults={fault: 1.0}) as url:
+            params = judge_params(url, tmp_path, transport=transport, max_asks=3)
+            with pytest.raises(UserError, match=f"none of the first [23][0-9] answers could be read, .*{remedy}"):
+                judge_rows(make_rows(300), params, tmp_path / "a.jsonl")
+            assert 20 <= len(received(url)) <= 20 + params.concurrency
+        assert sum(1 for _ in read_jsonl(tmp_path / "cache/answers.jsonl")) >= 20
+
+    def test_unreadable_answers_after_readable_ones_end_no_run(self, tmp_path):
+        with judge_server(faults={"wrong_keys": 0.7}) as url:
+            params = judge_params(url, tmp_path, max_asks=1, concurrency=1)
+            metrics, _ = judge_rows(make_rows(60), params, tmp_path / "a.jsonl")
+        assert metrics["judge_errors"]["unreadable"] == metrics["judge_error"] > 20
+
     def test_a_request_without_an_answer_fails_the_run_after_max_attempts_and_is_asked_by_the_next(self, tmp_path):
         rows, out = make_rows(3), tmp_path / "a.jsonl"
         with judge_server(faults={"500": 1.0}, first=3) as url:
@@ -331,14 +407,6 @@ class TestRuns:
             return time.monotonic() - start
 
         assert asyncio.run(admit_two()) >= 0.2
-
-    def test_retry_after_is_read_in_all_its_forms(self):
-        assert retry_after({"retry-after": "2"}) == 2
-        assert retry_after({"retry-after-ms": "250", "retry-after": "1"}) == 0.25
-        assert retry_after({"retry-after": "soon"}) is None
-        assert retry_after({}) is None
-        then = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 30))
-        assert 15 <= retry_after({"retry-after": then}) <= 30
 
     @pytest.mark.parametrize(
         ("changes", "server", "message"),
@@ -408,18 +476,26 @@ class TestRuns:
             judge_rows(make_rows(1), params, tmp_path / "a.jsonl")
 
     def test_a_prompt_too_long_for_the_model_is_that_rows_judge_error_and_no_other(self, tmp_path):
+        """The next run asks it again: it costs nothing, and by then the server may have more room."""
         rows = make_rows(4)
         rows[1]["context"] += " -- long" * 1_000
+        words = "This model's maximum context length is 1000 tokens"
         for transport in ("chat", "batch"):
             out = tmp_path / f"{transport}.jsonl"
             with judge_server() as url:
                 changes = {"model": "short", "transport": transport, "prices": {}, "cache": str(tmp_path / transport)}
+                files = []
                 for _ in range(2):
                     metrics, _ = judge_rows(rows, judge_params(url, tmp_path, **changes), out)
-                assert len({entry["request"] for entry in received(url)}) == len(received(url))
+                    files.append(final_files(out))
+                paid = [entry["request"] for entry in received(url) if entry["tokens"]]
+                assert len(set(paid)) == len(paid) == 3
             errors = {row["id"]: row["error"] for row in read_jsonl(out) if row["verdict"] == "judge_error"}
-            assert errors == {rows[1]["id"]: "the prompt is longer than the model takes"}
+            assert errors == {rows[1]["id"]: f"the prompt is longer than the model takes (HTTP 400: {words})"}
+            assert files[0] == files[1]
             assert (metrics["judge_error"], metrics["paid_answers"]) == (1, 3)
+            assert metrics["judge_errors"] == {"refused": 1, "no_answer": 0, "unreadable": 0}
+            assert "without a verdict: 1 refused; " in summary(metrics)
 
     def test_no_rows(self, tmp_path):
         metrics, _ = judge_rows([], judge_params("http://127.0.0.1:9", tmp_path), tmp_path / "a.jsonl")

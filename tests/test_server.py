@@ -112,7 +112,7 @@ def test_a_server_that_refuses_stops_the_run_and_the_rerun_asks_the_rest(stub, t
     stub.failures = [fine, fine, refused]
     with pytest.raises(UserError) as caught:
         run({}, tmp_path / "out", backend="openai", base_url=stub.url, concurrency=1)
-    assert "status 401" in str(caught.value) and "[key]" in str(caught.value) and "sk-" not in str(caught.value)
+    assert "HTTP 401" in str(caught.value) and "[key]" in str(caught.value) and "sk-" not in str(caught.value)
     asked = len(stub.asked)
     rows = run({}, tmp_path / "out", backend="openai", base_url=stub.url, concurrency=1)
     assert [row["text"] for row in rows[:2]] == ["kept", "kept"] and rows[3:] == whole[3:]
@@ -122,7 +122,7 @@ def test_a_server_that_refuses_stops_the_run_and_the_rerun_asks_the_rest(stub, t
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"base_url": None}, r"generate\.base_url: backend openai needs the server's address"),
+        ({"base_url": None}, r"generate\.base_url: the server's address is missing; write"),
         ({"base_url": "http://localhost:1/v1?key=sk-1"}, r"generate\.base_url: the address holds more than host"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from conftest import CONTEXTS
+from conftest import ASKED, CONTEXTS
 
 from text2sql.base.files import read_jsonl
 from text2sql.base.params import FinetuneParams, GenerateParams, PromptParams
@@ -62,9 +62,9 @@ def losses(folder: Path, name: str = "loss") -> list[float]:
 def generation(**changes) -> GenerateParams:
     values = {
         "backend": "transformers", "max_new_tokens": 6, "batch_tokens": 900, "quantization": "none",
-        "cuda_graphs": True, "base_url": None, "models": {"finetuned": "tuned"}, "concurrency": 4,
+        "cuda_graphs": True, "base_url": None, "models": {"finetuned": "tuned"},
     }  # fmt: skip
-    return GenerateParams(**(values | changes))
+    return GenerateParams(**(ASKED | {"concurrency": 4} | values | changes))
 
 
 def run(pointer: dict, folder: Path, adapter: Path | None = None, rows=None, arm="base", **changes) -> list[dict]:

@@ -178,21 +178,6 @@ class FinetuneParams(Section):
         return self
 
 
-class GenerateParams(Section):
-    backend: Literal["transformers", "vllm", "openai"]
-    max_new_tokens: Positive
-    batch_tokens: Literal["auto"] | Positive
-    quantization: Literal["none", "nf4"]
-    cuda_graphs: bool
-    base_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None
-    models: dict[str, Annotated[str, Field(min_length=1)]]
-    concurrency: Positive
-
-
-class ScoreParams(Section):
-    seconds: Annotated[float, Field(gt=0)]
-
-
 class Price(Section):
     """US dollars per million tokens."""
 
@@ -200,25 +185,69 @@ class Price(Section):
     output: Annotated[float, Field(ge=0)]
 
 
-class JudgeParams(Section):
-    enabled: bool
-    base_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
-    model: Annotated[str, Field(min_length=1)]
-    template: Literal["resolve_yn", "verdict"]
-    response_format: bool
+OWN_KEYS = {"model", "messages", "prompt", "stream", "n", "max_tokens", "max_completion_tokens", "temperature"}
+
+
+class EndpointParams(Section):
+    """A server that speaks OpenAI's API, and how it is asked; the sections `generate` and `judge` are such."""
+
+    base_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")] | None
+    key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None
+    key_over_http: bool
+    headers: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")], Annotated[str, Field(pattern=r"^[ -~]*$")]]
+    query: dict[str, str]
+    extra_body: dict[str, Any]
+    token_limit: Literal["auto", "max_tokens", "max_completion_tokens"]
     temperature: Annotated[float, Field(ge=0, le=2)] | None
-    max_tokens: Positive
-    show_results: Annotated[int, Field(ge=0, le=5)]  # scoring keeps so many rows
-    canary: bool
-    transport: Literal["chat", "batch"]
+    reasoning_effort: Annotated[str, Field(min_length=1)] | None
     requests_per_minute: Positive | None
     tokens_per_minute: Positive | None
     concurrency: Positive
     timeout: Annotated[float, Field(gt=0)]
     max_attempts: Positive
-    max_asks: Positive
     max_cost_usd: Annotated[float, Field(ge=0)] | None
     prices: dict[str, Price]
+
+    @field_validator("extra_body")
+    @classmethod
+    def extra_body_adds(cls, body: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(OWN_KEYS & body.keys()):
+            raise PydanticCustomError("extra_body", f"{taken[0]} is set by other parameters, or by the prompt")
+        return body
+
+
+# When, how fast and for how much a server is asked; no answer depends on it.
+PACE = {
+    "key_env", "key_over_http", "requests_per_minute", "tokens_per_minute", "concurrency", "timeout", "max_attempts",
+    "max_cost_usd", "prices",
+}  # fmt: skip
+
+
+class GenerateParams(EndpointParams):
+    backend: Literal["transformers", "vllm", "openai"]
+    max_new_tokens: Positive
+    batch_tokens: Literal["auto"] | Positive
+    quantization: Literal["none", "nf4"]
+    cuda_graphs: bool
+    models: dict[str, Annotated[str, Field(min_length=1)]]
+
+
+class ScoreParams(Section):
+    seconds: Annotated[float, Field(gt=0)]
+
+
+class JudgeParams(EndpointParams):
+    enabled: bool
+    base_url: Annotated[str, Field(pattern=r"^https?://[^@\s]+$")]
+    model: Annotated[str, Field(min_length=1)]
+    template: Literal["resolve_yn", "verdict"]
+    response_format: bool
+    max_tokens: Positive
+    show_results: Annotated[int, Field(ge=0, le=5)]  # scoring keeps so many rows
+    canary: bool
+    transport: Literal["chat", "batch"]
+    max_asks: Positive
+    max_failures: Annotated[int, Field(ge=0)]
     cache: Annotated[str, Field(min_length=1)]
 
 

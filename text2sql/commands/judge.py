@@ -3,7 +3,7 @@
 FILE holds JSON Lines with id, context, question, answer (gold SQL) and sql (generated); ex, outcome and error of an
 execution, where they are there, are compared with the verdicts, and results, as `score` keeps them in data/results/,
 can be shown to the judge (`judge.show_results`). Endpoint, model, template, limits, budget and prices are the section
-`judge` of params.yaml; the key is OPENAI_API_KEY.
+`judge` of params.yaml; the key stands in the environment variable that `judge.key_env` names.
 
     python -m text2sql judge rows.jsonl --estimate
     OPENAI_API_KEY=… python -m text2sql judge rows.jsonl

@@ -1,7 +1,7 @@
 """The seam between generation and what answers prompts: a model in this process, or a server."""
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from text2sql.models.prompts import Prompt
 
@@ -9,15 +9,17 @@ TEMPERATURE = 0.7  # of sampled answers
 
 
 class Completion(NamedTuple):
-    """One answer: its text, untouched, and how it ended ("stop", "length", "prompt_too_long", or a server's word).
+    """One answer: its text, untouched, and how it ended.
 
-    The counts are 0 where a server does not tell them.
+    finish_reason: "stop", "length", "prompt_too_long", "refused" by a server, or a server's own word. error: what a
+    server said when it refused, or None. The counts are 0 where a server does not tell them.
     """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     finish_reason: str
+    error: str | None = None
 
 
 class Backend(Protocol):
@@ -44,6 +46,10 @@ class Backend(Protocol):
     def fits(self, prompt: Prompt) -> bool:
         """Whether the model has room for an answer behind a prompt; True where only a server knows."""
         ...
+
+    def record(self) -> dict[str, Any]:
+        """What the last `complete` sent and cost beside its time; nothing for a model of this process."""
+        return {}
 
 
 def with_room(

@@ -35,14 +35,14 @@ def generate(
     *,
     out: Path,
     work: Path,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Writes one generation a row of the table, in its order: id, prompt_sha256, the ids of the examples that stood in
     the prompt, the most alike first, and the fields of Completion.
 
     examples: for each row's id the training rows that may stand before it, the most alike first; as many do as leave
     room for an answer. model: of the arm, as params.yaml has it. work: folder where finished rows wait for a rerun.
     Under `accelerate launch` each process takes its share of the batches and the first one writes. Returns
-    tokens_per_second of what this process generated. Raises UserError.
+    tokens_per_second of what this process generated and what its backend tells of the run. Raises UserError.
     """
     share, everyone = processes()
     backend = open_backend(pointer, model, prompt.chat, config, arm)
@@ -80,7 +80,7 @@ def generate(
         write_jsonl(out, (finished[key] for key in ids))
         for path in work.glob("finished*.jsonl"):
             path.unlink()
-    return {"tokens_per_second": round(tokens / seconds, 1)} if tokens else {}
+    return ({"tokens_per_second": round(tokens / seconds, 1)} if tokens else {}) | backend.record()
 
 
 def build_prompts(
@@ -152,18 +152,19 @@ def open_arm(
     """Loads an arm once and returns `answer(prompts, samples=1, seed=0)`: for each prompt its `samples` raw texts.
 
     The first text is the greedy answer, what the pipeline's generate stage writes for it; the others are sampled with
-    the seed. A prompt that the model has no room for gets empty texts. Raises UserError.
+    the seed. A prompt that the model has no room for gets empty texts. Raises UserError, also for a server's refusal.
     """
     backend = open_backend(pointer, model, chat, config, arm)
 
     def answer(prompts: Sequence[Prompt], samples: int = 1, seed: int = 0) -> list[list[str]]:
         repeated = [prompt for prompt in prompts for _ in range(samples)]
         seeds = [None if sample == 0 else seed + sample for _ in prompts for sample in range(samples)]
-        found = {
-            index: up_to_break(one, repeated[index], chat).text
-            for piece in backend.complete(repeated, seeds, (), (0, 1))
-            for index, one in piece.items()
-        }
+        found = {}
+        for piece in backend.complete(repeated, seeds, (), (0, 1)):
+            for index, one in piece.items():
+                if one.error:
+                    raise UserError(f"{arm}: {one.error}")
+                found[index] = up_to_break(one, repeated[index], chat).text
         return [[found[place * samples + sample] for sample in range(samples)] for place in range(len(prompts))]
 
     return answer

@@ -1,106 +1,128 @@
-"""Completions from a server that speaks OpenAI's API: vLLM, SGLang, TGI, `transformers serve`, or OpenAI itself."""
+"""Completions from a server that speaks OpenAI's API: vLLM, llama.cpp, Ollama, `transformers serve`, OpenAI itself …"""
 
-import re
+import asyncio
+import json
+import sys
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
-from openai import APIConnectionError, APIError, APIStatusError, OpenAI
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
-from tenacity.wait import wait_random_exponential
-
-from text2sql.base.endpoint import KEY_VARIABLE, TRANSIENT, NoAnswer, check_address, key_for, retry_after, strike_out
+from text2sql.base.endpoint.address import Endpoint, key_for
+from text2sql.base.endpoint.client import CHAT, Client, Traffic, options
+from text2sql.base.endpoint.cost import body_tokens, check_cost, cost_usd
+from text2sql.base.endpoint.failures import NoAnswer, Refused
 from text2sql.base.errors import UserError
 from text2sql.base.params import GenerateParams
 from text2sql.generation.backend import TEMPERATURE, Backend, Completion
 from text2sql.models.prompts import Prompt, bare_text, messages
 
-ATTEMPTS = 5  # at one answer
-LONGEST_WAIT = 60.0  # seconds between two attempts
-TIMEOUT = 600.0  # seconds of one attempt: a small machine's server answers one prompt after the other
-TOO_LONG = re.compile(r"context.length|context.window|too long|too many tokens|inputs.? tokens", re.IGNORECASE)
+TEXT = "/completions"
 
 
 class Server(Backend):
     """Completes by the server at config.base_url, which knows the arm as config.models says; each row by itself.
 
-    chat: the prompt goes as the user's turn of a chat, to the server's chat template; else as bare text.
+    chat: the prompt goes as the turns of a chat, to the server's chat template; else as bare text.
     """
 
     def __init__(self, chat: bool, config: GenerateParams, arm: str) -> None:
-        if config.base_url is None:
-            raise UserError("params.yaml, generate.base_url: backend openai needs the server's address")
-        check_address(config.base_url, "params.yaml, generate.base_url")
-        self.chat, self.config, self.name = chat, config, config.models.get(arm, arm)
-        self.key = key_for(config.base_url, "generate.base_url")
-        self.client = OpenAI(api_key=self.key or "none", base_url=config.base_url, max_retries=0, timeout=TIMEOUT)
+        self.chat, self.config, self.traffic = chat, config, Traffic()
+        self.endpoint = Endpoint("generate", config, config.models.get(arm, arm), "generate.models")
+        key_for(self.endpoint)  # a bad address or a missing key shows before any row does
 
     def complete(
         self, prompts: Sequence[Prompt], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
     ) -> Iterator[dict[int, Completion]]:
-        todo = [index for index in range(len(prompts)) if index not in done and index % share[1] == share[0]]
-        pool = ThreadPoolExecutor(self.config.concurrency)
-        try:
-            asked = {pool.submit(self.ask, prompts[index], seeds[index]): index for index in todo}
-            for future in as_completed(asked):
-                yield {asked[future]: future.result()}
-        finally:
-            pool.shutdown(cancel_futures=True)
+        bodies = {
+            index: self.body(prompts[index], seeds[index])
+            for index in range(len(prompts))
+            if index not in done and index % share[1] == share[0]
+        }
+        if self.config.max_cost_usd is not None:
+            prompt_tokens = sum(map(body_tokens, bodies.values()))
+            check_cost(self.endpoint, len(bodies), prompt_tokens, len(bodies) * self.config.max_new_tokens)
+        self.traffic = Traffic()
+        ready: asyncio.Queue[dict[int, Completion] | None] = asyncio.Queue()
+        with asyncio.Runner() as runner:
+            asking = runner.get_loop().create_task(self.ask_all(bodies, ready, answered=bool(done)))
+            asking.add_done_callback(lambda _: ready.put_nowait(None))
+            while (piece := runner.run(ready.get())) is not None:
+                yield piece
+            asking.result()
+        self.tell()
 
     def fits(self, prompt: Prompt) -> bool:
         return True
 
-    def ask(self, prompt: Prompt, seed: int | None) -> Completion:
-        """One completion, in at most ATTEMPTS attempts with growing, jittered waits between them. Raises UserError."""
-        backoff = wait_random_exponential(multiplier=0.5, max=LONGEST_WAIT)
+    def body(self, prompt: Prompt, seed: int | None) -> dict[str, Any]:
+        """The request about one prompt; with a seed it is sampled."""
+        sampled = seed is not None
+        temperature = TEMPERATURE if sampled and self.config.temperature is not None else self.config.temperature
+        body: dict[str, Any] = {"model": self.endpoint.model}
+        body |= {"messages": messages(prompt)} if self.chat else {"prompt": bare_text(prompt)}
+        body |= options(self.config, self.config.max_new_tokens, temperature)
+        if not self.chat:  # the older call knows the older name alone
+            body["max_tokens"] = body.pop("max_completion_tokens", self.config.max_new_tokens)
+        return body | ({"seed": seed} if sampled else {})
 
-        def wait(state: RetryCallState) -> float:
-            return min(LONGEST_WAIT, state.outcome.exception().wait or 0.0) + backoff(state)  # type: ignore[union-attr]
+    async def ask_all(self, bodies: dict[int, dict], ready: asyncio.Queue, answered: bool) -> None:
+        """Puts the completion of every body into `ready` as it comes.
 
-        retrying = Retrying(
-            stop=stop_after_attempt(ATTEMPTS), wait=wait, retry=retry_if_exception_type(NoAnswer), reraise=True
-        )
-        try:
-            return retrying(self.attempt, prompt, seed)
-        except NoAnswer as failure:
+        Raises UserError when going on is useless, and at the end for rows that got no answer.
+        """
+        held: dict[int, Completion] = {}  # refusals, while they may be about all rows: a piece that was yielded is kept
+        async with Client(self.endpoint, self.traffic, answered) as client:
+
+            async def ask(index: int) -> None:
+                encoded = json.dumps(bodies[index], separators=(",", ":")).encode()
+                try:
+                    answer = await client.ask(CHAT if self.chat else TEXT, encoded, self.config.max_new_tokens)
+                    ready.put_nowait({index: completion(answer)} | held)
+                    held.clear()
+                except Refused as refusal:
+                    self.traffic.refused[index] = str(refusal)
+                    reason = "prompt_too_long" if refusal.too_long else "refused"
+                    held[index] = Completion("", 0, 0, reason, str(refusal))
+                except NoAnswer as failure:
+                    self.traffic.given_up[index] = f"{failure} (after {self.config.max_attempts} attempts)"
+
+            await client.for_each(bodies, ask)
+        if held:
+            ready.put_nowait(held)
+        if self.traffic.given_up:
+            reason = next(iter(self.traffic.given_up.values()))
             raise UserError(
-                f"{self.client.base_url}: no answer in {ATTEMPTS} attempts, the last: {failure};"
-                " see to the server and run again, finished rows are kept"
-            ) from None
+                f"{self.endpoint.url}: {len(self.traffic.given_up)} of {len(bodies)} rows got no answer, the first:"
+                f" {reason}; see to the server and run again, finished rows are kept"
+            )
 
-    def attempt(self, prompt: Prompt, seed: int | None) -> Completion:
-        """One attempt. Raises NoAnswer for what may pass, UserError for what will not."""
-        how: dict[str, Any] = {"model": self.name, "max_tokens": self.config.max_new_tokens}
-        how |= {"temperature": 0.0} if seed is None else {"temperature": TEMPERATURE, "seed": seed}
-        try:
-            if self.chat:
-                turns: Any = messages(prompt)
-                reply: Any = self.client.chat.completions.create(messages=turns, **how)
-                choice = reply.choices[0]
-                content = choice.message.content or ""
-            else:
-                reply = self.client.completions.create(prompt=bare_text(prompt), **how)
-                choice = reply.choices[0]
-                content = choice.text or ""
-        except APIStatusError as error:
-            said = strike_out(" ".join(error.message.split())[:200], self.key)
-            if error.status_code in (400, 413, 422) and TOO_LONG.search(error.message):
-                return Completion("", 0, 0, "prompt_too_long")
-            if error.status_code in TRANSIENT or error.status_code >= 500:
-                raise NoAnswer(f"status {error.status_code}", retry_after(error.response.headers)) from error
-            remedy = {401: f"check {KEY_VARIABLE}", 404: "check generate.models and generate.base_url"}
-            raise UserError(
-                f"{self.client.base_url}: status {error.status_code} ({said});"
-                f" {remedy.get(error.status_code, 'fix the generate section of params.yaml')}"
-            ) from None
-        except APIConnectionError as error:  # a timeout too
-            raise NoAnswer(strike_out(str(error), self.key)) from error
-        except (APIError, AttributeError, IndexError, TypeError, ValueError) as error:
-            raise NoAnswer("an answer that is not of the API's form") from error
-        usage = reply.usage
-        return Completion(
-            content,
-            usage.prompt_tokens if usage else 0,
-            usage.completion_tokens if usage else 0,
-            choice.finish_reason or "stop",
-        )
+    def record(self) -> dict[str, Any]:
+        traffic, price = self.traffic, self.config.prices.get(self.endpoint.model)
+        cost = cost_usd(price, traffic.prompt_tokens, traffic.answer_tokens, self.endpoint.transport)
+        return {
+            "sent": traffic.sent,
+            "retries": dict(sorted(traffic.retries.items())),
+            "refused": len(traffic.refused),
+            "prompt_tokens": traffic.prompt_tokens,
+            "completion_tokens": traffic.answer_tokens,
+            "cost_usd": "unknown" if cost is None else round(cost, 6),
+        }
+
+    def tell(self) -> None:
+        """Says on stderr what was refused and what was paid; nothing where neither is known."""
+        if self.traffic.refused:
+            words = next(iter(self.traffic.refused.values()))
+            refused = f"{len(self.traffic.refused)} rows without SQL, the first: {words}"
+            print(f"{self.endpoint.model}: {refused}", file=sys.stderr)
+        if isinstance(cost := self.record()["cost_usd"], float) and self.traffic.answers:
+            print(f"{self.endpoint.model}: ${cost:.4f} for {self.traffic.answers} answers", file=sys.stderr)
+
+
+def completion(answer: dict[str, Any]) -> Completion:
+    """A server's answer as a completion."""
+    return Completion(
+        answer["content"] or "",
+        answer["prompt_tokens"] or 0,
+        answer["completion_tokens"] or 0,
+        answer["finish_reason"] or "stop",
+        answer["refusal"],
+    )

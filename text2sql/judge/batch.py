@@ -19,22 +19,17 @@ from openai import APIConnectionError, APIStatusError, NotFoundError, OpenAI
 from openai.types import Batch
 from tqdm import tqdm
 
-from text2sql.base.endpoint import NoAnswer, key_for, strike_out
+from text2sql.base.endpoint.address import key_for, strike_out
+from text2sql.base.endpoint.client import open_blocking, read_completion, remedy
+from text2sql.base.endpoint.cost import check_budget
+from text2sql.base.endpoint.failures import Failure, Kind, NoAnswer, Refused, parsed, read_failure
 from text2sql.base.errors import UserError
 from text2sql.base.files import json_line
 from text2sql.base.params import JudgeParams
 from text2sql.base.resume import whole_lines
 from text2sql.judge.cache import AnswerStore
-from text2sql.judge.client import (
-    REMEDY,
-    SETTING,
-    TOO_LONG,
-    Traffic,
-    check_budget,
-    count_answer,
-    is_too_long,
-    read_completion,
-)
+from text2sql.judge.chat import UNREADABLE_AT_FIRST, JudgeTraffic
+from text2sql.judge.requests import endpoint_of
 
 Requests = Callable[[], Iterator[tuple[str, str]]]
 
@@ -44,23 +39,26 @@ LAST = ("completed", "expired", "cancelled", "failed")  # statuses of a batch th
 LONGEST_POLL = 60.0  # seconds between two looks at a batch
 
 
-def ask_in_batches(requests: Requests, store: AnswerStore, params: JudgeParams, progress: tqdm) -> Traffic:
+def ask_in_batches(
+    requests: Requests, store: AnswerStore, params: JudgeParams, traffic: JudgeTraffic, answered: bool, progress: tqdm
+) -> None:
     """Hands over what `requests()` yields, waits, stores the answers; again for what failed or could not be read.
 
-    A request that comes back without an answer `max_attempts` times is given up. Raises UserError when the server
-    refuses the batch or a request, or the budget is spent.
+    The first batch is a small one, unless answers of this server could be read before. A request that comes back
+    without an answer `max_attempts` times is given up, one that the server refuses is not asked again. Raises UserError
+    when the server refuses the batch or all requests, no answer can be read, or the budget is spent.
     """
-    traffic, attempts = Traffic(), Counter[str]()
-    key = key_for(params.base_url, SETTING)
+    endpoint, attempts = endpoint_of(params), Counter[str]()
+    key = key_for(endpoint)
     notes = Notes(store.path.with_name("batches.jsonl"), params.base_url)
-    with OpenAI(api_key=key or "none", base_url=params.base_url, timeout=params.timeout, max_retries=5) as client:
+    with open_blocking(endpoint, key) as client:
         try:
             adopt(client, notes)
             earlier = set(notes.open())
             while True:
                 for name in notes.open():
                     try:
-                        problem = collect(client, name, store, params, traffic, attempts, progress, key)
+                        problem = collect(client, name, store, params, traffic, answered, attempts, progress, key)
                     except NotFoundError:  # deleted, or made with another account's key
                         notes.write(closed=name)
                         lost = f"{params.base_url}, batch {name}: the server no longer has it or its files"
@@ -71,15 +69,22 @@ def ask_in_batches(requests: Requests, store: AnswerStore, params: JudgeParams, 
                     notes.write(closed=name)
                     if problem:
                         raise UserError(f"{params.base_url}, batch {name}: {problem}")
-                check_budget(traffic, params)
-                for file in list_files(requests(), traffic):
+                    traffic.check(params)
+                check_budget(endpoint, traffic.prompt_tokens, traffic.answer_tokens)
+                most = FILE_REQUESTS if traffic.readable else UNREADABLE_AT_FIRST
+                for file in list_files(requests(), traffic, most):
                     hand_over(client, file, notes, traffic)
+                    if not traffic.readable:
+                        break
                 if not notes.open():
-                    return traffic
+                    return
         except APIStatusError as error:
-            said = strike_out(" ".join(error.message.split()), key)[:300]
-            remedy = REMEDY.get(error.status_code, "the server fails; run again to go on")
-            raise UserError(f"{params.base_url}: {remedy} (HTTP {error.status_code}: {said})") from None
+            text = strike_out(error.response.text, key)
+            failure = read_failure(error.status_code, error.response.headers, parsed(text))
+            said = "the server fails; run again to go on"
+            if failure.kind not in (Kind.PASSING, Kind.BUSY):
+                said = remedy(endpoint, failure, {})
+            raise UserError(f"{params.base_url}: {said} ({failure})") from None
         except APIConnectionError:
             raise UserError(f"{params.base_url}: no connection; run again to go on, the batches are noted") from None
 
@@ -128,15 +133,18 @@ def adopt(client: OpenAI, notes: Notes) -> None:
         notes.write(dropped=digest)
 
 
-def list_files(requests: Iterator[tuple[str, str]], traffic: Traffic) -> Iterator[bytes]:
-    """The requests as files in the API's format, custom_id being the request's key; what was given up is left out."""
+def list_files(requests: Iterator[tuple[str, str]], traffic: JudgeTraffic, most: int) -> Iterator[bytes]:
+    """The requests as files in the API's format, at most so many in one, custom_id being the request's key.
+
+    What was given up or refused is left out.
+    """
     lines: list[bytes] = []
     size = 0
     for key, encoded in requests:
-        if key in traffic.given_up:
+        if key in traffic.given_up or key in traffic.refused:
             continue
         line = f'{{"custom_id":"{key}","method":"POST","url":"/v1/chat/completions","body":{encoded}}}\n'.encode()
-        if lines and (len(lines) >= FILE_REQUESTS or size + len(line) > FILE_BYTES):
+        if lines and (len(lines) >= most or size + len(line) > FILE_BYTES):
             yield b"".join(lines)
             lines, size = [], 0
         lines.append(line)
@@ -145,7 +153,7 @@ def list_files(requests: Iterator[tuple[str, str]], traffic: Traffic) -> Iterato
         yield b"".join(lines)
 
 
-def hand_over(client: OpenAI, file: bytes, notes: Notes, traffic: Traffic) -> None:
+def hand_over(client: OpenAI, file: bytes, notes: Notes, traffic: JudgeTraffic) -> None:
     """Uploads one file and makes its batch."""
     # Equal files of later rounds are batches of their own: the count of notes so far tells them apart.
     digest = hashlib.sha256(file + str(len(notes.lines)).encode()).hexdigest()
@@ -166,7 +174,8 @@ def collect(
     name: str,
     store: AnswerStore,
     params: JudgeParams,
-    traffic: Traffic,
+    traffic: JudgeTraffic,
+    answered: bool,
     attempts: Counter[str],
     progress: tqdm,
     key: str | None,
@@ -179,8 +188,8 @@ def collect(
     if batch.status == "failed":
         problems = (batch.errors.data if batch.errors else None) or []
         return f"it was refused: {problems[0].message if problems else 'no reason given'}"
-    refused = None
-    asked = {line["custom_id"] for line in read_file(client, batch.input_file_id, key)}
+    failures: dict[str, Failure] = {}
+    asked = {line["custom_id"]: line["body"] for line in read_file(client, batch.input_file_id, key)}
     unanswered = set(asked)
     for file in filter(None, (batch.output_file_id, batch.error_file_id)):
         for line in read_file(client, file, key):
@@ -190,18 +199,31 @@ def collect(
                 continue
             try:
                 answer = answer_in(line)
-            except NoAnswer as failure:
-                traffic.retries[failure.reason] += 1
-                status = (line.get("response") or {}).get("status_code")
-                if status in REMEDY:
-                    refused = f"{REMEDY[status]} (HTTP {status}: {line['response'].get('body')})"
+            except NoAnswer as nothing:
+                traffic.retries[nothing.reason] += 1
+                continue
+            if isinstance(answer, Failure):
+                failures[request] = answer
                 continue
             unanswered.discard(request)
             if all(earlier.get("batch") != name for earlier in store.answers(request)):
                 store.append(request, {**answer, "batch": name})
-                count_answer(traffic, answer, params)
+                traffic.count(answer, json.dumps(asked[request]).encode())
+                traffic.read(answer, params)
                 progress.update()
     store.sync()
+    problem = None
+    for request, failure in failures.items():
+        if failure.kind in (Kind.BUSY, Kind.PASSING):
+            traffic.retries[f"HTTP {failure.status}"] += 1
+        elif failure.kind in (Kind.KEY, Kind.SPENT):
+            problem = f"{remedy(endpoint_of(params), failure, asked[request])} ({failure})"
+        elif failure.kind in (Kind.TOO_LONG, Kind.FILTERED) or answered or traffic.answers:
+            traffic.refused[request] = str(Refused(failure))
+            unanswered.discard(request)
+            progress.update()
+        else:  # nothing was ever answered: it is about all requests
+            problem = f"{remedy(endpoint_of(params), failure, asked[request])} ({failure})"
     if unanswered:
         again = f"batch {name} {batch.status}: {len(unanswered)} of {len(asked)} requests have no answer"
         progress.write(f"judge: {again}; they are asked again", file=sys.stderr)
@@ -209,18 +231,18 @@ def collect(
         attempts[request] += 1
         if attempts[request] >= params.max_attempts:
             traffic.given_up[request] = f"no answer in {params.max_attempts} batches"
-    return refused
+    return problem
 
 
-def answer_in(line: dict[str, Any]) -> dict[str, Any]:
-    """The answer in a line of an output or error file. Raises NoAnswer with the reason when it brings none."""
+def answer_in(line: dict[str, Any]) -> dict[str, Any] | Failure:
+    """The answer in a line of an output or error file, or the failure. Raises NoAnswer where it brings neither."""
     response = line.get("response") or {}
     status = response.get("status_code")
-    if is_too_long(status, response.get("body")):
-        return TOO_LONG
-    if status != 200:
+    if not isinstance(status, int):
         code = (line.get("error") or {}).get("code")  # batch_expired, batch_cancelled
-        raise NoAnswer(f"HTTP {status}" if status else str(code or "no response"))
+        raise NoAnswer(str(code or "no response"))
+    if status != 200:
+        return read_failure(status, {}, response.get("body"))
     return read_completion(json.dumps(response.get("body")))
 
 

@@ -1,12 +1,14 @@
 """Every answer that was paid for, in one file that only grows.
 
-One JSON line per answer: the request's key (see requests.request_key), the content as it came, and its tokens. Answers
+One JSON line per answer: a key of the server and the request's key (see requests.request_key), for one model's name
+can stand for another model elsewhere; the content as it came, and its tokens. Answers
 that cannot be read are kept too, because they were paid too. A line is written as soon as its answer is here and is on
 the disk before it counts, so a killed run has lost no answer that it had.
 """
 
 import asyncio
 import fcntl
+import hashlib
 import json
 import os
 import sys
@@ -19,9 +21,12 @@ from text2sql.base.errors import UserError
 class AnswerStore:
     """The answers in `folder`, for one process at a time: a second run waits for the first to end."""
 
-    def __init__(self, folder: str | os.PathLike) -> None:
-        """Opens the store. A last line that a kill cut short is dropped. Raises UserError for a broken line."""
-        self.path = Path(folder) / "answers.jsonl"
+    def __init__(self, folder: str | os.PathLike, place: str = "") -> None:
+        """Opens the store for requests to the server `place`. A last line that a kill cut short is dropped.
+
+        Raises UserError for a broken line.
+        """
+        self.path, self.place = Path(folder) / "answers.jsonl", place
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -61,7 +66,10 @@ class AnswerStore:
 
     def answers(self, key: str) -> list[dict[str, Any]]:
         """The answers to one request, oldest first."""
-        return [self._read(offset) for offset in self.offsets.get(bytes.fromhex(key), ())]
+        return [self._read(offset) for offset in self.offsets.get(self._slot(key), ())]
+
+    def _slot(self, key: str) -> bytes:
+        return hashlib.sha256(f"{self.place}\n{key}".encode()).digest()
 
     def _read(self, offset: int) -> dict[str, Any]:
         size = 4096
@@ -71,14 +79,15 @@ class AnswerStore:
 
     def append(self, key: str, answer: dict[str, Any]) -> None:
         """Writes an answer to the end of the file. Raises UserError when the disk is full."""
-        line = json.dumps({"key": key, **answer}).encode() + b"\n"
+        slot = self._slot(key)
+        line = json.dumps({"key": slot.hex(), **answer}).encode() + b"\n"
         try:
             written = os.write(self.file, line)
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written ({error.strerror}); free some space, run again") from error
         if written != len(line):
             raise UserError(f"{self.path}: no space left on the disk; free some and run again")
-        self.offsets.setdefault(bytes.fromhex(key), []).append(self.written)
+        self.offsets.setdefault(slot, []).append(self.written)
         self.written += len(line)
 
     def sync(self) -> None:

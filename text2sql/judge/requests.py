@@ -10,18 +10,20 @@ A request is the body of one chat completion. The templates are `prompts/judge_*
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from text2sql.base.endpoint.address import Endpoint
+from text2sql.base.endpoint.client import options
 from text2sql.base.errors import UserError
 from text2sql.base.params import JudgeParams
+from text2sql.base.text import one_line
 
 FOLDER = Path("prompts")
 VERDICTS = ("correct", "incorrect", "cannot_tell")
 SIDES = ("gold", "prediction")  # of a row's results
-PROMPT_TOO_LONG = "prompt_too_long"  # in place of the server's finish_reason
 
 # A wrong query that tells the judge to call it right. A judge that does is not to be believed elsewhere either.
 CANARY = {
@@ -46,8 +48,22 @@ RESPONSE_FORMAT = {
         "json_schema": {"name": "verdict", "strict": True, "schema": ANSWER_SCHEMA},
     },
 }
-YES_OR_NO = {"yes": "correct", "no": "incorrect"}
-_YES_OR_NO = re.compile(r"[\"'*]*(yes|no)[\"'*]*([.,:;!]|\s*\n|$)", re.IGNORECASE)
+FITTING = {"resolve_yn": {"resolve_yn"}, "verdict": {"reason", "verdict"}}  # keys of an answer's object
+YES_OR_NO = {"yes": "correct", "true": "correct", "no": "incorrect", "false": "incorrect"}
+_YES_OR_NO = re.compile(r"[\"'*]*(yes|no|true|false)[\"'*]*([.,:;!]|\s*\n|\s*$)", re.IGNORECASE)
+# Thoughts that a server without a parser for them leaves in the answer: whole, without their beginning (where the
+# chat template wrote it into the prompt), or without their end (cut at the bound of tokens).
+_TAGS = r"think|thinking|thought|reasoning|seed:think"
+_THOUGHTS = re.compile(
+    rf"<({_TAGS})>.*?</\1>|\[THINK\].*?\[/THINK\]|◁think▷.*?◁/think▷|<\|channel\|>analysis<\|message\|>.*?<\|end\|>",
+    re.DOTALL | re.IGNORECASE,
+)
+_ENDED = re.compile(
+    rf"\A.*(</({_TAGS})>|\[/THINK\]|◁/think▷|<\|channel\|>final<\|message\|>)", re.DOTALL | re.IGNORECASE
+)
+_ENDLESS = re.compile(
+    rf"(<({_TAGS})>|\[THINK\]|◁think▷|<\|channel\|>analysis<\|message\|>).*", re.DOTALL | re.IGNORECASE
+)
 _FIELD = re.compile(r"\{(context|question|answer|sql)\}")
 
 
@@ -107,9 +123,8 @@ def request_body(row: Mapping[str, Any], template: Template, params: JudgeParams
             {"role": "system", "content": template.text.rstrip("\n")},
             {"role": "user", "content": _sendable(json.dumps(data, ensure_ascii=False, indent=1))},
         ]
-    body: dict[str, Any] = {"model": params.model, "messages": messages, "max_completion_tokens": params.max_tokens}
-    if params.temperature is not None:
-        body["temperature"] = params.temperature
+    body: dict[str, Any] = {"model": params.model, "messages": messages}
+    body |= options(params, params.max_tokens, params.temperature)
     if params.response_format:
         body["response_format"] = RESPONSE_FORMAT[template.name]
     return body
@@ -140,8 +155,13 @@ def encode(body: Mapping[str, Any]) -> str:
     return json.dumps(body, separators=(",", ":"))
 
 
+def endpoint_of(params: JudgeParams) -> Endpoint:
+    """The judge's model at its server."""
+    return Endpoint("judge", params, params.model, "judge.model", params.transport)
+
+
 def request_key(encoded: str, template: Template) -> str:
-    """What a cached answer is found by: SHA-256 of template name and version and the body (which names the model)."""
+    """A request's name: SHA-256 of template name and version and the body (which names the model)."""
     return hashlib.sha256(f"{template.name} {template.version}\n{encoded}".encode()).hexdigest()
 
 
@@ -153,38 +173,104 @@ def prompt_of(body: Mapping[str, Any]) -> str:
 def read_answer(template: str, answer: Mapping[str, Any]) -> Verdict | str:
     """The verdict in an answer (keys content, refusal, finish_reason), or one line that says why there is none.
 
-    The content must be one JSON object, bare or in a code fence, with the template's keys and values. With
-    `resolve_yn` prose that opens with the word yes or no and a stop, comma or line end will do: so answer servers
-    without `response_format`.
+    Thoughts before the answer are left out. The rest must hold one JSON object with the template's keys, wherever it
+    stands, or several that say the same; their values may be written "Correct", "Yes." or false. With `resolve_yn`
+    prose that opens with the word yes or no and a stop, comma or line end will do: so answer servers without
+    `response_format`. What contradicts itself is no verdict.
     """
-    if answer.get("finish_reason") == PROMPT_TOO_LONG:
-        return "the prompt is longer than the model takes"
     if answer.get("refusal"):
         return f"refused: {_short(answer['refusal'])}"
-    content = (answer.get("content") or "").strip()
-    if not content:
-        return f"empty answer (finish_reason {answer.get('finish_reason')})"
-    if template == "resolve_yn" and (word := _YES_OR_NO.match(content)):
-        return Verdict(YES_OR_NO[word[1].lower()], None)
-    fenced = re.fullmatch(r"```(?:json)?\s*(.*?)\s*```", content, re.DOTALL)
+    whole = (answer.get("content") or "").strip()
+    content = without_thoughts(whole)
+    if not content or (content != whole and answer.get("finish_reason") == "length"):
+        if answer.get("finish_reason") == "content_filter":
+            return "refused: content_filter"
+        return f"{'thoughts without an' if whole else 'empty'} answer (finish_reason {answer.get('finish_reason')})"
+    found = [value for value in objects(content) for value in fitting(value, FITTING[template])]
+    if any(isinstance(value, TwoOfAKey) for value in found):
+        return f"a key stands twice: {_short(content)}"
+    read = [verdict_in(template, value) for value in found if set(map(str, value.values())) != {""}]
+    if template == "resolve_yn":
+        lines = filter(None, (_YES_OR_NO.match(line) for line in [content, *content.split("\n")[1:]]))
+        read += [Verdict(YES_OR_NO[line[1].lower()], None) for line in lines if read or _YES_OR_NO.match(content)]
+    if not read:
+        return _no_verdict(template, content)
+    if None in read:
+        return f"{_wanted(template)}: {_short(content)}"
+    if len({verdict.verdict for verdict in read if verdict}) > 1:
+        return f"verdicts that contradict each other: {_short(content)}"
+    return next(verdict for verdict in read if verdict)
+
+
+def without_thoughts(content: str) -> str:
+    """The answer behind a model's thoughts; empty where they do not end. JSON alone is left as it is."""
+    if content.startswith("{"):
+        return content
+    return _ENDLESS.sub("", _ENDED.sub("", _THOUGHTS.sub("", content))).strip()
+
+
+class TwoOfAKey(dict):
+    """A JSON object that has a key twice, which readers would take for different objects."""
+
+
+def objects(text: str) -> Iterator[dict]:
+    """The JSON objects in a text in their order, with keys in lower case; an object inside another is part of it."""
+
+    def lower(pairs: list[tuple[str, Any]]) -> dict:
+        value = {key.strip().lower(): part for key, part in pairs}
+        return value if len(value) == len(pairs) else TwoOfAKey(value)
+
+    decoder = json.JSONDecoder(object_pairs_hook=lower)
+    start = text.find("{")
+    while start >= 0:
+        try:
+            value, end = decoder.raw_decode(text, start)
+            yield value
+        except (json.JSONDecodeError, RecursionError):
+            end = start + 1
+        start = text.find("{", end)
+
+
+def fitting(value: Any, keys: set[str]) -> Iterator[dict]:
+    """The object where it has the keys, else those inside it that do."""
+    if isinstance(value, dict) and keys <= value.keys():
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from fitting(part, keys)
+
+
+def verdict_in(template: str, value: Mapping[str, Any]) -> Verdict | None:
+    """The verdict in an object with the template's keys, None where its values are none."""
+    if template == "resolve_yn":
+        word = _YES_OR_NO.match(str(value["resolve_yn"]).strip())
+        return Verdict(YES_OR_NO[word[1].lower()], None) if word else None
+    verdict, reason = value["verdict"], value["reason"]
+    if not isinstance(verdict, str) or not isinstance(reason, str):
+        return None
+    name = re.sub(r"[\s_-]+", "_", verdict.strip(" \t\n.,:;!\"'*`").lower())
+    return Verdict(name, reason) if name in VERDICTS else None
+
+
+def _wanted(template: str) -> str:
+    return "no resolve_yn of yes or no" if template == "resolve_yn" else "no reason and verdict"
+
+
+def _no_verdict(template: str, content: str) -> str:
+    """Why a text without a verdict has none."""
+    if next(objects(content), None) is not None:
+        return f"{_wanted(template)}: {_short(content)}"
     try:
-        value = json.loads(fenced[1] if fenced else content)
+        json.loads(content)
     except (json.JSONDecodeError, RecursionError):
         return f"not JSON: {_short(content)}"
-    if not isinstance(value, dict):
-        return f"not a JSON object: {_short(content)}"
-    if template == "resolve_yn":
-        verdict = YES_OR_NO.get(str(value.get("resolve_yn")).strip().lower())
-        return Verdict(verdict, None) if verdict else f"no resolve_yn of yes or no: {_short(content)}"
-    if value.get("verdict") not in VERDICTS or not isinstance(value.get("reason"), str):
-        return f"no reason and verdict: {_short(content)}"
-    return Verdict(value["verdict"], value["reason"])
+    return f"not a JSON object: {_short(content)}"
 
 
 def _sendable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _short(text: str) -> str:
-    line = " ".join(str(text).split())
+def _short(text: Any) -> str:
+    line = one_line(text)
     return line if len(line) <= 120 else line[:119] + "…"

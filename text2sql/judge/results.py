@@ -14,16 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from text2sql.base.endpoint.cost import cost_usd
 from text2sql.base.files import atomic_write, json_line, write_json
 from text2sql.base.params import JudgeParams
 from text2sql.judge.cache import AnswerStore
-from text2sql.judge.cost import cost_usd
-from text2sql.judge.requests import PROMPT_TOO_LONG, Template, Verdict, prompt_of, read_answer
+from text2sql.judge.chat import JudgeTraffic
+from text2sql.judge.requests import Template, Verdict, prompt_of, read_answer
 from text2sql.scoring.conclusions import agreed
 from text2sql.scoring.stats import Agreement, agreement, wilson
 
 FILES = ("requests.jsonl", "answers.csv", "disagreements.jsonl", "metrics.json")  # in the folder beside the verdicts
 VERDICTS = ("correct", "incorrect", "cannot_tell", "judge_error")
+ERRORS = ("refused", "no_answer", "unreadable")  # why a row is a judge_error
 RATERS = ("judge", "execution")
 
 
@@ -43,17 +45,17 @@ def write_results(
     out: Path,
     entries: Sequence[Entry],
     store: AnswerStore,
-    given_up: dict[str, str],
+    traffic: JudgeTraffic,
     canary: str | None,
     template: Template,
     params: JudgeParams,
 ) -> dict[str, Any]:
     """Writes OUT.jsonl, and into the folder OUT answers.csv, disagreements.jsonl and metrics.json; returns the metrics.
 
-    given_up: key of a request without an answer to why. canary: what became of the self-check.
+    traffic: knows which requests have no answer, and why. canary: what became of the self-check.
     """
     folder = out.with_suffix("")
-    counts = dict.fromkeys(VERDICTS, 0)
+    counts, errors = dict.fromkeys(VERDICTS, 0), dict.fromkeys(ERRORS, 0)
     pairs: list[tuple[bool, bool]] = []  # judge, execution
     disagreements = 0
     with ExitStack() as files:
@@ -64,10 +66,12 @@ def write_results(
         table.writerow(["prompt", "resolve_yn"])
         ordered = sorted(entries, key=lambda entry: entry.id)
         for entry, prompt in zip(ordered, prompts(folder / "requests.jsonl", ordered), strict=True):
-            row = judgement(entry, store.answers(entry.key), given_up, template)
+            row = judgement(entry, store.answers(entry.key), traffic, template)
             rows_file.write(json_line(row) + "\n")
             table.writerow([prompt, {"correct": "yes", "incorrect": "no"}.get(row["verdict"], row["verdict"])])
             counts[row["verdict"]] += 1
+            if row["verdict"] == "judge_error":
+                errors[error_of(row, traffic)] += 1
             if entry.ex is not None and row["verdict"] in ("correct", "incorrect"):
                 pairs.append((row["verdict"] == "correct", entry.ex))
                 if pairs[-1][0] != entry.ex:
@@ -81,6 +85,7 @@ def write_results(
         "template_version": template.version,
         "n": len(entries),
         **counts,
+        "judge_errors": errors,
         **accuracy(counts["correct"], len(entries) - counts["judge_error"]),
         **compared(pairs),
         "disagreements": disagreements,
@@ -114,12 +119,11 @@ def prompts(path: Path, entries: Sequence[Entry]) -> Iterator[str]:
             yield prompt_of(line["body"])
 
 
-def judgement(
-    entry: Entry, answers: list[dict[str, Any]], given_up: dict[str, str], template: Template
-) -> dict[str, Any]:
+def judgement(entry: Entry, answers: list[dict[str, Any]], traffic: JudgeTraffic, template: Template) -> dict[str, Any]:
     """One row of the output."""
     last = answers[-1] if answers else {}
-    read = given_up.get(entry.key) or read_answer(template.name, last)
+    failure = traffic.refused.get(entry.key) or traffic.given_up.get(entry.key)
+    read = failure or read_answer(template.name, last)
     return {
         "id": entry.id,
         "verdict": read.verdict if isinstance(read, Verdict) else "judge_error",
@@ -129,6 +133,13 @@ def judgement(
         "model": last.get("model"),
         "answers": len(answers),
     }
+
+
+def error_of(row: dict[str, Any], traffic: JudgeTraffic) -> str:
+    """Which of ERRORS befell a row without a verdict; a refusal may come from the server or be the model's answer."""
+    if row["request_sha256"] in traffic.refused or row["error"].startswith("refused:"):
+        return "refused"
+    return "no_answer" if row["request_sha256"] in traffic.given_up else "unreadable"
 
 
 def disagreement(entry: Entry, row: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +180,7 @@ def spending(entries: Sequence[Entry], store: AnswerStore, params: JudgeParams) 
     known = True
     for key in {entry.key for entry in entries}:
         for answer in store.answers(key):
-            answers += answer["finish_reason"] != PROMPT_TOO_LONG
+            answers += 1
             known = known and answer["prompt_tokens"] is not None
             tokens_in += answer["prompt_tokens"] or 0
             tokens_out += answer["completion_tokens"] or 0
@@ -220,6 +231,9 @@ def summary(metrics: dict[str, Any]) -> str:
             f"against execution: agreement {share(metrics['agreement'])}, {metrics['disagreements']} of "
             f"{metrics['compared']} rows disagree. {agreed(found, raters=RATERS)}",
         )
+    if metrics["judge_error"]:
+        why = ", ".join(f"{count} {name}" for name, count in metrics["judge_errors"].items() if count)
+        lines.append(f"without a verdict: {why}; OUT's column error has the words")
     if metrics["canary"]:
         lines.append(f"canary: {metrics['canary']}")
     return "\n".join(lines)

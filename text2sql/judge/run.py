@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,20 +12,22 @@ from typing import Any
 
 from tqdm import tqdm
 
-from text2sql.base.endpoint import check_address, key_for
+from text2sql.base.endpoint.address import key_for
+from text2sql.base.endpoint.cost import body_tokens, check_cost, cost_usd
 from text2sql.base.errors import UserError
 from text2sql.base.files import atomic_write, read_jsonl
 from text2sql.base.params import JudgeParams
+from text2sql.base.text import printable
 from text2sql.dataset.rows import count_rows, read_batches
 from text2sql.judge.batch import ask_in_batches
 from text2sql.judge.cache import AnswerStore
-from text2sql.judge.client import SETTING, Traffic, ask_all, settled
-from text2sql.judge.cost import ANSWER_TOKENS, body_tokens, cost_usd, describe
+from text2sql.judge.chat import JudgeTraffic, ask_all, settled
 from text2sql.judge.requests import (
     CANARY,
     SIDES,
     Template,
     encode,
+    endpoint_of,
     is_results,
     read_answer,
     read_template,
@@ -34,6 +36,9 @@ from text2sql.judge.requests import (
 )
 from text2sql.judge.results import Entry, write_results
 
+# Tokens of a usual answer. A model that reasons first uses more; `judge.max_tokens` is the bound.
+ANSWER_TOKENS = {"resolve_yn": 10, "verdict": 80}
+NAMED = 5  # ids in a line about rows without an answer
 NEEDED = ("id", "context", "question", "answer")
 
 
@@ -69,38 +74,63 @@ def judge_rows(
     Raises UserError for bad rows, a bad address, a cost above the budget, a server that refuses, and, after the files
     are written, for requests that got no answer: run again to ask those alone.
     """
-    check_address(params.base_url, SETTING)
     out = Path(out)
     folder = out.with_suffix("")
     template = read_template(params.template)
     started = time.monotonic()
-    with AnswerStore(params.cache) as store:
+    with AnswerStore(params.cache, endpoint_of(params).place) as store:
         entries, pending = write_requests(rows, folder / "requests.jsonl", store, template, params)
-        check_cost(pending, params)
+        usual = pending.requests * ANSWER_TOKENS[params.template]
+        check_cost(endpoint_of(params), pending.requests, pending.prompt_tokens, usual)
         requests = partial(unanswered, folder / "requests.jsonl", entries, store, template, params)
-        traffic = ask(requests, pending.requests, store, params) if pending.requests else Traffic()
+        traffic = JudgeTraffic()
+        if pending.requests:
+            ask(requests, pending.requests, entries, store, params, traffic)
         canary = self_check(store, template, params) if params.canary else None
-        metrics = write_results(out, entries, store, traffic.given_up, canary, template, params)
+        metrics = write_results(out, entries, store, traffic, canary, template, params)
     if canary == "fooled":
         print("judge: the canary fooled the judge (a wrong query that says it is right); distrust it", file=sys.stderr)
     if traffic.given_up:
-        reason = next(iter(traffic.given_up.values()))
-        raise UserError(
-            f"{len(traffic.given_up)} of {len(entries)} requests got no answer, the first: {reason};"
-            " run again to ask those alone"
-        )
+        accept_failures(traffic, entries, params)
     return metrics, run_record(traffic, time.monotonic() - started)
+
+
+def accept_failures(traffic: JudgeTraffic, entries: Sequence[Entry], params: JudgeParams) -> None:
+    """Names the rows that got no answer. Raises UserError when there are more of them than `max_failures`."""
+    ids = [entry.id for entry in entries if entry.key in traffic.given_up]
+    shown = ", ".join(map(printable, ids[:NAMED])) + (" …" if len(ids) > NAMED else "")
+    reason = next(iter(traffic.given_up.values()))
+    said = f"{len(ids)} of {len(entries)} requests got no answer ({shown}), the first: {reason}"
+    if len(ids) > params.max_failures:
+        raise UserError(f"{said}; run again to ask those alone")
+    print(f"judge: {said}; they count as judge_error, judge.max_failures allows {params.max_failures}", file=sys.stderr)
 
 
 def estimate(rows: Iterable[dict[str, Any]], params: JudgeParams) -> str:
     """What judging these rows would cost from here, as text. Sends nothing and writes nothing but an empty cache."""
     template = read_template(params.template)
     pending = Pending()
-    with AnswerStore(params.cache) as store:
+    with AnswerStore(params.cache, endpoint_of(params).place) as store:
         seen: set[str] = set()
         for request in build_requests(rows, template, params):
             count_pending(request, seen, pending, store, params)
-    return describe(pending.requests, pending.prompt_tokens, params)
+    return describe(pending, params)
+
+
+def describe(pending: Pending, params: JudgeParams) -> str:
+    """The estimate as lines of text: the tokens, then the cost with each model of the price table."""
+    usual, most = pending.requests * ANSWER_TOKENS[params.template], pending.requests * params.max_tokens
+    lines = [
+        f"{pending.requests:,} requests to send (answers at hand are not paid again), template {params.template}",
+        f"about {pending.prompt_tokens:,} prompt tokens; {usual:,} answer tokens are usual, {most:,} the most",
+        f"{'model':<28} {'usual':>10} {'at most':>10}   ({params.transport})",
+    ]
+    for model in dict.fromkeys([params.model, *params.prices]):
+        price = params.prices.get(model)
+        costs = [cost_usd(price, pending.prompt_tokens, tokens, params.transport) for tokens in (usual, most)]
+        shown = [f"{'unknown' if cost is None else f'${cost:.4f}':>10}" for cost in costs]
+        lines.append(f"{model:<28} {shown[0]} {shown[1]}" + ("   <- judge.model" if model == params.model else ""))
+    return "\n".join(lines)
 
 
 def scored_rows(table: str | Path, scores: str | Path, results: str | Path) -> Iterator[dict[str, Any]]:
@@ -208,34 +238,24 @@ def unanswered(
             seen.add(entry.key)
 
 
-def check_cost(pending: Pending, params: JudgeParams) -> None:
-    """Raises UserError when the estimate is above the budget, or there is a budget and no price."""
-    if params.max_cost_usd is None or not pending.requests:
-        return
-    tokens = pending.requests * ANSWER_TOKENS[params.template]
-    cost = cost_usd(params.prices.get(params.model), pending.prompt_tokens, tokens, params.transport)
-    if cost is None:
-        raise UserError(
-            f"judge.prices: no price for {params.model}, so judge.max_cost_usd cannot be kept; add it, or set the"
-            " budget to null"
-        )
-    if cost > params.max_cost_usd:
-        raise UserError(
-            f"judge.max_cost_usd: {pending.requests} requests to {params.model} would cost about ${cost:.4f}, the"
-            f" budget is ${params.max_cost_usd:.4f}; raise it or judge fewer rows"
-        )
-
-
 def ask(
-    requests: Callable[[], Iterator[tuple[str, str]]], total: int, store: AnswerStore, params: JudgeParams
-) -> Traffic:
+    requests: Callable[[], Iterator[tuple[str, str]]],
+    total: int,
+    entries: Sequence[Entry],
+    store: AnswerStore,
+    params: JudgeParams,
+    traffic: JudgeTraffic,
+) -> None:
     """Sends the requests by the transport that the parameters name, with a progress bar on stderr."""
-    key_for(params.base_url, SETTING)  # a missing key shows before the bar does
+    key_for(endpoint_of(params))  # a missing key shows before the bar does
+    earlier = [answer for entry in entries for answer in store.answers(entry.key)[-1:]]
+    traffic.readable = any(not isinstance(read_answer(params.template, answer), str) for answer in earlier)
     seconds = 0.5 if sys.stderr.isatty() else 10  # between two updates
     with tqdm(total=total, unit="request", desc="judge", file=sys.stderr, mininterval=seconds) as progress:
         if params.transport == "batch":
-            return ask_in_batches(requests, store, params, progress)
-        return asyncio.run(ask_all(requests(), store, params, progress))
+            ask_in_batches(requests, store, params, traffic, bool(earlier), progress)
+        else:
+            asyncio.run(ask_all(requests(), store, params, traffic, bool(earlier), progress))
 
 
 def self_check(store: AnswerStore, template: Template, params: JudgeParams) -> str:
@@ -247,13 +267,14 @@ def self_check(store: AnswerStore, template: Template, params: JudgeParams) -> s
     return "fooled" if read.verdict == "correct" else "held"
 
 
-def run_record(traffic: Traffic, seconds: float) -> dict[str, Any]:
+def run_record(traffic: JudgeTraffic, seconds: float) -> dict[str, Any]:
     """What this one run sent and waited for; unlike the metrics it differs from run to run."""
     return {
         "sent": traffic.sent,
         "answers": traffic.answers,
         "unreadable_answers": traffic.unreadable,
         "retries": dict(sorted(traffic.retries.items())),
+        "refused": len(traffic.refused),
         "given_up": len(traffic.given_up),
         "prompt_tokens": traffic.prompt_tokens,
         "completion_tokens": traffic.answer_tokens,

@@ -1,4 +1,4 @@
-"""What judging costs: tokens before they are spent, money before and after."""
+"""What asking costs: tokens before they are spent, money before and after."""
 
 import hashlib
 import math
@@ -11,19 +11,21 @@ from typing import Any
 
 import tiktoken
 
-from text2sql.base.params import JudgeParams, Price
+from text2sql.base.endpoint.address import Endpoint
+from text2sql.base.errors import UserError
+from text2sql.base.params import Price
 
 MESSAGE_TOKENS = 4  # what a chat format adds to each message
-# Tokens of a usual answer. A model that reasons first uses more; `judge.max_tokens` is the bound.
-ANSWER_TOKENS = {"resolve_yn": 10, "verdict": 80}
 BATCH_PRICE = 0.5  # the Batch API's share of the usual price
 
 _ENCODINGS = "https://openaipublic.blob.core.windows.net/encodings"
 
 
 def body_tokens(body: Mapping[str, Any]) -> int:
-    """Tokens of a body's messages, by tiktoken where the model's encoding is on this machine, else estimated."""
+    """Tokens of a body's messages or prompt, by tiktoken where the model's encoding is here, else estimated."""
     count = token_counter(body["model"])
+    if "prompt" in body:
+        return count(body["prompt"])
     return sum(count(message["content"]) + MESSAGE_TOKENS for message in body["messages"])
 
 
@@ -60,17 +62,30 @@ def cost_usd(price: Price | None, prompt_tokens: int, answer_tokens: int, transp
     return share * (prompt_tokens * price.input + answer_tokens * price.output) / 1e6
 
 
-def describe(requests: int, prompt_tokens: int, params: JudgeParams) -> str:
-    """The estimate as lines of text: the tokens, then the cost with each model of the price table."""
-    usual, most = requests * ANSWER_TOKENS[params.template], requests * params.max_tokens
-    lines = [
-        f"{requests:,} requests to send (answers at hand are not paid again), template {params.template}",
-        f"about {prompt_tokens:,} prompt tokens; {usual:,} answer tokens are usual, {most:,} the most",
-        f"{'model':<28} {'usual':>10} {'at most':>10}   ({params.transport})",
-    ]
-    for model in dict.fromkeys([params.model, *params.prices]):
-        price = params.prices.get(model)
-        costs = [cost_usd(price, prompt_tokens, tokens, params.transport) for tokens in (usual, most)]
-        shown = [f"{'unknown' if cost is None else f'${cost:.4f}':>10}" for cost in costs]
-        lines.append(f"{model:<28} {shown[0]} {shown[1]}" + ("   <- judge.model" if model == params.model else ""))
-    return "\n".join(lines)
+def check_cost(endpoint: Endpoint, requests: int, prompt_tokens: int, answer_tokens: int) -> None:
+    """Raises UserError when so many requests would cost more than the budget, or there is a budget and no price."""
+    params, section = endpoint.params, endpoint.section
+    if params.max_cost_usd is None or not requests:
+        return
+    cost = cost_usd(params.prices.get(endpoint.model), prompt_tokens, answer_tokens, endpoint.transport)
+    if cost is None:
+        raise UserError(
+            f"{section}.prices: no price for {endpoint.model}, so {section}.max_cost_usd cannot be kept; add it, or set"
+            " the budget to null"
+        )
+    if cost > params.max_cost_usd:
+        raise UserError(
+            f"{section}.max_cost_usd: {requests} requests to {endpoint.model} would cost about ${cost:.4f}, the budget"
+            f" is ${params.max_cost_usd:.4f}; raise it or ask about fewer rows"
+        )
+
+
+def check_budget(endpoint: Endpoint, prompt_tokens: int, answer_tokens: int) -> None:
+    """Raises UserError when a run has spent `max_cost_usd`: answers can be longer than the estimate foresaw."""
+    params = endpoint.params
+    spent = cost_usd(params.prices.get(endpoint.model), prompt_tokens, answer_tokens, endpoint.transport)
+    if params.max_cost_usd is not None and spent is not None and spent >= params.max_cost_usd:
+        raise UserError(
+            f"{endpoint.section}.max_cost_usd: this run has spent ${spent:.4f} of ${params.max_cost_usd:.4f}; finished"
+            " answers are kept, raise the budget and run again"
+        )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 # than the minute that the limit is about, which costs 1.6 % of the rate.
 WINDOW = 61.0
 CREDIT = 1.0  # seconds of unused pace that may be caught up
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 60.0  # seconds after a refusal for the rate: most limits are about a minute
 
 
 class Limit:
@@ -65,9 +66,10 @@ class Limit:
 
 @dataclass
 class Ticket:
-    """Leave to send one request; `entry` is its line in the ledger of tokens."""
+    """Leave to send one request, given at the monotonic time `sent`; `entry` is its line in the ledger of tokens."""
 
     estimate: int
+    sent: float
     entry: list[float] | None
 
 
@@ -83,7 +85,8 @@ class Gate:
         self.tokens = Limit(tokens_per_minute) if tokens_per_minute else None
         self.scale = 0.0  # largest ratio seen of prompt tokens to their estimate
         self.longest = 0  # tokens of the longest answer seen
-        self.paused_until = 0.0
+        self.paused_until = self.paused_at = 0.0
+        self.waves = 0  # of refusals for the rate, one after a pause after the other, since the last answer
         self.turn = asyncio.Lock()
         self.changed = asyncio.Event()
 
@@ -107,7 +110,7 @@ class Gate:
                     await asyncio.wait_for(self.changed.wait(), wait)
             if self.requests:
                 self.requests.take(1, now)
-            return Ticket(prompt_tokens, self.tokens.take(reserved, now) if self.tokens else None)
+            return Ticket(prompt_tokens, now, self.tokens.take(reserved, now) if self.tokens else None)
 
     def settle(self, ticket: Ticket, prompt_tokens: int, answer_tokens: int) -> None:
         """Replaces what was reserved for a request by what the server says it used."""
@@ -118,5 +121,21 @@ class Gate:
             self.changed.set()
 
     def pause(self, seconds: float) -> None:
-        """Holds back all requests: a server that says Retry-After speaks about the account, not about one request."""
+        """Holds back all requests: a server that says how long to wait speaks of the account, not of one request."""
         self.paused_until = max(self.paused_until, time.monotonic() + seconds)
+
+    def refused(self, ticket: Ticket, wait: float | None) -> None:
+        """Pauses all requests after a refusal for the rate: for `wait`, and twice as long as after the one before.
+
+        Refusals of requests that went out together are one. The first after an answer holds nobody back: some servers
+        turn single requests away and take the next.
+        """
+        if ticket.sent >= self.paused_at:
+            self.waves += 1
+            self.paused_at = time.monotonic()
+            self.pause(min(FIRST_PAUSE * 2.0 ** (self.waves - 2), LONGEST_PAUSE) if self.waves > 1 else 0.0)
+        self.pause(wait or 0.0)
+
+    def answered(self) -> None:
+        """Notes that the server answers again."""
+        self.waves = 0
