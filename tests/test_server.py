@@ -129,3 +129,34 @@ def test_a_server_that_refuses_stops_the_run_and_the_rerun_asks_the_rest(stub, t
 def test_settings_that_no_server_can_be_asked_with(changes, problem, tmp_path):
     with pytest.raises(UserError, match=problem):
         run({}, tmp_path, backend="openai", **changes)
+
+
+# Reference arms
+
+
+def describe(folder, text: str) -> str:
+    (folder / "servers").mkdir(exist_ok=True)
+    (folder / "servers/other.yaml").write_text(text, encoding="utf-8")
+    return str(folder / "servers/other.yaml")
+
+
+def test_a_reference_arm_asks_the_server_that_its_file_describes(stub, tmp_path):
+    """Whatever answers the other arms: the backend here is transformers."""
+    file = describe(tmp_path, f"model: large\nbase_url: {stub.url}\nconcurrency: 2\n")
+    rows = run({}, tmp_path, adapter=file, arm="gpt")
+    assert all(row["text"].startswith("stub: ") for row in rows)
+    assert {(body["model"], body["path"]) for body in stub.asked} == {("large", "/v1/chat/completions")}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("base_url: http://localhost:1/v1\n", "other.yaml: names no model; write `model:`"),
+        ("model: large\nspeed: 3\n", "other.yaml, speed: unknown key"),
+        ("model: large\n", "other.yaml.base_url: the server's address is missing"),
+        ("model: [\n", "other.yaml, line 2: not valid YAML"),
+    ],
+)
+def test_a_servers_file_that_cannot_be_used_is_one_line(text, problem, tmp_path):
+    with pytest.raises(UserError, match=problem):
+        run({}, tmp_path, adapter=describe(tmp_path, text), arm="gpt")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from text2sql.base.arms import BASE_MODEL
+from text2sql.base.arms import BASE_MODEL, kind
 from text2sql.base.errors import UserError
 from text2sql.base.files import json_line, write_jsonl
 from text2sql.base.params import GenerateParams, PromptParams
@@ -175,6 +175,10 @@ def open_backend(pointer: dict[str, Any], model: str, chat: bool, config: Genera
 
     model: of the arm, as params.yaml has it. Raises UserError.
     """
+    if kind(model) == "reference":
+        from text2sql.generation.server import described
+
+        return described(Path(model), config, arm)
     adapter = None if model == BASE_MODEL else Path(model)
     match config.backend:
         case "transformers":

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from text2sql.base.endpoint.address import Endpoint, key_for
@@ -11,7 +12,7 @@ from text2sql.base.endpoint.client import CHAT, Client, Traffic, options
 from text2sql.base.endpoint.cost import body_tokens, check_cost, cost_usd
 from text2sql.base.endpoint.failures import NoAnswer, Refused
 from text2sql.base.errors import UserError
-from text2sql.base.params import GenerateParams
+from text2sql.base.params import GenerateParams, check, read_yaml
 from text2sql.generation.backend import TEMPERATURE, Backend, Completion
 from text2sql.models.prompts import Prompt, bare_text, messages
 
@@ -21,12 +22,13 @@ TEXT = "/completions"
 class Server(Backend):
     """Completes by the server at config.base_url, which knows the arm as config.models says; each row by itself.
 
-    chat: the prompt goes as the turns of a chat, to the server's chat template; else as bare text.
+    chat: the prompt goes as the turns of a chat, to the server's chat template; else as bare text. section: what
+    describes the server, for error messages.
     """
 
-    def __init__(self, chat: bool, config: GenerateParams, arm: str) -> None:
+    def __init__(self, chat: bool, config: GenerateParams, arm: str, section: str = "generate") -> None:
         self.chat, self.config, self.traffic = chat, config, Traffic()
-        self.endpoint = Endpoint("generate", config, config.models.get(arm, arm), "generate.models")
+        self.endpoint = Endpoint(section, config, config.models.get(arm, arm), f"{section}.models")
         key_for(self.endpoint)  # a bad address or a missing key shows before any row does
 
     def complete(
@@ -115,6 +117,21 @@ class Server(Backend):
             print(f"{self.endpoint.model}: {refused}", file=sys.stderr)
         if isinstance(cost := self.record()["cost_usd"], float) and self.traffic.answers:
             print(f"{self.endpoint.model}: ${cost:.4f} for {self.traffic.answers} answers", file=sys.stderr)
+
+
+def described(path: Path, config: GenerateParams, arm: str) -> Server:
+    """The server of a reference arm, as its file describes it.
+
+    The file has `model`, what the server calls the model, and any keys of the section `generate` that differ there;
+    `chat: false` asks with bare text. Raises UserError for a file that is missing, or names no model, or has a key or
+    value that the section does not take.
+    """
+    given = read_yaml(path)
+    if not isinstance(given, dict) or not isinstance(given.get("model"), str):
+        raise UserError(f"{path}: names no model; write `model:` with what the server calls it, and `base_url:`")
+    values = config.model_dump() | {key: value for key, value in given.items() if key not in ("model", "chat")}
+    asked = check(values | {"models": {arm: given["model"]}}, path, GenerateParams)
+    return Server(given.get("chat") is not False, asked, arm, str(path))
 
 
 def completion(answer: dict[str, Any]) -> Completion:
