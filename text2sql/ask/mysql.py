@@ -13,15 +13,18 @@ NO_SUCH_FUNCTION = 1305
 
 
 def only_reading(connection: Any) -> None:
-    """Makes every transaction of a new connection read-only, quotes and backslashes as the guard reads them, and
-    cells those of `cells`: dates and times as the server writes them, since Python has no day 0 and no hour -1."""
-    from pymysql.constants import FIELD_TYPE
-
+    """Makes every transaction of a new connection read-only, quotes and backslashes as the guard reads them."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT @@SESSION.sql_mode")
         strict = "ONLY_FULL_GROUP_BY" in cursor.fetchone()[0]
         cursor.execute(f"SET SESSION sql_mode = '{'ONLY_FULL_GROUP_BY' if strict else ''}'")
         cursor.execute("SET SESSION TRANSACTION READ ONLY")
+
+
+def write_as_the_server(connection: Any) -> None:
+    """Makes cells those of `cells`: dates and times as text, since Python has no day 0 and no hour -1."""
+    from pymysql.constants import FIELD_TYPE
+
     written = (FIELD_TYPE.DATE, FIELD_TYPE.NEWDATE, FIELD_TYPE.TIME, FIELD_TYPE.DATETIME, FIELD_TYPE.TIMESTAMP)
     kept = {kind: decoder for kind, decoder in connection.decoders.items() if kind not in written}
     connection.decoders = kept | {FIELD_TYPE.JSON: document, FIELD_TYPE.BIT: bits}
@@ -56,6 +59,7 @@ def answer(connection: Any, sql: str, limits: Limits, mariadb: bool) -> Answer |
         with connection.cursor() as cursor:
             cursor.execute(f"SET SESSION {deadline}, sql_select_limit = {limits.rows + 1}")
             cursor.execute("START TRANSACTION READ ONLY")
+        write_as_the_server(connection)
         connection._read_timeout = limits.seconds + mysql.GRACE_SECONDS
         return mysql.fetch(connection, text, limits, connection._force_close)
     except (MySQLError, OSError, ValueError) as error:

@@ -7,8 +7,7 @@ function, operator, aggregate and type stands by its number, however it was spel
 
 import re
 import time
-from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from text2sql.ask.cells import Written, document
 from text2sql.engines import postgres
@@ -25,11 +24,10 @@ POWERS = "pg_read_server_files pg_write_server_files pg_execute_server_program r
 
 
 def only_reading(connection: Any) -> None:
-    """Makes every transaction of a new connection read-only, and its cells those of `cells`."""
+    """Makes every transaction of a new connection read-only."""
     connection.execute("SET standard_conforming_strings = on")
     connection.commit()
     connection.read_only = True
-    _write_as_the_server(connection)
 
 
 def powers(connection: Any) -> str | None:
@@ -52,10 +50,10 @@ def answer(connection: Any, sql: str, limits: Limits) -> Answer | Failure:
         return Failure("too_large", f"more than {limits.query_length} characters of SQL")
     if (failure := not_text(sql)) is not None:
         return failure
+    _write_as_the_server(connection)
     pg = connection.pgconn
     try:
-        connection.execute(f"SET LOCAL statement_timeout = {postgres.milliseconds(limits.seconds)}")
-        connection.execute("SAVEPOINT asked")
+        connection.execute(f"SET LOCAL statement_timeout = {postgres.milliseconds(limits.seconds)}; SAVEPOINT asked")
         failure = examine(connection, sql, limits)
         if failure is not None:
             return failure
@@ -64,8 +62,6 @@ def answer(connection: Any, sql: str, limits: Limits) -> Answer | Failure:
     except postgres.Late:
         pg.get_cancel().cancel()
         return Failure("timeout", f"not ended {postgres.GRACE_SECONDS} s after its deadline")
-    finally:
-        connection.close()  # and with it the transaction
 
 
 # --- What a query means ----------------------------------------------------------------------------------------------
@@ -76,18 +72,31 @@ def examine(connection: Any, sql: str, limits: Limits) -> Failure | None:
 
     Raises postgres.Late, psycopg.Error.
     """
-    tree = parsed(connection, sql, limits)
-    failure = tree if isinstance(tree, Failure) else _judged(connection, tree)
+    found = parsed(connection, sql, limits)
+    if isinstance(found, Failure):
+        connection.execute("ROLLBACK TO asked")
+        return found
+    connection.execute("SET LOCAL debug_print_parse = off; SET LOCAL search_path = pg_catalog")
+    failure = _judged(connection, found.tree)
+    _know_arrays(connection, found.kinds)
     connection.execute("ROLLBACK TO asked")
     return failure
 
 
-def parsed(connection: Any, sql: str, limits: Limits) -> str | Failure:
-    """The server's tree of an analysed query: a SELECT, VALUES or TABLE statement, not yet planned."""
+class Parsed(NamedTuple):
+    """The server's tree of an analysed query, not yet planned, and its columns' types."""
+
+    tree: str
+    kinds: list[int]
+
+
+def parsed(connection: Any, sql: str, limits: Limits) -> Parsed | Failure:
+    """What the server makes of a SELECT, VALUES or TABLE statement."""
     trees: list[str] = []
     listen = lambda notice: trees.append(notice.message_detail or "")  # noqa: E731
-    for setting in ("debug_pretty_print = off", "client_min_messages = log", "debug_print_parse = on"):
-        connection.execute(f"SET LOCAL {setting}")
+    connection.execute(
+        "SET LOCAL debug_pretty_print = off; SET LOCAL client_min_messages = log; SET LOCAL debug_print_parse = on"
+    )
     pg = connection.pgconn
     connection.add_notice_handler(listen)
     try:
@@ -104,7 +113,8 @@ def parsed(connection: Any, sql: str, limits: Limits) -> str | Failure:
         return Failure("refused", "the server does not say what the query's names resolve to (debug_print_parse)")
     if not re.match(r"\{QUERY\s+:commandType\s+1\s", trees[0]):
         return Failure("refused", "not a SELECT, WITH, VALUES or TABLE statement")
-    return trees[0]
+    columns = pg.describe_prepared(b"")
+    return Parsed(trees[0], [columns.ftype(place) for place in range(columns.nfields)])
 
 
 _FUNCTION = re.compile(r":\w*(?:funcid|fnoid|InRangeFunc)\s+(\d+)")
@@ -119,8 +129,6 @@ def numbers(pattern: re.Pattern, tree: str) -> set[int]:
 
 def _judged(connection: Any, tree: str) -> Failure | None:
     """Why a tree is not run, by what the catalogue says of all that it may call."""
-    connection.execute("SET LOCAL debug_print_parse = off")
-    connection.execute("SET LOCAL search_path = pg_catalog")
     types = sorted(numbers(_TYPE, tree))
     checks = [check for (check,) in connection.execute(_CHECKS, [types]).fetchall()]
     functions, operators = (
@@ -133,10 +141,7 @@ def _judged(connection: Any, tree: str) -> Failure | None:
             "telling": f"^({postgres.TELLING})$", "extensions": sorted(postgres.EXTENSIONS),
         },
     ).fetchall()  # fmt: skip
-    if refused:
-        return Failure("refused", f"{refused[0][0]} is not known to be harmless")
-    _know_arrays(connection, connection.pgconn)
-    return None
+    return Failure("refused", f"{refused[0][0]} is not known to be harmless") if refused else None
 
 
 # The checks of all domains that types are, or are made of.
@@ -232,13 +237,10 @@ def _register_array(connection: Any, array: int, element: int, delimiter: str) -
     connection.adapters.register_loader(array, Array)
 
 
-def _know_arrays(connection: Any, pg: Any) -> None:
-    """Makes the arrays of the prepared query's columns known whose types the driver has never heard of, enums' say."""
-    columns = pg.describe_prepared(b"")
-    kinds: Iterable[int] = {columns.ftype(place) for place in range(columns.nfields)}
+def _know_arrays(connection: Any, kinds: list[int]) -> None:
+    """Makes those of some types known that are arrays of which the driver has never heard, enums' say."""
     found = connection.execute(
-        "SELECT oid, typelem, typdelim FROM pg_type WHERE oid = ANY(%s) AND oid >= 16384 AND typcategory = 'A'",
-        [sorted(kinds)],
+        "SELECT oid, typelem, typdelim FROM pg_type WHERE oid = ANY(%s) AND oid >= 16384 AND typcategory = 'A'", [kinds]
     ).fetchall()
     for array, element, delimiter in found:
         _register_array(connection, array, element, delimiter)

@@ -105,7 +105,7 @@ def private_server() -> Iterator[MySQL]:
 
     with private.folder() as folder:
         user = UNPRIVILEGED if os.getuid() == 0 else getpass.getuser()
-        owner = {"unix_socket": f"{folder}/s", "user": "root"}
+        owner = {"unix_socket": f"{folder}/s", "user": "root", "ssl_disabled": True}  # no network
         settings = {
             "datadir": f"{folder}/data", "socket": f"{folder}/s", "pid-file": f"{folder}/pid", "tmpdir": str(folder),
             "secure-file-priv": f"{folder}/data", "innodb-buffer-pool-size": "64M", "innodb-log-file-size": "16M",
