@@ -687,10 +687,11 @@ def project(tmp_path, monkeypatch):
         asked: list[str] = []
 
         def answer(prompts, samples, seed):
-            asked.extend(prompts)
+            asked.extend("".join(prompt) for prompt in prompts)
             return [[texts[min(len(asked), len(texts)) - 1]] * samples]
 
-        monkeypatch.setattr(session, "load", lambda *arguments: session.Model(answer, len, len, 9000))
+        model = session.Model(answer, lambda prompt: sum(map(len, prompt)), len, 9000, lambda row: [])
+        monkeypatch.setattr(session, "load", lambda *arguments: model)
         return asked
 
     return says
