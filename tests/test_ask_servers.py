@@ -839,9 +839,9 @@ def test_mysql_cells_are_as_the_server_writes_them(mariadb, capsys):
 
 
 def test_long_cells_are_cut_in_the_table_alone(postgresql, capsys):
-    with database.connect(postgresql.reader, 5.0, 100, False) as opened:
+    with database.connect(postgresql.reader, 30.0, 100, False) as opened:
         answer = opened.run("SELECT repeat('x', 5000) AS long, 'y' AS short")
-        assert opened.run("SELECT repeat('x', 20000000) FROM generate_series(1, 3)").outcome == "too_large"
+        assert opened.run("SELECT repeat('x', 12000000) FROM generate_series(1, 3)").outcome == "too_large"
     show.show(session.Reply("x", "SELECT 1", answer, [], 0, 1), 50)
     out, err = capsys.readouterr()
     assert out.count("x") == show.CELL - 1 and "…" in out and "1 cells are cut to 1,000 characters" in err
