@@ -471,6 +471,12 @@ def test_a_writer_with_an_open_transaction_is_no_obstacle(shop, writer):
         assert opened.run("SELECT COUNT(*) FROM customers").rows == [(4,)]
 
 
+def test_full_text_tables_are_searched(shop):
+    make(shop, "CREATE VIRTUAL TABLE note USING fts5(body); INSERT INTO note VALUES ('red fox'), ('grey owl');")
+    with database.connect(str(shop), 5.0, 100, False) as opened:
+        assert opened.run("SELECT body FROM note WHERE note MATCH 'fox'").rows == [("red fox",)]
+
+
 def test_the_clock_is_the_real_one(shop):
     """Scoring pins it; a question about last month means last month."""
     with closing(sqlite3.connect(":memory:")) as other, database.connect(str(shop), 5.0, 100, False) as opened:

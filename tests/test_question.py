@@ -2,13 +2,15 @@
 what cannot be opened or translated says why."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
 from text2sql.base.errors import UserError
 from text2sql.base.params import EvaluationParams
 from text2sql.dataset.verdict import run
-from text2sql.engines import duckdb
+from text2sql.engines import duckdb, question
+from text2sql.engines.pool import guarded_map
 from text2sql.engines.question import (
     ALONE,
     KEPT_ELSEWHERE,
@@ -27,8 +29,9 @@ from text2sql.engines.question import (
     statement,
     translations,
     verdict_of,
+    versions,
 )
-from text2sql.engines.sqlite import Answer, Failure, Limits, query
+from text2sql.engines.sqlite import Answer, Failure, Limits, build, query
 
 LIMITS = Limits(seconds=5.0)
 DDL = "CREATE TABLE t (a INTEGER, b TEXT);"
@@ -199,3 +202,71 @@ def test_databases_of_an_engine_make_room_for_later_ones(engines):
         )
         assert database.query("SELECT a FROM t") == Answer(1, [(number,)])
     assert duckdb._instance().databases - before <= KEPT_ELSEWHERE
+
+
+def test_databases_of_sqlite_make_room_by_their_size(monkeypatch):
+    monkeypatch.setattr(question, "KEPT_BYTES", 2**20)
+    question._kept.clear()
+    for number in range(4):
+        setup = f"CREATE TABLE t (a TEXT); INSERT INTO t VALUES (hex(zeroblob({400_000 + number})))"
+        (database,) = databases(Question("SELECT 1", (setup,)), LIMITS)
+        assert database.query("SELECT length(a) FROM t") == Answer(1, [(800_000 + 2 * number,)])
+    assert 0 < sum(kept.bytes for kept in question._kept.databases.values()) < 3 * 2**20
+    question._kept.clear()
+
+
+def test_the_versions_of_all_engines_are_known(engines):
+    found = versions(engines)
+    assert next(iter(found)) == "sqlite" and found["duckdb"] == engines["duckdb"].version
+
+
+def test_a_file_whose_newest_rows_are_in_its_log_is_refused_by_name(tmp_path):
+    writer = sqlite3.connect(tmp_path / "live.db")
+    writer.executescript("PRAGMA journal_mode = WAL; CREATE TABLE t (a); PRAGMA wal_checkpoint(TRUNCATE);")
+    whole = Question("SELECT a FROM t", database=str(tmp_path / "live.db"))
+    assert gold_answer(whole, LIMITS) == Answer(1, [])
+    writer.execute("INSERT INTO t VALUES (1)")
+    writer.commit()
+    failure = gold_answer(whole, LIMITS)
+    assert failure.outcome == "refused" and "live.db-wal" in failure.error
+    writer.close()  # which writes the log's rows into the file
+    assert gold_answer(whole, LIMITS) == Answer(1, [(1,)])
+
+
+def test_full_text_and_rtree_tables_of_a_file_answer(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "virtual.db")) as connection:
+        connection.executescript(
+            "CREATE VIRTUAL TABLE note USING fts5(body); INSERT INTO note VALUES ('red fox'), ('grey owl');"
+            "CREATE VIRTUAL TABLE old USING fts4(body); INSERT INTO old VALUES ('red fox');"
+            "CREATE VIRTUAL TABLE box USING rtree(id, low, high); INSERT INTO box VALUES (1, 0, 9), (2, 20, 29);"
+        )
+    contents = (tmp_path / "virtual.db").read_bytes()
+    for sql, rows in {
+        "SELECT body FROM note WHERE note MATCH 'fox' ORDER BY bm25(note)": [("red fox",)],
+        "SELECT highlight(note, 0, '[', ']') FROM note('owl')": [("grey [owl]",)],
+        "SELECT snippet(old) FROM old WHERE body MATCH 'red'": [("<b>red</b> fox",)],
+        "SELECT id FROM box WHERE low >= 10 AND high <= 30": [(2,)],
+    }.items():
+        assert gold_answer(Question(sql, database=str(tmp_path / "virtual.db")), LIMITS) == Answer(1, rows), sql
+    for attack in ("INSERT INTO note VALUES ('x')", "SELECT fts5(1)", "SELECT * FROM pragma_journal_mode"):
+        assert isinstance(gold_answer(Question(attack, database=str(tmp_path / "virtual.db")), LIMITS), Failure)
+    assert (tmp_path / "virtual.db").read_bytes() == contents
+
+
+_held: list = []
+
+
+def hold(megabytes: int) -> int:
+    """Builds a database that stays, as a worker's do."""
+    built = build(
+        "CREATE TABLE t (a TEXT); WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < "
+        f"{megabytes}) INSERT INTO t SELECT hex(zeroblob(500000)) FROM c"
+    )
+    assert not isinstance(built, Failure), built
+    _held.append(built)
+    return built.bytes // 2**20
+
+
+def test_memory_that_other_databases_hold_decides_nothing_about_this_one():
+    found = list(guarded_map(hold, [30] * 4, workers=1, seconds=20.0, memory_bytes=110 * 2**20))
+    assert found == [found[0]] * 4 and found[0] >= 28

@@ -19,12 +19,14 @@ DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "postgres": "postgres"
 
 
 class Database(NamedTuple):
-    """`dialect` is sqlglot's name; `notes` are lines about what of the schema could not be read."""
+    """`dialect` is sqlglot's name; `notes` are lines about what of the schema could not be read; `powers` says what the
+    login may do that no reader should, and is None where that is nothing."""
 
     dialect: str
     tables: list[schema.Table]
     notes: list[str]
     run: Callable[[str], Answer | Failure]
+    powers: str | None = None
 
 
 @contextlib.contextmanager
@@ -34,6 +36,7 @@ def connect(address: str, seconds: float, rows: int, sample_values: bool) -> Ite
     seconds and rows limit each query.
     """
     url, dialect = check(address)
+    powers = None
     with contextlib.ExitStack() as stack:
         if dialect == "sqlite":
             path = Path(url.database or "")
@@ -44,11 +47,12 @@ def connect(address: str, seconds: float, rows: int, sample_values: bool) -> Ite
             stack.callback(engine.dispose)
             tables, notes = read_server(engine)
             run = servers.runner(engine, dialect, seconds, rows)
+            powers = servers.powers(engine, dialect)
         if not tables:
             raise UserError("--db: the database has no tables, or none that this login may read")
         if sample_values:
             tables = schema.with_values(tables, lambda table: samples(table, dialect, run))
-        yield Database(dialect, tables, notes, run)
+        yield Database(dialect, tables, notes, run, powers)
 
 
 def check(address: str) -> tuple[URL, str]:

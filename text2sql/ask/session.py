@@ -16,6 +16,7 @@ from text2sql.base.arms import BASE_MODEL
 from text2sql.base.errors import UserError
 from text2sql.base.params import ArmParams, GenerateParams, PromptParams
 from text2sql.base.process import prepare_process
+from text2sql.base.text import one_line
 from text2sql.dataset.labels import language_of
 from text2sql.engines.sqlite import Answer, Failure
 from text2sql.generation import generate
@@ -42,7 +43,10 @@ class Model(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What became of a question: `answer` is None where nothing was run; `agreed` of `samples` candidates have it."""
+    """What became of a question: `answer` is None where nothing was run; `agreed` of `samples` candidates have it.
+
+    `tried` are the queries before this one and why the database gave them no answer.
+    """
 
     question: str
     sql: str
@@ -50,6 +54,7 @@ class Reply(NamedTuple):
     cut: list[str]
     agreed: int
     samples: int
+    tried: tuple[tuple[str, str], ...] = ()
 
 
 @contextlib.contextmanager
@@ -128,13 +133,39 @@ def in_background(function: Callable[..., Any], *arguments: Any) -> Iterator[Fut
 
 
 def reply_to(
-    question: str, database: Database, model: Model, prompt: PromptParams, *, samples: int, seed: int, runs: bool
-) -> Reply:
-    """Asks the model and, with `runs`, the database. Raises UserError where there is no SQL."""
+    question: str, database: Database, model: Model, prompt: PromptParams, *, samples: int, seed: int, runs: bool,
+    retries: int = 0,
+) -> Reply:  # fmt: skip
+    """Asks the model and, with `runs`, the database. Raises UserError where there is no SQL.
+
+    A query that the database gives no answer to is asked for anew up to `retries` times, with what the database said.
+    """
+    tried: tuple[tuple[str, str], ...] = ()
+    while True:
+        reply = reply_once(question, tried, database, model, prompt, samples=samples, seed=seed, runs=runs)
+        if not isinstance(reply.answer, Failure) or len(tried) == retries:
+            return reply
+        tried += ((reply.sql, reply.answer.error),)
+
+
+def again(question: str, tried: tuple[tuple[str, str], ...]) -> str:
+    """The question as the prompt shows it: after a failure with the query that failed and the database's words."""
+    if not tried:
+        return question
+    sql, error = tried[-1]
+    return f"{question}\n\nThis query failed:\n{sql}\nThe database said: {one_line(error)}\nWrite a query that works."
+
+
+def reply_once(
+    question: str, tried: tuple[tuple[str, str], ...], database: Database, model: Model, prompt: PromptParams, *,
+    samples: int, seed: int, runs: bool,
+) -> Reply:  # fmt: skip
+    """One turn of `reply_to`."""
     templates = prompts.read_templates(prompt)
     row = {"question": question, "language": language_of(question), "dialect": database.dialect}
     whole = row | {"context": ""}
     shown = model.examples(whole)
+    row["question"] = again(question, tried)
 
     def build(context: str) -> Prompt:
         return prompts.with_examples(row | {"context": context}, shown, templates, prompt)
@@ -157,4 +188,4 @@ def reply_to(
         return Reply(question, queries[0], None, cut, 0, samples)
     answers = {query: database.run(query) for query in dict.fromkeys(queries)}
     chosen, agreed = choose(queries, [answers[query] for query in queries])
-    return Reply(question, queries[chosen], answers[queries[chosen]], cut, agreed, samples)
+    return Reply(question, queries[chosen], answers[queries[chosen]], cut, agreed, samples, tried)

@@ -18,7 +18,7 @@ from text2sql.ask.schema import Table, read_tables
 from text2sql.base.errors import UserError
 from text2sql.base.text import one_line
 from text2sql.engines.pool import Lost, guarded_workers
-from text2sql.engines.sqlite import Answer, Failure, Limits, open_database, query
+from text2sql.engines.sqlite import Answer, Failure, Limits, in_wal_mode, open_database, query, rows_apart
 
 COLUMNS = 2_000  # of a table: SQLite's own limit
 DEAD_MAN_SWITCH = 128  # that byte's place
@@ -43,11 +43,9 @@ def readable(path: Path) -> Iterator[tuple[Path, bool]]:
     index anew, so a copy is read. Without a log, the file holds everything and nobody has it open.
     """
     log, index = Path(f"{path}-wal"), Path(f"{path}-shm")
-    with open(path, "rb") as file:
-        in_wal_mode = file.read(20)[18:] == b"\2\2"
-    if not in_wal_mode or (log.exists() and in_use(index)):
+    if not in_wal_mode(path) or (log.exists() and in_use(index)):
         yield path, True
-    elif not log.exists() or log.stat().st_size == 0:
+    elif rows_apart(path) is None:
         yield path, False
     else:
         with tempfile.TemporaryDirectory() as folder:

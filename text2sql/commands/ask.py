@@ -23,8 +23,6 @@ from text2sql.base.params import read_arm, read_params
 from text2sql.base.resume import FOLDER
 from text2sql.base.text import one_line
 
-ROWS = 10_000  # of a result that are fetched, and compared where there are several candidates
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("question", nargs="?", help="the question (default: ask for one after another)")
@@ -33,17 +31,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=1, metavar="N", help="candidates, of which the majority counts")
     parser.add_argument("--seed", type=int, default=0, help="of the candidates after the first (default: 0)")
     parser.add_argument("--sample-values", action="store_true", help="show the model a few values of each column")
-    parser.add_argument("--limit", type=int, default=50, metavar="N", help="rows to show (default: 50)")
+    parser.add_argument("--retries", type=int, default=0, metavar="N", help="ask again with the database's error")
+    parser.add_argument("--limit", type=int, metavar="N", help="rows to show (default: 50; with --csv all)")
     parser.add_argument("--no-run", action="store_true", help="show the SQL and run nothing")
-    parser.add_argument("--json", action="store_true", help="one line of JSON an answer")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one line of JSON an answer")
+    form.add_argument("--csv", action="store_true", help="the rows as CSV; the SQL goes to stderr")
+    parser.add_argument("--trust-login", action="store_true", help="use a login that may do more than read")
 
 
 def run(args: argparse.Namespace) -> int:
-    for name, least, most in (("samples", 1, 100), ("limit", 1, ROWS)):
+    if args.limit is None:
+        args.limit = show.ROWS if args.csv else 50
+    for name, least, most in (("samples", 1, 100), ("retries", 0, 10), ("limit", 1, show.ROWS)):
         if not least <= getattr(args, name) <= most:
             raise UserError(f"--{name} {getattr(args, name)}: must be {least} to {most}")
     if args.samples > 1 and args.no_run:
         raise UserError("--samples: candidates are told apart by running them; leave out --no-run")
+    if args.csv and args.no_run:
+        raise UserError("--csv: shows rows, and --no-run gives none; leave out one of them")
+    shown = show.print_json if args.json else show.print_csv if args.csv else show.show
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     prompt, config, score, arms = read_params("prompt", "generate", "score", "arms")
     name = args.arm or of_kind(kinds(arms), "trained")[0]
@@ -52,8 +59,13 @@ def run(args: argparse.Namespace) -> int:
     database.check(args.db)
     with (
         session.in_background(session.load, prompt, config, name, arm) as loading,
-        database.connect(args.db, score.seconds, ROWS, args.sample_values) as opened,
+        database.connect(args.db, score.seconds, show.ROWS, args.sample_values) as opened,
     ):
+        if opened.powers and not args.trust_login:
+            raise UserError(
+                f"--db: the login is {opened.powers}; use one that may only read (docs/security.md has the lines that"
+                " make it), or take the risk with --trust-login"
+            )
         for note in opened.notes:
             show.say(f"note: {note}")
         failed = 0
@@ -61,11 +73,13 @@ def run(args: argparse.Namespace) -> int:
             try:
                 reply = session.reply_to(
                     question, opened, loading.result(), prompt,
-                    samples=args.samples, seed=args.seed, runs=not args.no_run,
+                    samples=args.samples, seed=args.seed, runs=not args.no_run, retries=args.retries,
                 )  # fmt: skip
                 for line in reply.cut:
                     show.say(f"the prompt has room for {line}")
-                (show.print_json if args.json else show.show)(reply, args.limit)
+                for _, error in reply.tried:
+                    show.say(f"asked again after: {one_line(error)}")
+                shown(reply, args.limit)
                 if isinstance(reply.answer, show.Failure):
                     raise UserError(failure_line(reply.answer))
             except UserError as error:

@@ -13,14 +13,14 @@ import re
 import shutil
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from text2sql.base.errors import UserError, install
 from text2sql.engines import cells, private
-from text2sql.engines.guard import MYSQL_FUNCTIONS, checked
+from text2sql.engines.guard import MYSQL_FUNCTIONS, checked, refused
 from text2sql.engines.protocol import EngineLost
 from text2sql.engines.server import UNPRIVILEGED
 from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits, other_dialects
@@ -28,7 +28,11 @@ from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits
 MEMORY_BYTES = 1536 * 2**20  # of the server's one process
 GRACE_SECONDS = 1.0  # between a deadline that the server heeds itself and the end of the connection
 BATCH = 1_000  # rows fetched at a time
-FUNCTIONS = MYSQL_FUNCTIONS - {"rand", "uuid", "version"}  # chance, and what tells of the server
+# Without chance, the clock that does not stand still, and what tells of the server and the login.
+FUNCTIONS = MYSQL_FUNCTIONS - frozenset(
+    "rand uuid uuid_v4 uuid_v7 version sysdate current_role current_user database schema session_user system_user user "
+    "extractvalue updatexml".split()
+)
 _CLOCK_SECONDS = 1718454896  # NOW
 assert NOW == "2024-06-15 12:34:56"
 
@@ -101,7 +105,7 @@ def private_server() -> Iterator[MySQL]:
 
     with private.folder() as folder:
         user = UNPRIVILEGED if os.getuid() == 0 else getpass.getuser()
-        owner = {"unix_socket": f"{folder}/s", "user": "root"}
+        owner = {"unix_socket": f"{folder}/s", "user": "root", "ssl_disabled": True}  # no network
         settings = {
             "datadir": f"{folder}/data", "socket": f"{folder}/s", "pid-file": f"{folder}/pid", "tmpdir": str(folder),
             "secure-file-priv": f"{folder}/data", "innodb-buffer-pool-size": "64M", "innodb-log-file-size": "16M",
@@ -199,6 +203,7 @@ def _connection(engine: MySQL, who: str) -> Any:
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
     except pymysql.MySQLError as error:
         raise EngineLost(f"MySQL: {error}") from error
+    connection.decoders = connection.decoders | {JSON: cells.json_cell}
     connection.seconds = connection.rows = connection.chosen = None  # the limits that are set, and the database
     _connections[engine.token, who] = connection
     return connection
@@ -217,7 +222,7 @@ def _end(engine: MySQL, who: str) -> None:
         cursor.execute(f"KILL {pid}")
 
 
-def _late(error: Exception) -> bool:
+def late(error: Exception) -> bool:
     """Whether the driver gave up waiting."""
     return isinstance(error, TimeoutError) or "timed out" in str(error)
 
@@ -257,7 +262,7 @@ class MySQLDatabase:
         except UnicodeEncodeError:
             return Failure("syntax", "the text holds a lone surrogate and has no UTF-8 form")
         except (pymysql.MySQLError, OSError) as error:
-            if _late(error):
+            if late(error):
                 return Failure("timeout", f"the script takes more than {limits.seconds} s")
             return self._failure(error)
         finally:
@@ -275,11 +280,11 @@ class MySQLDatabase:
         connection = _connection(self.engine, "r")
         try:
             self._limit(connection, limits)
-            return self._fetch(connection, text, limits)
+            return fetch(connection, text, limits, lambda: _end(self.engine, "r"))
         except (pymysql.MySQLError, OSError, ValueError) as error:
             if _lost(error):
                 _end(self.engine, "r")
-            if _late(error):
+            if late(error):
                 return Failure("timeout", f"not ended {GRACE_SECONDS} s after its deadline")
             if _lost(error):
                 raise EngineLost(f"MySQL: {error}") from error
@@ -307,46 +312,56 @@ class MySQLDatabase:
             connection.seconds, connection.rows = limits.seconds, limits.rows
             connection._read_timeout = limits.seconds + GRACE_SECONDS
 
-    def _fetch(self, connection: Any, text: str, limits: Limits) -> Answer | Failure:
-        from pymysql.cursors import SSCursor
-
-        cursor = connection.cursor(SSCursor)
-        cursor.execute(text)
-        if cursor.description is None:
-            return Failure("not_a_query", "the statement has no result columns")
-        names = tuple(column[0] for column in cursor.description)
-        codes = [column[1] for column in cursor.description]
-        documents = [place for place, code in enumerate(codes) if code == _JSON]
-        rows: list[tuple] = []
-        size = 0
-        while batch := cursor.fetchmany(BATCH):
-            size += sum(len(cell) for row in batch for cell in row if isinstance(cell, (str, bytes)))
-            rows += [_with_json(row, documents) for row in batch] if documents else batch
-            if len(rows) > limits.rows or size > limits.result_bytes:
-                break
-        more = len(rows) > limits.rows
-        if more or size > limits.result_bytes:
-            _end(self.engine, "r")  # closing the cursor would read the rest
-        else:
-            cursor.close()
-        if size > limits.result_bytes:
-            return Failure("too_large", f"more than {limits.result_bytes} bytes of text and blobs")
-        if more and not limits.cut:
-            return Failure("too_large", f"more than {limits.rows} rows")
-        del rows[limits.rows :]
-        return Answer(len(names), rows, names, tuple(_KINDS.get(code, cells.OTHER) for code in codes), more=more)
-
     def _failure(self, error: Exception) -> Failure:
-        code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
-        text = str(error.args[-1] if error.args else error).replace(f"{self.name}.", "").replace(self.name, "database")
-        text = (text.strip().splitlines() or [type(error).__name__])[0]
-        if code == 1305:  # no such function
-            known = re.search(r"(\w+) does not exist", text)
-            return Failure("dialect" if known and known[1].upper() in other_dialects() else "schema", text)
-        for codes, outcome in _OUTCOMES:
-            if code in codes:
-                return Failure(outcome, text)
-        return Failure("schema", text)
+        found = failure(error)
+        return Failure(found.outcome, found.error.replace(f"{self.name}.", "").replace(self.name, "database"))
+
+
+def fetch(connection: Any, text: str, limits: Limits, end: Callable[[], None]) -> Answer | Failure:
+    """The answer to a query within limits. end: ends the connection, because closing a cursor would read the rest.
+
+    Raises pymysql's errors, OSError, ValueError.
+    """
+    from pymysql.cursors import SSCursor
+
+    cursor = connection.cursor(SSCursor)
+    cursor.execute(text)
+    if cursor.description is None:
+        return Failure("not_a_query", "the statement has no result columns")
+    names = tuple(column[0] for column in cursor.description)
+    codes = [column[1] for column in cursor.description]
+    rows: list[tuple] = []
+    size = 0
+    while batch := cursor.fetchmany(BATCH):
+        size += sum(len(cell) for row in batch for cell in row if isinstance(cell, (str, bytes)))
+        rows += batch
+        if len(rows) > limits.rows or size > limits.result_bytes:
+            break
+    more = len(rows) > limits.rows
+    if more or size > limits.result_bytes:
+        end()
+    else:
+        cursor.close()
+    if size > limits.result_bytes:
+        return Failure("too_large", f"more than {limits.result_bytes} bytes of text and blobs")
+    if more and not limits.cut:
+        return Failure("too_large", f"more than {limits.rows} rows")
+    del rows[limits.rows :]
+    return Answer(len(names), rows, names, tuple(_KINDS.get(code, cells.OTHER) for code in codes), more=more)
+
+
+def failure(error: Exception) -> Failure:
+    """A server's error as the sandbox words it."""
+    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    text = str(error.args[-1] if error.args else error)
+    text = (text.strip().splitlines() or [type(error).__name__])[0]
+    if code == 1305:  # no such function
+        known = re.search(r"(\w+) does not exist", text)
+        return Failure("dialect" if known and known[1].upper() in other_dialects() else "schema", text)
+    for codes, outcome in _OUTCOMES:
+        if code in codes:
+            return Failure(outcome, text)
+    return Failure("schema", text)
 
 
 _OUTCOMES = (  # the server's error numbers
@@ -388,23 +403,20 @@ def examine(sql: str) -> str | Failure:
         if word in _COMMANDS:
             return Failure("refused", f"not authorized: {word.upper()} is not a query")
         return Failure("not_a_query", "not a SELECT, WITH, VALUES or TABLE statement")
-    found = checked(sql, "mysql", lambda names: names - FUNCTIONS)
-    unknown = isinstance(found, Failure) and re.fullmatch(
-        r"the function (\S+) is not known to be harmless", found.error
-    )
-    if unknown and unknown[1] not in _HARMFUL:
-        outcome = "dialect" if unknown[1].upper() in other_dialects() else "schema"
-        return Failure(outcome, f"no such function: {unknown[1]}")
-    return found
+    return checked(sql, _judged)
+
+
+def _judged(names: Set[str]) -> Failure | None:
+    unknown = names - FUNCTIONS
+    if harmful := unknown & _HARMFUL:
+        return refused(harmful)
+    if unknown:
+        name = min(unknown)
+        return Failure("dialect" if name.upper() in other_dialects() else "schema", f"no such function: {name}")
+    return None
 
 
 # --- Cells: pymysql's own, but for JSON ------------------------------------------------------------------------------
 
-_JSON = 245
+JSON = 245  # the type's number
 _KINDS = {10: cells.DATE, 14: cells.DATE, 7: cells.TIMESTAMP, 12: cells.TIMESTAMP}
-
-
-def _with_json(row: tuple, documents: list[int]) -> tuple:
-    return tuple(
-        cells.json_cell(cell) if place in documents and cell is not None else cell for place, cell in enumerate(row)
-    )

@@ -152,13 +152,14 @@ def _programs(folder: Path) -> Path:
 BUILDING = frozenset(
     "nextval setval currval lastval set_config now statement_timestamp transaction_timestamp age".split()
 )
-# Stable functions that tell of the server, the session, the clock or other queries, or run a text as SQL.
+# Stable functions that tell of the server, the session or other queries, or run a text as SQL.
 TELLING = (
-    r"^(pg_stat.*|pg_show.*|pg_.*(snapshot|xact|xid|lock|lsn|wal|backend|conf|cursor|prepared|listening|timezone).*"
-    r"|pg_postmaster_start_time|pg_.*_size|pg_relation_file.*|pg_ls_.*|pg_read.*|pg_export.*|txid_.*|inet_.*|version"
-    r"|current_setting|now|statement_timestamp|transaction_timestamp|.*_to_xml.*|lo_.*|row_security_active"
-    r"|mxid_age|binary_upgrade.*|ts_stat|ts_rewrite)$"
+    r"pg_stat.*|pg_show.*|pg_.*(snapshot|xact|xid|lock|lsn|wal|backend|conf|cursor|prepared|listening|timezone).*"
+    r"|pg_postmaster_start_time|pg_.*_size|pg_relation_file.*|pg_ls_.*|pg_read.*|pg_export.*|txid_.*|inet_.*"
+    r"|current_setting|.*_to_xml.*|lo_.*|row_security_active|mxid_age|binary_upgrade.*|ts_stat|ts_rewrite"
 )
+# Those too, where every run of a query must answer the same.
+_CHANGING = rf"^({TELLING}|version|now|statement_timestamp|transaction_timestamp)$"
 _CLOCK_FUNCTIONS = ("now", "statement_timestamp", "transaction_timestamp", "clock_timestamp")
 _CLOCK_WORDS = {  # reserved words: what they are at NOW, and their type
     "current_date": ("date", False),
@@ -213,7 +214,7 @@ def _make_template(connection: Any, token: str) -> None:
     (functions,) = connection.execute(
         "SELECT string_agg(oid::regprocedure::text, ', ') FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace"
         " AND prokind = 'f' AND (provolatile = 'v' OR proname ~ %s OR (proname = 'age' AND pronargs = 1))",
-        [TELLING],
+        [_CHANGING],
     ).fetchone()
     (needed,) = connection.execute(
         "SELECT string_agg(oid::regprocedure::text, ', ') FROM pg_proc"
@@ -363,8 +364,8 @@ class PostgresDatabase:
         try:
             if limits.seconds != self.seconds:
                 self._set_deadline(limits.seconds)
-            return self._ask(text, limits)
-        except _Late:
+            return ask(self.connection, text, limits)
+        except Late:
             self._end()
             return Failure("timeout", f"not ended {GRACE_SECONDS} s after its deadline")
         except psycopg.Error as error:
@@ -415,7 +416,7 @@ class PostgresDatabase:
                 return part
             try:
                 failure = self._run_part(part, deadline)
-            except _Late:
+            except Late:
                 self._end()
                 return Failure("timeout", f"the script takes more than {self.limits.seconds} s")
             if failure is not None:
@@ -430,7 +431,7 @@ class PostgresDatabase:
         except UnicodeEncodeError:
             return Failure("syntax", "the text holds a lone surrogate and has no UTF-8 form")
         failure = None
-        while (result := _next_result(pg, deadline)) is not None:
+        while (result := next_result(pg, deadline)) is not None:
             if result.status == _status("COPY_IN"):
                 assert not isinstance(part, str)
                 pg.put_copy_data(part.rows.encode())
@@ -439,7 +440,7 @@ class PostgresDatabase:
                 self._end()
                 return Failure("refused", "COPY TO is not part of a setup")
             elif result.status == _status("FATAL_ERROR") and failure is None:
-                failure = _result_failure(result)
+                failure = result_failure(result)
         return failure
 
     def _only_read(self) -> None:
@@ -452,7 +453,7 @@ class PostgresDatabase:
             " SET LOCAL timezone = 'UTC'; SET LOCAL standard_conforming_strings = on;"
             " SET LOCAL cursor_tuple_fraction = 1;"
             " SET LOCAL bytea_output = hex; SET LOCAL extra_float_digits = 1; SET LOCAL client_encoding = UTF8;"
-            f" SET LOCAL statement_timeout = {_milliseconds(self.limits.seconds)};"
+            f" SET LOCAL statement_timeout = {milliseconds(self.limits.seconds)};"
             f" SET LOCAL transaction_read_only = on; SET LOCAL ROLE {self.engine.token}_reader; SAVEPOINT asked"
         )
         self.seconds = self.limits.seconds
@@ -462,35 +463,39 @@ class PostgresDatabase:
 
     def _set_deadline(self, seconds: float) -> None:
         pg = self.connection.pgconn
-        for text in ("RELEASE asked", f"SET LOCAL statement_timeout = {_milliseconds(seconds)}", "SAVEPOINT asked"):
+        for text in ("RELEASE asked", f"SET LOCAL statement_timeout = {milliseconds(seconds)}", "SAVEPOINT asked"):
             pg.send_query_params(text.encode(), None)
         pg.pipeline_sync()
         _drain(pg, 1, time.monotonic() + seconds + GRACE_SECONDS)
         self.seconds = seconds
 
-    def _ask(self, text: bytes, limits: Limits) -> Answer | Failure:
-        """One round trip: the query as a cursor, all its rows, and back to the savepoint."""
-        pg = self.connection.pgconn
-        pg.send_query_params(b"DECLARE answer NO SCROLL CURSOR FOR " + text, None)
-        pg.send_query_params(b"FETCH FORWARD %d FROM answer" % (limits.rows + 1), None)
-        pg.pipeline_sync()
-        pg.send_query_params(b"ROLLBACK TO asked", None)
-        pg.pipeline_sync()
-        deadline = time.monotonic() + limits.seconds + GRACE_SECONDS
-        declared = _next_result(pg, deadline)
-        if declared.status == _status("FATAL_ERROR"):
-            _drain(pg, 2, deadline)
-            return _result_failure(declared)
-        assert _next_result(pg, deadline) is None
-        pg.set_chunked_rows_mode(CHUNK)
-        found = _Rows(self.connection, limits)
-        while (result := _next_result(pg, deadline)) is not None:
-            found.add(result)
-            if found.full and not found.cancelled:
-                pg.get_cancel().cancel()
-                found.cancelled = True
+
+def ask(connection: Any, text: bytes, limits: Limits) -> Answer | Failure:
+    """One round trip: a query as a cursor, all its rows within limits, and back to the savepoint `asked`.
+
+    The connection is in pipeline mode. Raises Late, psycopg.Error.
+    """
+    pg = connection.pgconn
+    pg.send_query_params(b"DECLARE answer NO SCROLL CURSOR FOR " + text, None)
+    pg.send_query_params(b"FETCH FORWARD %d FROM answer" % (limits.rows + 1), None)
+    pg.pipeline_sync()
+    pg.send_query_params(b"ROLLBACK TO asked", None)
+    pg.pipeline_sync()
+    deadline = time.monotonic() + limits.seconds + GRACE_SECONDS
+    declared = next_result(pg, deadline)
+    if declared.status == _status("FATAL_ERROR"):
         _drain(pg, 2, deadline)
-        return found.answer()
+        return result_failure(declared)
+    assert next_result(pg, deadline) is None
+    pg.set_chunked_rows_mode(CHUNK)
+    found = _Rows(connection, limits)
+    while (result := next_result(pg, deadline)) is not None:
+        found.add(result)
+        if found.full and not found.cancelled:
+            pg.get_cancel().cancel()
+            found.cancelled = True
+    _drain(pg, 2, deadline)
+    return found.answer()
 
 
 class _Rows:
@@ -512,7 +517,7 @@ class _Rows:
     def add(self, result: Any) -> None:
         if result.status == _status("FATAL_ERROR"):
             if not self.full:
-                self.failure = _result_failure(result)
+                self.failure = result_failure(result)
             return
         if self.full:
             return
@@ -549,16 +554,16 @@ class _Rows:
         return Answer(len(self.names), self.rows, self.names, self.kinds, more=more)
 
 
-def _milliseconds(seconds: float) -> int:
+def milliseconds(seconds: float) -> int:
     return max(1, int(seconds * 1_000))  # 0 is no limit
 
 
-class _Late(Exception):
+class Late(Exception):
     """The server did not answer in time."""
 
 
-def _next_result(pg: Any, deadline: float) -> Any:
-    """The next result that the server sends, None between two statements. Raises _Late."""
+def next_result(pg: Any, deadline: float) -> Any:
+    """The next result that the server sends, None between two statements. Raises Late."""
     while pg.flush():
         _wait(pg.socket, deadline, writing=True)
         pg.consume_input()
@@ -571,13 +576,13 @@ def _next_result(pg: Any, deadline: float) -> Any:
 def _wait(socket: int, deadline: float, writing: bool) -> None:
     left = deadline - time.monotonic()
     if left <= 0 or not any(select.select([socket], [socket] if writing else [], [], left)):
-        raise _Late
+        raise Late
 
 
 def _drain(pg: Any, syncs: int, deadline: float) -> None:
     """Takes results until so many ends of a batch have come. A statement that failed there raises psycopg's error."""
     while syncs:
-        result = _next_result(pg, deadline)
+        result = next_result(pg, deadline)
         syncs -= result is not None and result.status == _status("PIPELINE_SYNC")
 
 
@@ -764,12 +769,14 @@ _OUTCOMES = (  # the first pattern that an SQLSTATE begins with names the outcom
 )
 
 
-def _result_failure(result: Any) -> Failure:
+def result_failure(result: Any, hint: bool = False) -> Failure:
+    """What the server says of a statement that failed, with its hint where that is asked for."""
     from psycopg.pq import DiagnosticField
 
     state = (result.error_field(DiagnosticField.SQLSTATE) or b"").decode()
     text = (result.error_field(DiagnosticField.MESSAGE_PRIMARY) or result.error_message).decode(errors="replace")
-    return _named(state, text)
+    said = (result.error_field(DiagnosticField.MESSAGE_HINT) or b"").decode(errors="replace") if hint else ""
+    return _named(state, f"{text.strip()} ({said})" if said else text)
 
 
 def _failure(error: Any) -> Failure:

@@ -49,7 +49,8 @@ def server(
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C reaches this process alone, which ends the rest in order
-        env={"PATH": os.environ.get("PATH", ""), "TZ": "UTC", "LC_ALL": "C"},
+        # Each of a server's threads would reserve 64 MiB of the addresses that memory_bytes limits.
+        env={"PATH": os.environ.get("PATH", ""), "TZ": "UTC", "LC_ALL": "C", "MALLOC_ARENA_MAX": "2"},
     )
     assert process.stdin and process.stderr
     try:

@@ -11,12 +11,13 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from text2sql.base.errors import install
 from text2sql.engines import duckdb, mysql, postgres
 from text2sql.engines.protocol import Database, Engine, EngineLost
-from text2sql.engines.sqlite import Answer, Failure, Limits, SQLite, open_database
+from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, SQLite, open_database, rows_apart
 from text2sql.sql.context import brings_rows
 from text2sql.sql.dialect import Untranslatable, is_sqlite, to_sqlite, to_sqlite_ddl
 
@@ -27,6 +28,7 @@ NO_ROWS = "its context brings no rows and none were made (populate.instances is 
 SQLITE = SQLite()
 TRANSLATED = "sqlite (translated)"
 KEPT = 256  # databases of SQLite that a process keeps open
+KEPT_BYTES = 96 * 2**20  # of memory that they may take together, but for the one in use
 KEPT_ELSEWHERE = 10  # of another engine: each is a connection to PostgreSQL, and a part of DuckDB's memory
 
 Engines = Mapping[str, Engine]  # by the dialect that they run; SQLite is always there and not among them
@@ -164,6 +166,11 @@ def translations(rows: Mapping[Foreign, int], choice: "EvaluationParams") -> Ite
             yield f"{line}; {server}`{install(row.dialect)}` runs them on {_SYSTEMS[row.dialect]}"
 
 
+def versions(engines: Engines) -> dict[str, str]:
+    """The version of each engine that verdicts come from, SQLite's first: verdicts are equal where these are."""
+    return {engine.name: engine.version for engine in (SQLITE, *(engines[dialect] for dialect in sorted(engines)))}
+
+
 def load(engine: Engine) -> None:
     """Imports what speaks with an engine, so that processes forked afterwards have it."""
     driver = {"duckdb": "duckdb", "mysql": "pymysql", "postgres": "psycopg"}.get(engine.name)
@@ -228,7 +235,7 @@ def gold_answer(question: Question, limits: Limits, engine: Engine = SQLITE) -> 
         return sql
     database: Database | Failure
     if question.database is not None:
-        database = open_database(question.database, limits)
+        database = _open_file(question.database, limits)
     else:
         database = _build(engine, question.setups[0], question.setup_dialect, limits)
     if isinstance(database, Failure):
@@ -253,7 +260,8 @@ class _Kept:
         if key in self.databases:
             self.databases.move_to_end(key)
         else:
-            while len(self.databases) >= (KEPT if engine == SQLITE else KEPT_ELSEWHERE):
+            most = KEPT if engine == SQLITE else KEPT_ELSEWHERE
+            while len(self.databases) >= most or sum(map(_bytes, self.databases.values())) > KEPT_BYTES:
                 _close(self.databases.popitem(last=False)[1])
             self.databases[key] = _build(engine, *rest)
         return self.databases[key]
@@ -263,10 +271,27 @@ class _Kept:
             _close(self.databases.popitem()[1])
 
 
+def _bytes(database: Database | Failure) -> int:
+    return database.bytes if isinstance(database, Connection) else 0
+
+
 def _close(database: Database | Failure) -> None:
     if not isinstance(database, Failure):
         database.close()
 
 
+def _open_file(path: str, limits: Limits) -> Database | Failure:
+    """An SQLite file that holds all of its rows. Raises UserError as `open_database` does."""
+    database = open_database(path, limits)
+    if (log := rows_apart(Path(path))) is None:
+        return database
+    database.close()
+    return Failure(
+        "refused",
+        f"the newest rows of {Path(path).name} are in {log.name}; close the program that has it open, or make a copy"
+        " with VACUUM INTO",
+    )
+
+
 _kept = _Kept()
-_kept_file = lru_cache(maxsize=32)(open_database)
+_kept_file = lru_cache(maxsize=32)(_open_file)

@@ -5,6 +5,7 @@ on a database that they can only read (`query`). What this process cannot stop f
 minutes — is `pool.guarded_map`'s to kill.
 """
 
+import contextlib
 import re
 import sqlite3
 import time
@@ -42,6 +43,7 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+PAGE = 4096  # bytes of a page of a built database: SQLite's default
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,14 @@ _BUILDING = _READING | {
 }
 
 
-def _authorize_query(action: int, _first, second, _database, _trigger) -> int:
+def _authorize_query(action: int, first, second, _database, _trigger) -> int:
     # Virtual tables that show the library's inside (dbstat, pragma_…) need more than reading and are denied with it.
-    allowed = action in _READING or (action == sqlite3.SQLITE_FUNCTION and second.lower() in FUNCTIONS)
+    # Full-text tables ask whether the file has changed.
+    allowed = (
+        action in _READING
+        or (action == sqlite3.SQLITE_FUNCTION and second.lower() in FUNCTIONS)
+        or (action == sqlite3.SQLITE_PRAGMA and first.lower() == "data_version" and second is None)
+    )
     return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 
@@ -133,6 +140,7 @@ class Connection(sqlite3.Connection):
 
     pinned = False
     json_tables = False
+    bytes = 0  # of memory that a built database takes
 
     def query(self, sql: str, limits: Limits = DEFAULT_LIMITS) -> Answer | Failure:
         """As the function `query`: the interface of every engine's databases."""
@@ -165,7 +173,7 @@ def build(setup_sql: str, limits: Limits = DEFAULT_LIMITS) -> Connection | Failu
     """
     connection = _connect(":memory:", limits)
     connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, limits.script_length)
-    connection.execute(f"PRAGMA max_page_count = {limits.database_bytes // 4096}")
+    connection.execute(f"PRAGMA max_page_count = {limits.database_bytes // PAGE}")
     connection.set_authorizer(_authorize_building)
     if _CLOCK.search(setup_sql):
         _pin_clock(connection)
@@ -176,10 +184,15 @@ def build(setup_sql: str, limits: Limits = DEFAULT_LIMITS) -> Connection | Failu
         connection.executescript(setup_sql)
         if connection.in_transaction:
             connection.commit()
+    except MemoryError:  # what other databases hold, perhaps: the pool tries once more, alone
+        connection.close()
+        raise
     except Exception as error:  # encoding errors are no sqlite3.Error
         failure = _classify(error)
         connection.close()
         return failure
+    connection.set_authorizer(None)
+    connection.bytes = PAGE * connection.execute("PRAGMA page_count").fetchone()[0]
     return _only_queries(connection, limits)
 
 
@@ -200,11 +213,39 @@ def open_database(
     except sqlite3.Error as error:
         connection.close()
         raise UserError(f"{path}: cannot be read as an SQLite database ({error})") from error
+    _connect_virtual_tables(connection)
     if real_clock:
         connection.pinned = True  # as it stands: `query` leaves it alone
     else:
         _pin_clock(connection)  # its views may read the clock
     return _only_queries(connection, limits)
+
+
+def in_wal_mode(path: Path) -> bool:
+    """Whether an SQLite file keeps new rows in a log beside it (bytes 18 and 19, sqlite.org/fileformat2.html)."""
+    with open(path, "rb") as file:
+        return file.read(20)[18:] == b"\2\2"
+
+
+def rows_apart(path: Path) -> Path | None:
+    """The log that holds rows which an SQLite file does not hold yet; None where the file holds all."""
+    log = Path(f"{path}-wal")
+    return log if in_wal_mode(path) and log.exists() and log.stat().st_size else None
+
+
+# Those of SQLite's own modules that only search what the file holds.
+VIRTUAL_TABLES = frozenset("fts3 fts4 fts5 rtree rtree_i32 geopoly".split())
+_MODULE = re.compile(r"create\s+virtual\s+table\b.*?\busing\s+[\"'`\[]?(\w+)", re.IGNORECASE | re.DOTALL)
+
+
+def _connect_virtual_tables(connection: Connection) -> None:
+    """Full-text and R-tree tables read their settings at their first use, which a query may not do."""
+    found = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' AND rootpage = 0").fetchall()
+    for name, statement in found:
+        module = _MODULE.match(statement or "")
+        if module is not None and module[1].lower() in VIRTUAL_TABLES:
+            with contextlib.suppress(sqlite3.Error):  # a broken one is named when it is asked
+                connection.execute(f"SELECT * FROM {quoted(name, '`')} LIMIT 1").fetchall()
 
 
 def query(connection: Connection, sql: str, limits: Limits = DEFAULT_LIMITS) -> Answer | Failure:
@@ -331,6 +372,7 @@ _KINDS = (  # the first pattern found in SQLite's message names the outcome
     ("too big|too large|too long|too many|too deep|is full|out of memory|too complex|stack overflow", "too_large"),
     ("incomplete input|syntax error|unrecognized token|one statement at a time|null character", "syntax"),
     ("no such function", "dialect"),
+    ("no such module", "refused"),
     ("no such|ambiguous|has no column|overflow|constraint failed|already exists|reserved|JSON", "schema"),
 )
 

@@ -37,6 +37,7 @@ from text2sql.engines.question import (
     row_question,
     statement,
     verdict_of,
+    versions,
 )
 from text2sql.engines.sqlite import DEFAULT_LIMITS, Answer, Failure, Limits, other_dialects
 from text2sql.scoring.compare import compare
@@ -153,8 +154,7 @@ def arm_items(
 def score_key(items: Sequence[Item], limits: Limits = DEFAULT_LIMITS, engines: Engines = ALONE) -> str:
     """A digest of everything that the scores depend on: the items, the limits, the code and the engines' versions."""
     rooms = Path(__file__).parents[1]
-    versions = {engine.name: engine.version for engine in (SQLITE, *engines.values())}
-    digest = hashlib.sha256(json.dumps([asdict(limits), versions, POLICY_VERSION], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([asdict(limits), versions(engines), POLICY_VERSION], sort_keys=True).encode())
     for room in ("engines", "scoring", "sql"):
         for source in sorted((rooms / room).glob("*.py")):
             digest.update(source.read_bytes())
