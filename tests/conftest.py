@@ -35,11 +35,15 @@ def tiny_model(tmp_path_factory) -> Path:
 
     It stands in for a pretrained model where only the machinery is looked at: it loads in no time and says nothing.
     """
+    return write_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+
+def write_tiny_model(folder: Path) -> Path:
+    """Writes that model into a folder, and returns it."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    folder = tmp_path_factory.mktemp("tiny") / "model"
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {token: place for place, token in enumerate(["<pad>", "<end>", *alphabet])}
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))

@@ -1,5 +1,8 @@
 """Adapters join their base as PEFT joins them."""
 
+import re
+
+import architectures
 import pytest
 
 from text2sql.base.errors import UserError
@@ -43,3 +46,28 @@ def test_an_adapter_is_merged_as_peft_merges_it(settings, plain, pointer, tmp_pa
 def test_a_folder_without_an_adapter_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"no adapter there; fine-tune first \(`dvc repro`\)"):
         adapters.read_settings(tmp_path)
+
+
+def excluded(name: str, tokenizer, folder) -> set[str]:
+    """The names of an architecture's linear layers that `all-linear` leaves alone."""
+    import torch
+
+    model = load.load_model(architectures.save(name, tokenizer, folder))
+    pattern = adapters.left_alone(model)
+    names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    return {name for name in names if pattern and re.fullmatch(pattern, name)}
+
+
+def test_all_linear_layers_are_those_of_the_part_that_writes(tokenizer, tmp_path):
+    """Not those that look at images, choose experts, or end a state space, whose kernels read past an adapter."""
+    found = {
+        name: excluded(name, tokenizer, tmp_path / name)
+        for name in ("llama", "gemma3", "llama4_text", "qwen2_moe", "phimoe", "mamba", "falcon_h1")
+    }
+    assert found["llama"] == set()
+    assert {name.split(".")[1] for name in found["gemma3"] - {"lm_head"}} == {"vision_tower"}
+    assert found["llama4_text"] == {f"model.layers.{layer}.feed_forward.router" for layer in (0, 1)}
+    assert found["qwen2_moe"] == {f"model.layers.{layer}.mlp.shared_expert_gate" for layer in (0, 1)}
+    assert found["phimoe"] == {f"model.layers.{layer}.mlp.router" for layer in (0, 1)}
+    assert found["mamba"] == {f"backbone.layers.{layer}.mixer.out_proj" for layer in (0, 1)}
+    assert found["falcon_h1"] == {f"model.layers.{layer}.mamba.out_proj" for layer in (0, 1)}

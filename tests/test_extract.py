@@ -149,6 +149,68 @@ def test_lower_case_behind_a_colon_must_be_sql():
     assert extract("the result is: select b from t where b in (").outcome == "truncated"
 
 
+# Reasoning
+
+DRAFT = "SELECT 2 FROM draft"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>{DRAFT};</think>{Q}",
+        f"[THINK]Maybe\n{DRAFT};\nno.[/THINK]{Q};",
+        f"<seed:think>{DRAFT}<seed:cot_budget_reflect>half</seed:cot_budget_reflect></seed:think>{Q}",
+        f"<longcat_think>{DRAFT}</longcat_think>{Q}",
+        f"<|channel|>analysis<|message|>{DRAFT};<|end|><|start|>assistant<|channel|>final<|message|>{Q}<|return|>",
+        f"<|channel|>analysis<|message|>{DRAFT}<|end|>assistant<|channel|>final <|constrain|>sql<|message|>{Q}",
+        f"analysisMaybe\n{DRAFT};\nno.assistantfinal{Q};",
+        f"analysisMaybe {DRAFT}assistantcommentarySo {DRAFT};assistantfinalthe query:\n{Q}",
+        f"final{Q}",
+        f"<|channel>thought\n{DRAFT};\n<channel|>{Q}",
+        f"<|START_THINKING|>{DRAFT};<|END_THINKING|><|START_RESPONSE|>{Q}<|END_RESPONSE|>",
+        f"<|begin_of_thought|>{DRAFT}<|end_of_thought|><|begin_of_solution|>{Q}<|end_of_solution|>",
+        f"<|inner_prefix|>{DRAFT}<|inner_suffix|>{Q}",
+        f"Here is my thought process:\n\n{DRAFT};\n\nHere is my response:\n\n{Q};",
+        f"<think>{DRAFT}</think><response>{Q}</response>",
+        f"◁think▷{DRAFT}◁/think▷{Q}",
+        f"{DRAFT}, and it's wrong\n</think>\n{Q}",
+        f"<think>{DRAFT}</think>Again.<think>{DRAFT}</think>{Q}",
+        f"<think>the user's 'x' </think>\n{Q};",
+        f"{Q};\n<think>{DRAFT}",
+        f"{Q};\n<think>{DRAFT}</think>",
+    ],
+)
+def test_the_statement_behind_the_reasoning_counts(text):
+    extracted = extract(text)
+    assert (extracted.sql, extracted.format_valid, extracted.outcome) == (Q, False, None)
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        *("<think>", "[THINK]", "<seed:think>", "<|START_THINKING|>", "<|channel>thought\n", "analysis"),
+        *("<|channel|>analysis<|message|>", "Here is my thought process: ", "Hm.</think><think>"),
+    ],
+)
+def test_a_draft_in_a_reasoning_that_is_cut_off_never_counts(opening):
+    assert extract(f"{opening}Maybe\n{DRAFT};\n") == extract("")
+    assert extract(f"{opening}Maybe\n{DRAFT};\n", truncated=True).outcome == "truncated"
+
+
+@pytest.mark.parametrize("mark", ["<think>", "</think>", "[THINK]", "[/THINK]", "</seed:think>", "assistantfinal"])
+def test_a_mark_in_a_quoted_text_is_text(mark):
+    for sql in (f"SELECT b FROM t WHERE a = '{mark}'", f"SELECT b FROM t WHERE a = 'x\n{mark}\ny'"):
+        for text in (sql, f"```sql\n{sql}\n```", f"<think>{DRAFT}</think>{sql};"):
+            assert extract(text).sql == sql, text
+    assert extract(f'SELECT "{mark}" FROM t').sql == f'SELECT "{mark}" FROM t'
+
+
+def test_words_that_are_no_marks():
+    for text in ("analysis of it:\nSELECT b FROM t", "final answer: SELECT b FROM t", "SELECT b FROM t"):
+        assert extract(text).sql == "SELECT b FROM t"
+    assert extract("SELECT [THINK], assistantfinal FROM t").sql == "SELECT [THINK], assistantfinal FROM t"
+
+
 FRAGMENTS = [
     *(
         "(",
@@ -178,6 +240,10 @@ FRAGMENTS = [
     *(
         "<think>",
         "</think>",
+        "</think>'",
+        "assistantfinal",
+        "<|channel|>analysis",
+        "[/THINK] '",
         "<|im_end|>",
         "\ufeff",
         "SQL: ",

@@ -4,11 +4,12 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
+import architectures
 import pytest
 from tiny_runs import PROMPT, losses, run, table, train
 
 from text2sql.base.errors import UserError
-from text2sql.base.files import read_json, read_jsonl
+from text2sql.base.files import read_json, read_jsonl, write_json
 from text2sql.models import load
 from text2sql.models.prompts import completion_ids
 from text2sql.scoring.score import arm_items, score_file
@@ -207,6 +208,7 @@ def test_what_is_saved_is_what_was_trained(changes, pointers, tokenizer, fp32, t
         ({"lora": {"target_modules": ["lm_head"]}}, r"finetune: TRL says: .*`lm_head` is not supported"),
         ({"quantization": "nf4", "lora": {"init_lora_weights": "pissa"}}, r"finetune\.lora: PEFT says: .* PiSSA"),
         ({"liger": True}, r"finetune\.liger: needs"),
+        ({"dtype": "fp16"}, r"finetune\.dtype: fp16 trains on a card alone; set auto, bf16 or fp32"),
     ],
     ids=str,
 )
@@ -214,6 +216,79 @@ def test_what_cannot_be_trained_is_one_line(changes, said, pointers, tmp_path):
     with pytest.raises(UserError, match=said) as error:
         train(pointers["llama"], tmp_path, **changes)
     assert "\n" not in str(error.value)
+
+
+PISSA = {"init_lora_weights": "pissa"}
+OTHERWISE = r"finetune\.lora: with .* the adapter as saved is not the model that was trained; leave one of them out"
+UNSAVED = r"finetune\.lora: with .* an adapter cannot be saved and loaded \(.*\); leave one of them out"
+
+
+@pytest.mark.parametrize(
+    ("lora", "said"),
+    [
+        (PISSA | {"use_dora": True}, OTHERWISE),
+        ({"init_lora_weights": "olora", "use_dora": True}, OTHERWISE),
+        (PISSA | {"modules_to_save": ["norm"]}, UNSAVED),
+        (PISSA | {"bias": "lora_only"}, UNSAVED),
+        (PISSA | {"alpha_pattern": {"q_proj": 2}, "use_rslora": True}, UNSAVED),
+        ({"layer_replication": [[0, 2], [1, 2]]}, "the adapter as merged is not the model that was trained"),
+        (PISSA | {"rank_pattern": {"q_proj": 2}}, None),
+        ({"rank_pattern": {"q_proj": 2}, "bias": "all", "modules_to_save": ["lm_head"]}, None),
+        ({"target_modules": ["q_proj", "embed_tokens"]}, None),
+    ],
+    ids=str,
+)
+def test_an_adapter_that_would_be_saved_as_another_model_is_refused_before_it_is_trained(
+    lora, said, pointers, fp32, tmp_path, monkeypatch
+):
+    steps = []
+    monkeypatch.setattr(trainer.CompletionTrainer, "train", lambda self, **how: steps.append(how))
+    monkeypatch.setattr(module, "check_saved", lambda *_: None)
+    if said is None:
+        with pytest.raises(ZeroDivisionError):  # no step was taken, and no token counted
+            train(pointers["llama"], tmp_path, lora=lora)
+        assert steps and not (tmp_path / "work/rehearsal").exists()
+        return
+    with pytest.raises(UserError, match=said) as error:
+        train(pointers["llama"], tmp_path, lora=lora)
+    assert "\n" not in str(error.value) and not steps
+
+
+def test_embeddings_that_are_the_output_layer_too_take_no_adapter(tokenizer, fp32, tmp_path):
+    settings = architectures.TOKENS | architectures.HEADS | {"tie_word_embeddings": True}
+    pointer = architectures.write("llama", settings, tokenizer, tmp_path / "model")
+    with pytest.raises(UserError, match="the adapter as merged is not the model that was trained"):
+        train(pointer, tmp_path, lora={"target_modules": ["q_proj", "embed_tokens"]})
+
+
+def test_the_saved_adapter_is_held_against_the_model_that_was_trained(pointer, fp32, tmp_path, monkeypatch):
+    train(pointer, tmp_path / "right")
+    found = read_json(tmp_path / "right/train/summary.json")["saved_differs"]
+    assert found["beside"] == 0 and 0 < found["merged"] < 1e-5
+
+    def spoil(model, pointer, folder, work, weights):
+        write(model, pointer, folder, work, weights)
+        settings = read_json(folder / "adapter_config.json")
+        write_json(folder / "adapter_config.json", settings | {"lora_alpha": 2 * settings["lora_alpha"]})
+
+    write = module.write_adapter
+    monkeypatch.setattr(module, "write_adapter", spoil)
+    with pytest.raises(
+        UserError, match=r"as saved is not the model that was trained \(\d+% of the largest logit apart"
+    ):
+        train(pointer, tmp_path / "wrong")
+    assert not (tmp_path / "wrong/adapter").exists() and (tmp_path / "wrong/work").exists()
+
+
+def test_rows_longer_than_the_models_positions_are_left_out(tokenizer, lengths, tmp_path):
+    limit = sorted(lengths.values())[3]
+    settings = architectures.ARCHITECTURES["gpt2"][1] | architectures.TOKENS | {"n_positions": limit}
+    pointer = architectures.write("gpt2", settings, tokenizer, tmp_path / "model")
+    train(pointer, tmp_path, epochs=1.0)
+    assert read_json(tmp_path / "train/summary.json")["too_long"] == [k for k, size in lengths.items() if size > limit]
+    pointer = architectures.write("gpt2", settings | {"n_positions": 20}, tokenizer, tmp_path / "short")
+    with pytest.raises(UserError, match="none of 7 training rows fits 20; the model has no more positions"):
+        train(pointer, tmp_path / "none")
 
 
 # From end to end

@@ -41,7 +41,8 @@ def write_inputs(folder: Path, model: Path) -> None:
             for number in range(ROWS)
         ],
     )
-    config = ResolveParams(source="folder", name=str(model), file=None, revision=None, sha256=None)
+    nothing = {"file": None, "revision": None, "sha256": None, "trust_remote_code": False}
+    config = ResolveParams(source="folder", name=str(model), **nothing)
     preflight.resolve(config, folder / "models/base")
     shutil.copytree(ROOT / "prompts", folder / "prompts")
     shutil.copytree(ROOT / "configs", folder / "configs")

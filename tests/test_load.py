@@ -18,6 +18,70 @@ def test_a_tokenizer_without_padding_does_not_pad_with_the_end(tiny_model, tmp_p
     assert (tokenizer.pad_token, tokenizer.eos_token, tokenizer.padding_side) == ("<pad>", "<end>", "left")
 
 
+ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+LONGROPE = {
+    "rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 64,
+    "short_factor": [1.0] * 8, "long_factor": [2.0] * 8,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rope", "positions", "switch"),
+    [
+        (ROPE, 512, None),
+        (ROPE | {"rope_type": "linear", "factor": 4.0}, 512, None),
+        (LONGROPE, 512, load.Switch(64, grows=False)),
+        (ROPE | {"rope_type": "dynamic", "factor": 4.0}, 2048, load.Switch(512, grows=True)),
+    ],
+    ids=["plain", "linear", "longrope", "dynamic"],
+)
+def test_where_rotary_positions_depend_on_the_pass(rope, positions, switch):
+    from transformers import LlamaConfig
+
+    shape = {"hidden_size": 32, "num_attention_heads": 2, "head_dim": 16, "max_position_embeddings": 512}
+    config = LlamaConfig(**shape, rope_parameters=rope)
+    assert (load.max_positions(config), load.rope_switch(config)) == (positions, switch)
+
+
+def test_rotary_positions_may_differ_by_the_type_of_layer():
+    from transformers import Gemma3TextConfig
+
+    types = ["sliding_attention", "full_attention"]
+    config = Gemma3TextConfig(num_hidden_layers=2, layer_types=types, head_dim=16, max_position_embeddings=512)
+    assert [rope["rope_type"] for rope in load.ropes(config)] == ["default", "default"]
+    assert load.rope_switch(config) is None
+
+
+# Devices and formats
+
+
+@pytest.mark.parametrize(
+    ("kind", "has_bf16", "dtype"),
+    [("cuda", True, "bfloat16"), ("cuda", False, "float16"), ("xpu", True, "bfloat16"), ("mps", None, "float32")],
+)
+def test_the_device_is_the_one_that_pytorch_offers(kind, has_bf16, dtype, monkeypatch):
+    """A stub stands for each accelerator, which this machine may lack: what PyTorch says of it."""
+    import torch
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device(kind))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
+    monkeypatch.setattr(torch.xpu, "is_bf16_supported", lambda: has_bf16)
+    assert load.device_and_dtype() == (kind, getattr(torch, dtype))
+    assert load.number_format("auto") == getattr(torch, dtype)
+
+
+def test_a_format_that_is_named_is_the_models(tiny_model):
+    import torch
+
+    assert [load.number_format(name) for name in ("bf16", "fp16", "fp32")] == [
+        torch.bfloat16,
+        torch.float16,
+        torch.float32,
+    ]
+    pointer = {"source": "folder", "name": str(tiny_model)}
+    assert load.load_model(pointer, load.number_format("fp16")).dtype == torch.float16
+
+
 def test_a_folder_that_went_away_after_resolve_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"gone: the model folder is gone; restore it, or fix resolve\.name"):
         load.load_tokenizer({"source": "folder", "name": str(tmp_path / "gone"), "sha256": "0" * 64})

@@ -2,12 +2,16 @@
 
 import shutil
 
+import architectures
 import pytest
-from tiny_runs import run
+from tiny_runs import PROMPT, generation, run, table
 
-from text2sql.base.files import read_json, write_json
-from text2sql.generation import decode
+from text2sql.base.files import read_json, read_jsonl, write_json
+from text2sql.generation import decode, local
+from text2sql.generation.generate import generate
 from text2sql.generation.local import up_to_stop
+from text2sql.models import load, preflight
+from text2sql.models.prompts import answer_text
 
 pytestmark = pytest.mark.usefixtures("in_the_project")
 
@@ -52,3 +56,73 @@ def test_an_adapter_beside_a_4_bit_base(pointer, adapter, tmp_path):
         row["text"] for row in run(pointer, tmp_path / "base", quantization="nf4")
     ]
     assert [row["completion_tokens"] for row in tuned] == [6] * 7
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16", "fp32"])
+def test_the_format_is_the_one_that_is_asked_for(name, pointer, adapter, tmp_path):
+    """fp16 as on a card without bf16."""
+    config = generation(dtype=name)
+    assert local.LocalModel(pointer, adapter, False, config).model.dtype == load.FORMATS[name]
+    rows = run(pointer, tmp_path / name, adapter, arm="finetuned", dtype=name)
+    assert [row["completion_tokens"] for row in rows] == [6] * 7
+
+
+def test_a_model_that_resolve_could_not_try_is_tried_before_it_answers(pointer, tmp_path, monkeypatch):
+    """A stub stands for a model that does not heed the mask of padding."""
+    monkeypatch.setattr(decode, "serves", lambda model, columns: False)
+    monkeypatch.setattr(preflight, "heeds_padding", lambda model, tokenizer: False)
+    sizes, complete = [], local.complete_padded
+
+    def watched(model, tokenizer, rows, *rest):
+        sizes.append(len(rows))
+        return complete(model, tokenizer, rows, *rest)
+
+    monkeypatch.setattr(local, "complete_padded", watched)
+    run(pointer | {"checks": {"batches": None}}, tmp_path / "out")
+    assert sizes == [1] * 7
+
+
+@pytest.mark.parametrize("name", ["phi3, longrope", "llama, dynamic"])
+def test_answers_on_both_sides_of_a_switch_are_those_given_alone(name, tokenizer, fp32, tmp_path):
+    """Prompts before, beyond and across it; one at a time in another order gives the same texts."""
+    pointer = architectures.save(name, tokenizer, tmp_path / "model")
+    rows = table()
+    together = {row["id"]: row for row in run(pointer, tmp_path / "all", rows=rows, max_new_tokens=8)}
+    lengths = [row["prompt_tokens"] for row in together.values()]
+    switch = architectures.SWITCH
+    assert min(lengths) + 8 <= switch < max(lengths) and any(switch - 8 < length <= switch for length in lengths)
+    for place in (4, 1, 6, 0, 3):
+        (single,) = run(pointer, tmp_path / str(place), rows=rows.iloc[[place]], max_new_tokens=8)
+        assert single == together[single["id"]]
+
+
+def test_a_reasoning_that_the_chat_template_opens_is_opened_in_the_text(pointer, tiny_model, tmp_path):
+    """The text then says by itself that what the model wrote first was reasoning."""
+    from transformers import AutoTokenizer
+
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    own = AutoTokenizer.from_pretrained(folder)
+    own.chat_template = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}<think>\n"
+    own.save_pretrained(folder)
+    opening = {"source": "folder", "name": str(folder)}
+    out = tmp_path / "out"
+    out.mkdir()
+    prompt = PROMPT.model_copy(update={"chat": True})
+    rows = table(2)
+    nothing = {key: [] for key in rows["id"]}
+    generate(
+        rows, nothing, opening, "models/base", prompt, generation(), "base", out=out / "out.jsonl", work=out
+    )  # fmt: skip
+    texts = [row["text"] for row in read_jsonl(out / "out.jsonl")]
+    assert all(text.startswith("<think>") for text in texts)
+    assert not any(row["text"].startswith("<think>") for row in run(pointer, tmp_path / "plain"))
+
+
+def test_special_tokens_that_mark_reasoning_stay_in_the_text(tiny_model):
+    from transformers import AutoTokenizer
+
+    own = AutoTokenizer.from_pretrained(tiny_model)
+    own.add_special_tokens({"additional_special_tokens": ["<|channel|>", "<|message|>", "<|tool|>"]})
+    ids = own("<|channel|>final<|message|>SELECT 1<|tool|><end>")["input_ids"]
+    assert answer_text(ids, own) == "<|channel|>final<|message|>SELECT 1"
+    assert answer_text(own("SELECT 1<|tool|><end>")["input_ids"], own) == "SELECT 1"

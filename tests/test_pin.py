@@ -35,9 +35,8 @@ def folder_config(name, **changes) -> ResolveParams:
 
 
 def hub_config(**changes) -> ResolveParams:
-    return ResolveParams(
-        **({"source": "hub", "name": "some/model", "file": None, "revision": COMMIT, "sha256": None} | changes)
-    )
+    values = {"source": "hub", "name": "some/model", "file": None, "revision": COMMIT, "sha256": None}
+    return ResolveParams(**(values | {"trust_remote_code": False} | changes))
 
 
 @pytest.fixture
@@ -143,6 +142,63 @@ def test_a_folder_without_a_model_is_one_line(tmp_path):
         with pytest.raises(UserError, match=rf"resolve.name: {name} is not a model folder \(it has no config.json\)"):
             preflight.resolve(folder_config(name), tmp_path / "base")
     assert not (tmp_path / "base").exists()
+
+
+# Code that a model brings
+
+MODELING = """
+from transformers import LlamaConfig, LlamaForCausalLM
+
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+
+class OwnModel(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+@pytest.fixture
+def own_code(tiny_model, tmp_path) -> Path:
+    """The tiny model as one of a type that transformers does not know, with its code beside it."""
+    folder = shutil.copytree(tiny_model, tmp_path / "own")
+    (folder / "modeling_own.py").write_text(MODELING)
+    settings = json.loads((folder / "config.json").read_text())
+    settings |= {"model_type": "own", "architectures": ["OwnModel"]}
+    settings["auto_map"] = {"AutoConfig": "modeling_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnModel"}
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_code_that_a_model_brings_runs_only_where_that_is_allowed_and_pinned(own_code, tmp_path):
+    base = tmp_path / "base"
+    with pytest.raises(UserError, match=r"needs code from its own repository, which is not run; .*trust_remote_code"):
+        preflight.resolve(folder_config(own_code), base)
+    digest = pin.folder_sha256(own_code)
+    with pytest.raises(UserError, match=f"code runs only where it is pinned; set resolve.sha256: {digest}"):
+        preflight.resolve(folder_config(own_code, trust_remote_code=True), base)
+    pointer = preflight.resolve(folder_config(own_code, trust_remote_code=True, sha256=digest), base)
+    assert pointer["checks"]["model_type"] == "own" and pointer["checks"]["batches"] is True
+    assert type(load.load_model(pointer)).__name__ == "OwnModel"
+    (own_code / "modeling_own.py").write_text(MODELING + "\n")
+    with pytest.raises(UserError, match="its Python files are not those that resolve pinned; restore them"):
+        load.load_model(pointer)
+
+
+def test_code_of_another_repository_is_refused(own_code, tmp_path):
+    settings = json.loads((own_code / "config.json").read_text())
+    settings["auto_map"]["AutoModelForCausalLM"] = "somebody/else--modeling_own.OwnModel"
+    (own_code / "config.json").write_text(json.dumps(settings))
+    config = folder_config(own_code, trust_remote_code=True, sha256=pin.folder_sha256(own_code))
+    with pytest.raises(UserError, match=r"code is another repository's \(somebody/else--.*\), which nothing pins"):
+        preflight.resolve(config, tmp_path / "base")
+
+
+def test_trust_without_code_is_one_line(tiny_model, tmp_path):
+    trusting = folder_config(tiny_model, trust_remote_code=True, sha256=pin.folder_sha256(tiny_model))
+    with pytest.raises(UserError, match="brings no code; set false"):
+        preflight.resolve(trusting, tmp_path / "base")
+    with pytest.raises(UserError, match="a GGUF file brings no code; set false"):
+        pin.pin(config(trust_remote_code=True))
 
 
 def test_the_pointer_is_missing_before_resolve_ran(tmp_path):

@@ -35,9 +35,10 @@ def prompt_of(row: dict, tokenizer) -> list[int]:
 
 def training(**changes) -> FinetuneParams:
     values = {
-        "quantization": "none", "learning_rate": 1e-2, "weight_decay": 0.0, "warmup": 0.1, "scheduler": "cosine",
-        "epochs": 2.0, "batch_size": 2, "accumulation": 1, "max_length": 1024, "eval_rows": 0, "keep": "last",
-        "shots": 0, "patience": None, "attention": "auto", "packing": "none", "gradient_checkpointing": "auto",
+        "quantization": "none", "dtype": "auto", "learning_rate": 1e-2, "weight_decay": 0.0, "warmup": 0.1,
+        "scheduler": "cosine", "epochs": 2.0, "batch_size": 2, "accumulation": 1, "max_length": 1024, "eval_rows": 0,
+        "keep": "last", "shots": 0, "patience": None, "attention": "auto", "packing": "none",
+        "gradient_checkpointing": "auto",
         "compile": False, "liger": False, "launcher": "none", "accelerate": "configs/ddp.yaml",
     }  # fmt: skip
     lora = {
@@ -61,7 +62,7 @@ def losses(folder: Path, name: str = "loss") -> list[float]:
 
 def generation(**changes) -> GenerateParams:
     values = {
-        "backend": "transformers", "max_new_tokens": 6, "batch_tokens": 900, "quantization": "none",
+        "backend": "transformers", "max_new_tokens": 6, "batch_tokens": 900, "quantization": "none", "dtype": "auto",
         "cuda_graphs": True, "base_url": None, "models": {"finetuned": "tuned"},
     }  # fmt: skip
     return GenerateParams(**(ASKED | {"concurrency": 4} | values | changes))

@@ -22,6 +22,7 @@ PATH = Path("params.yaml")
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+NumberFormat = Literal["auto", "bf16", "fp16", "fp32"]
 
 
 class Section(BaseModel):
@@ -102,6 +103,7 @@ class ResolveParams(Section):
     file: str | None
     revision: str | None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+    trust_remote_code: bool
 
 
 class ArmParams(Section):
@@ -151,6 +153,7 @@ class LoraParams(Section):
 class FinetuneParams(Section):
     lora: LoraParams
     quantization: Literal["none", "nf4"]
+    dtype: NumberFormat
     learning_rate: Annotated[float, Field(gt=0, le=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     warmup: Fraction
@@ -228,6 +231,7 @@ class GenerateParams(EndpointParams):
     max_new_tokens: Positive
     batch_tokens: Literal["auto"] | Positive
     quantization: Literal["none", "nf4"]
+    dtype: NumberFormat
     cuda_graphs: bool
     models: dict[str, Annotated[str, Field(min_length=1)]]
 

@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from text2sql.generation.backend import TEMPERATURE
+from text2sql.models import load
 
 # Architectures whose result in fp32 is that of `model.generate` (tests/test_decode.py builds each of them).
 SERVED = {
@@ -59,11 +60,13 @@ def plan_batches(prompts: Sequence[list[int]], batch_tokens: int, max_new_tokens
 
 
 def serves(model: PreTrainedModel, columns: int) -> bool:
-    """Whether `decode` can take rows of so many tokens: a tested architecture that attends to all of them."""
+    """Whether `decode` can take rows of so many tokens: a tested architecture that attends to all of them, with rotary
+    positions that are the same in every pass over them."""
     config = model.config
-    window = getattr(config, "sliding_window", None)
+    window, switch = getattr(config, "sliding_window", None), load.rope_switch(config)
+    least = min(window or columns, switch.tokens if switch else columns)
     # ALiBi adds to attention what a mask of our own has no room for.
-    return config.model_type in SERVED and not getattr(config, "alibi", False) and (window or columns) >= columns
+    return config.model_type in SERVED and not getattr(config, "alibi", False) and least >= columns
 
 
 def decode(

@@ -11,8 +11,8 @@ from text2sql.base.errors import UserError
 from text2sql.base.params import GenerateParams
 from text2sql.generation import decode
 from text2sql.generation.backend import TEMPERATURE, Backend, Completion, with_room
-from text2sql.models import adapters, load
-from text2sql.models.prompts import Prompt, answer_text, prompt_ids
+from text2sql.models import adapters, load, preflight
+from text2sql.models.prompts import Prompt, answer_text, opened_reasoning, prompt_ids
 
 CPU_BYTES = 3 * 2**28  # of a batch's keys and values, where no card's memory sets the limit
 CARD_SHARE = 0.7  # of the memory that the weights leave, for a batch's keys and values
@@ -24,11 +24,15 @@ class LocalModel(Backend):
     def __init__(self, pointer: dict[str, Any], adapter: Path | None, chat: bool, config: GenerateParams) -> None:
         self.chat, self.config = chat, config
         self.tokenizer = load.load_tokenizer(pointer)
-        self.model = load_arm(pointer, adapter, config.quantization)
+        self.model = load_arm(pointer, adapter, config.quantization, load.number_format(config.dtype))
         self.limit = load.max_positions(self.model.config)
         self.stops = load.stop_tokens(self.model, self.tokenizer)
         self.budget = card_tokens(self.model) if config.batch_tokens == "auto" else config.batch_tokens
-        if pointer.get("checks", {}).get("batches") is False:
+        self.switch = load.rope_switch(self.model.config)
+        batches = pointer.get("checks", {}).get("batches")
+        if batches is None and not decode.serves(self.model, 1):  # too large to be tried where `resolve` ran
+            batches = preflight.heeds_padding(self.model, self.tokenizer)
+        if batches is False:
             self.budget = 0  # the model does not heed padding's mask: a row at a time, whatever stands beside it
 
     def complete(
@@ -39,14 +43,12 @@ class LocalModel(Backend):
         fits, too_long = with_room(ids, self.limit, new)
         if share[0] == 0 and too_long.keys() - done:
             yield too_long
-        planned = decode.plan_batches([ids[index] for index in fits], self.budget, new)
-        batches = [[fits[place] for place in batch] for batch in planned]
-        for batch in batches[share[0] :: share[1]]:
+        for batch in self.plan(ids, fits)[share[0] :: share[1]]:
             if batch[0] in done:
                 continue
             answers = self.answer([ids[index] for index in batch], [seeds[index] for index in batch])
             yield {
-                index: to_completion(answer, self.tokenizer, self.stops, len(ids[index]))
+                index: to_completion(answer, self.tokenizer, self.stops, ids[index])
                 for index, answer in zip(batch, answers, strict=True)
             }
 
@@ -54,9 +56,33 @@ class LocalModel(Backend):
         length = len(prompt_ids(prompt, self.tokenizer, self.chat))
         return self.limit is None or length + self.config.max_new_tokens <= self.limit
 
+    def plan(self, ids: Sequence[list[int]], fits: list[int]) -> list[list[int]]:
+        """The prompts that fit, as batches of their indices.
+
+        Where rotary positions depend on the pass, prompts stand together that have all their passes on one side of the
+        switch; the others are answered one at a time. So an answer depends on no row beside it.
+        """
+        new = self.config.max_new_tokens
+        before, beyond, across = [], [], []
+        for index in fits:
+            if self.switch is None or len(ids[index]) + new <= self.switch.tokens:
+                before.append(index)
+            elif len(ids[index]) > self.switch.tokens and not self.switch.grows:
+                beyond.append(index)
+            else:
+                across.append(index)
+        return [
+            [side[place] for place in batch]
+            for side, budget in ((before, self.budget), (beyond, self.budget), (across, 0))
+            for batch in decode.plan_batches([ids[index] for index in side], budget, new)
+        ]
+
     def answer(self, rows: list[list[int]], seeds: list[int | None]) -> list[list[int]]:
         """One batch's answers as token ids. Raises UserError where it does not fit the card."""
         new = self.config.max_new_tokens
+        if self.switch is not None and self.switch.grows:
+            with torch.inference_mode():  # a pass over one token makes the model forget how far the last row went
+                self.model(torch.zeros(1, 1, dtype=torch.long, device=self.model.device))
         try:
             if decode.serves(self.model, max(map(len, rows)) + new):
                 return decode.decode(self.model, rows, self.stops, new, seeds, cuda_graphs=self.config.cuda_graphs)
@@ -68,13 +94,18 @@ class LocalModel(Backend):
             ) from error
 
 
-def load_arm(pointer: dict[str, Any], adapter: Path | None, quantization: Literal["none", "nf4"]) -> PreTrainedModel:
+def load_arm(
+    pointer: dict[str, Any],
+    adapter: Path | None,
+    quantization: Literal["none", "nf4"],
+    dtype: torch.dtype | None = None,
+) -> PreTrainedModel:
     """The base model, ready to generate, with the adapter if there is one.
 
     In 16 bits the adapter is merged: the same numbers, 1.4 times the speed. Beside 4-bit weights it stays apart, as
     merging would round it to 4 bits too.
     """
-    model = load.load_model(pointer, quantization=quantization)
+    model = load.load_model(pointer, dtype, quantization=quantization)
     if "flash" in model.config._attn_implementation:  # takes no mask of our own
         model.set_attn_implementation("sdpa")
     if adapter is not None:
@@ -95,10 +126,12 @@ def card_tokens(model: PreTrainedModel) -> int:
     return max(1, int(CARD_SHARE * room / token))
 
 
-def to_completion(answer: list[int], tokenizer: PreTrainedTokenizerBase, stops: set[int], length: int) -> Completion:
-    """The completion that token ids (up to and with a stop token) are, behind a prompt of `length` tokens."""
-    text = answer_text(answer, tokenizer)
-    return Completion(text, length, len(answer), "stop" if answer and answer[-1] in stops else "length")
+def to_completion(
+    answer: list[int], tokenizer: PreTrainedTokenizerBase, stops: set[int], prompt: list[int]
+) -> Completion:
+    """The completion that token ids (up to and with a stop token) are, behind a prompt's."""
+    text = opened_reasoning(prompt, tokenizer) + answer_text(answer, tokenizer)
+    return Completion(text, len(prompt), len(answer), "stop" if answer and answer[-1] in stops else "length")
 
 
 def complete_padded(

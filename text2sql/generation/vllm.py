@@ -1,5 +1,9 @@
 """Answers by vLLM in this process."""
 
+import contextlib
+import os
+import sys
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +12,10 @@ from text2sql.base.errors import UserError, install
 from text2sql.base.params import GenerateParams
 from text2sql.generation.backend import TEMPERATURE, Backend, Completion, with_room
 from text2sql.models import adapters, load, pin
-from text2sql.models.prompts import Prompt, prompt_ids
+from text2sql.models.prompts import Prompt, answer_text, opened_reasoning, prompt_ids
 
+# vLLM would start its engine as a process of its own, forked from this one, which has loaded other libraries: it hangs.
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 try:
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
@@ -20,6 +26,7 @@ except ModuleNotFoundError as missing:
     raise UserError(line) from missing
 
 ROWS = 1024  # handed over at once; vLLM makes its own batches of them
+START_SECONDS = 900.0  # until its engine answers: ten times what a small model took on an H200, compilation included
 
 
 class VLLM(Backend):
@@ -34,7 +41,10 @@ class VLLM(Backend):
             rank = adapters.read_settings(adapter)["r"]
             options |= {"enable_lora": True, "max_lora_rank": max(8, 1 << (rank - 1).bit_length())}
             self.lora = LoRARequest("adapter", 1, str(adapter))
-        self.llm = LLM(model=str(pin.weights_folder(pointer)), seed=0, **options)
+        options["dtype"] = str(load.number_format(config.dtype)).removeprefix("torch.")
+        options["trust_remote_code"] = pin.runs_own_code(pointer)
+        with time_limit(START_SECONDS):
+            self.llm = LLM(model=str(pin.weights_folder(pointer)), seed=0, **options)
         self.limit = self.llm.llm_engine.model_config.max_model_len
 
     def complete(
@@ -54,7 +64,12 @@ class VLLM(Backend):
                 use_tqdm=False,
             )
             yield {
-                index: Completion(one.text, len(ids[index]), len(one.token_ids), one.finish_reason)
+                index: Completion(
+                    opened_reasoning(ids[index], self.tokenizer) + answer_text(list(one.token_ids), self.tokenizer),
+                    len(ids[index]),
+                    len(one.token_ids),
+                    one.finish_reason,
+                )
                 for index, one in zip(piece, (result.outputs[0] for result in results), strict=True)
             }
 
@@ -66,3 +81,24 @@ class VLLM(Backend):
         return SamplingParams(
             max_tokens=self.config.max_new_tokens, temperature=0.0 if seed is None else TEMPERATURE, seed=seed
         )
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Ends this process with one line where what stands within takes longer.
+
+    From a thread of its own, as what hangs may hang outside of Python, where no exception reaches it.
+    """
+
+    def end() -> None:
+        line = f"vLLM has not started within {seconds:.0f} seconds; set generate.backend: transformers, or see its log"
+        print(f"\nerror: {line}", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -32,10 +32,14 @@ def pin(config: ResolveParams) -> dict[str, Any]:
     return {"source": "hub", "name": config.name, "revision": commit}
 
 
-def download(name: str, revision: str) -> Path:
-    """A hub repository at one commit, from the hub's local cache where it is already there. Raises UserError."""
+def download(name: str, revision: str, code: bool = False) -> Path:
+    """A hub repository at one commit, from the hub's local cache where it is already there. Raises UserError.
+
+    code: whether with its Python files, which are run only where resolve.trust_remote_code allows it.
+    """
+    files = [*FILES, "*.py"] if code else FILES
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
+        return Path(snapshot_download(name, revision=revision, allow_patterns=files))
     except Exception as error:  # of the client, its HTTP library, its downloader, or the disk
         if is_full(error):
             raise UserError(f"{name}: no space left on the disk for the download; free some or move HF_HOME") from error

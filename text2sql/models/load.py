@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import re
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from transformers import (
@@ -19,22 +19,53 @@ from transformers import (
 
 from text2sql.base.errors import UserError
 from text2sql.base.text import first_line
-from text2sql.models.pin import weights_folder
+from text2sql.models.pin import runs_own_code, weights_folder
+
+FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+class Switch(NamedTuple):
+    """Where a model's rotary positions depend on the pass: how many tokens a pass may hold before they change, and
+    whether they go on to change with every further token (dynamic) or only that once (longrope)."""
+
+    tokens: int
+    grows: bool
 
 
 def load_config(pointer: dict[str, Any]) -> PreTrainedConfig:
     """The model's configuration."""
-    return AutoConfig.from_pretrained(weights_folder(pointer))
+    return AutoConfig.from_pretrained(weights_folder(pointer), trust_remote_code=runs_own_code(pointer))
 
 
 def max_positions(config: PreTrainedConfig) -> int | None:
     """How many tokens, prompt and answer together, a model of this configuration has positions for; None: no limit.
 
-    ALiBi and state-space models have no table of positions. A model with eyes keeps the number in its text's part.
+    ALiBi and state-space models have no table of positions. A model with eyes keeps the number in its text's part. With
+    dynamic rotary positions the number is what they stretch from, `factor` times (bloc97's NTK-aware scaling).
     """
     text = config.get_text_config()
     given = (getattr(text, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len"))
-    return next((limit for limit in given if isinstance(limit, int) and limit > 0), None)
+    limit = next((limit for limit in given if isinstance(limit, int) and limit > 0), None)
+    stretch = [rope["factor"] for rope in ropes(config) if "dynamic" in rope["rope_type"]]
+    return int(limit * min(stretch)) if limit and stretch else limit
+
+
+def rope_switch(config: PreTrainedConfig) -> Switch | None:
+    """Where the model's rotary positions change with the tokens of a pass; None where they never do."""
+    text = config.get_text_config()
+    switches = [
+        Switch(text.max_position_embeddings if grows else rope["original_max_position_embeddings"], grows)
+        for rope in ropes(config)
+        if (grows := "dynamic" in rope["rope_type"]) or rope["rope_type"] == "longrope"
+    ]
+    return min(switches, default=None)
+
+
+def ropes(config: PreTrainedConfig) -> list[dict[str, Any]]:
+    """The settings of a model's rotary positions: one, or one for each type of layer; none where it has others."""
+    given = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    found = [given] if "rope_type" in given else [part for part in given.values() if isinstance(part, dict)]
+    return [rope for rope in found if "rope_type" in rope]
 
 
 def load_tokenizer(pointer: dict[str, Any]) -> PreTrainedTokenizerBase:
@@ -42,7 +73,9 @@ def load_tokenizer(pointer: dict[str, Any]) -> PreTrainedTokenizerBase:
 
     A model trained with its end token masked as padding never learns to stop.
     """
-    tokenizer = AutoTokenizer.from_pretrained(weights_folder(pointer), padding_side="left")
+    tokenizer = AutoTokenizer.from_pretrained(
+        weights_folder(pointer), padding_side="left", trust_remote_code=runs_own_code(pointer)
+    )
     tokenizer.init_kwargs.pop("local_files_only", None)  # a setting of this process, which saving would write down
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
         tokenizer.pad_token = tokenizer.unk_token if tokenizer.unk_token else tokenizer.eos_token
@@ -76,8 +109,9 @@ def load_model(
             bnb_4bit_quant_storage=dtype if is_sharded() else torch.uint8,  # FSDP shares out floating numbers alone
         )
     # Straight to the device, never whole in the main memory, but where no card may hold the whole of it.
-    if quantization == "nf4" or (device == "cuda" and not is_sharded()):
-        options["device_map"] = {"": torch.cuda.current_device() if device == "cuda" else device}
+    if quantization == "nf4" or (device != "cpu" and not is_sharded()):
+        index = "" if device == "cpu" else f":{torch.accelerator.current_device_index()}"
+        options["device_map"] = {"": f"{device}{index}"}
     if attention == "auto":
         has_flash = device == "cuda" and dtype != torch.float32 and importlib.util.find_spec("flash_attn") is not None
         implementation = "flash_attention_2" if has_flash else None
@@ -85,7 +119,11 @@ def load_model(
         implementation = attention
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            weights_folder(pointer), dtype=dtype, attn_implementation=implementation, **options
+            weights_folder(pointer),
+            dtype=dtype,
+            attn_implementation=implementation,
+            trust_remote_code=runs_own_code(pointer),
+            **options,
         )
     except (ImportError, ValueError) as error:
         if not re.search("attention|attn", str(error), re.IGNORECASE):
@@ -113,15 +151,26 @@ def is_sharded() -> bool:
 
 
 def device_and_dtype() -> tuple[str, torch.dtype]:
-    """("cuda" or "cpu", the number format it is fast in).
+    """(the accelerator's type as PyTorch calls it, "cuda", "xpu", "mps", or "cpu"; the number format it is fast in).
 
-    A CPU without bf16 instructions emulates them, slower than fp32.
+    A CPU without bf16 instructions emulates them, slower than fp32. Apple's processors train in fp32: their fp16 has no
+    room for the gradients, and bf16 depends on the system's version.
     """
-    if torch.cuda.is_available():
+    device = torch.accelerator.current_accelerator(check_available=True)
+    if device is None:
+        has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return "cpu", torch.bfloat16 if has_bf16 else torch.float32
+    if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return "cuda", torch.bfloat16 if has_bf16 else torch.float16
-    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "cpu", torch.bfloat16 if has_bf16 else torch.float32
+    if device.type == "xpu":
+        return "xpu", torch.bfloat16 if torch.xpu.is_bf16_supported() else torch.float16
+    return device.type, torch.float32
+
+
+def number_format(name: str) -> torch.dtype:
+    """The number format that a parameter names: bf16, fp16, fp32, or auto for the one the device is fast in."""
+    return device_and_dtype()[1] if name == "auto" else FORMATS[name]
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:

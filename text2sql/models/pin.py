@@ -31,7 +31,34 @@ def pin(config: ResolveParams) -> dict[str, Any]:
     What pins it is the package's version and the file's checksum, the hub's commit, or the checksum of a folder. Raises
     UserError when the model is not there or is not the one that was pinned.
     """
-    return {"wheel": pin_wheel, "hub": pin_hub, "folder": pin_folder}[config.source](config)
+    pointer = {"wheel": pin_wheel, "hub": pin_hub, "folder": pin_folder}[config.source](config)
+    return pointer | {"code_sha256": pin_code(config, pointer)} if config.trust_remote_code else pointer
+
+
+def pin_code(config: ResolveParams, pointer: dict[str, Any]) -> str:
+    """The checksum of the Python files that a model brings, which are run as they were pinned and never otherwise.
+
+    Raises UserError where nothing pins them, or where there are none.
+    """
+    asked = "params.yaml, resolve.trust_remote_code"
+    if config.source == "wheel":
+        raise UserError(f"{asked}: a GGUF file brings no code; set false")
+    key = "sha256" if config.source == "folder" else "revision"
+    if getattr(config, key) != pointer[key]:
+        raise UserError(f"{asked}: code runs only where it is pinned; set resolve.{key}: {pointer[key]}")
+    folder = weights_folder(pointer | {"code_sha256": None})
+    if not list(folder.rglob("*.py")):
+        raise UserError(f"{asked}: {config.name} brings no code; set false")
+    return folder_sha256(folder, "*.py")
+
+
+def runs_own_code(pointer: dict[str, Any]) -> bool:
+    """Whether the model runs with the Python files that it brings. Raises UserError unless they are those pinned."""
+    if "code_sha256" not in pointer:
+        return False
+    if folder_sha256(weights_folder(pointer), "*.py") != pointer["code_sha256"]:
+        raise UserError(f"{pointer['name']}: its Python files are not those that resolve pinned; restore them")
+    return True
 
 
 def pin_wheel(config: ResolveParams) -> dict[str, Any]:
@@ -86,7 +113,7 @@ def weights_folder(pointer: dict[str, Any]) -> Path:
     if pointer["source"] == "hub":
         from text2sql.models import hub
 
-        return hub.download(pointer["name"], pointer["revision"])
+        return hub.download(pointer["name"], pointer["revision"], code="code_sha256" in pointer)
     folder = cache_folder() / "models" / pointer["sha256"]
     if not (folder / "config.json").is_file():
         from text2sql.models.gguf import convert_gguf  # loads torch, which a folder that is there already does without
@@ -120,10 +147,10 @@ def check_sha256(path: Path, expected: str) -> None:
         )
 
 
-def folder_sha256(folder: Path) -> str:
-    """One SHA-256 over names and contents of a folder's files, hidden ones left out."""
+def folder_sha256(folder: Path, pattern: str = "*") -> str:
+    """One SHA-256 over names and contents of a folder's files that fit the pattern, hidden ones left out."""
     total = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+    for path in sorted(path for path in folder.rglob(pattern) if path.is_file() and not path.name.startswith(".")):
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         total.update(f"{path.relative_to(folder).as_posix()} {digest}\n".encode())

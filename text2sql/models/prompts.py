@@ -13,6 +13,7 @@ from jinja2 import TemplateError
 from text2sql.base.errors import UserError
 from text2sql.base.params import PromptParams
 from text2sql.sql.context import schema_of
+from text2sql.sql.reasoning import is_mark, opened_by
 
 if TYPE_CHECKING:  # prompts are text: the model card, `ask` and the judge build them without a tokenizer
     from transformers import PreTrainedTokenizerBase
@@ -99,7 +100,18 @@ def completion_ids(sql: str, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
 
 
 def answer_text(tokens: list[int], tokenizer: "PreTrainedTokenizerBase") -> str:
-    """The text of an answer's token ids, without special tokens."""
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    """The text of an answer's token ids, of special tokens with those alone that mark the model's reasoning."""
+    special = set(tokenizer.all_special_ids)
+    marks = {token for token in special.intersection(tokens) if is_mark(str(tokenizer.convert_ids_to_tokens(token)))}
+    kept = [token for token in tokens if token not in special or token in marks] if marks else tokens
+    text = tokenizer.decode(kept, skip_special_tokens=not marks)
     assert isinstance(text, str)  # of one answer; of several it would be a list
     return text
+
+
+def opened_reasoning(ids: list[int], tokenizer: "PreTrainedTokenizerBase") -> str:
+    """The mark that a chat template ends a prompt with, behind which the model reasons; else nothing.
+
+    It is put before the answer's text, which then says by itself what of it is reasoning.
+    """
+    return opened_by(str(tokenizer.decode(ids[-8:])))

@@ -1,8 +1,9 @@
 """Finds the SQL in what a model wrote: cut out, never rewritten.
 
-The first fenced block that holds a statement, else the text from the first line that begins one; of that the first
-statement. Where it ends is decided by SQLite's own rules for literals, names and comments. The same extractor serves
-all arms, and whether it had to cut anything is a result of its own (`format_valid`).
+Of what stands behind a model's reasoning: the first fenced block that holds a statement, else the text from the first
+line that begins one; of that the first statement. Where it ends is decided by SQLite's own rules for literals, names
+and comments. The same extractor serves every arm, and whether it had to cut anything is a result of its own
+(`format_valid`).
 
 Any text may come, so the time must grow no faster than its length: repetitions are possessive (`*+`) where giving back
 could not help, none crosses lines that are searched for their own sake, and no part of the text is read once for every
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 
+from text2sql.sql import reasoning
 from text2sql.sql.tokens import Token, tokens
 
 _BEGINS = r"""(?:
@@ -32,7 +34,7 @@ _BEGINS = r"""(?:
 )"""
 # White space and comments before a statement belong to it.
 _SKIPPED = r"(?:\s++|\ufeff|--[^\n]*+(?:\n|\Z)|/\*(?>.*?\*/))*+"
-_MARKER = r"(?:(?:my)?sql(?:ite)?>[ \t]*+|[-*•][ \t]++|\d++[.)][ \t]++|<[^<>\s]{1,20}>[ \t]*+)"  # prompt, list, tag
+_MARKER = r"(?:(?:my)?sql(?:ite)?>[ \t]*+|[-*•][ \t]++|\d++[.)][ \t]++|<[^<>\s]{1,30}>[ \t]*+)"  # prompt, list, tag
 _LABEL_WORDS = "sql|query|statement|answer|output|response|solution|쿼리|답변?|정답|질의"
 _LABEL = rf"(?:(?:a|[^\n:：]{{0,80}}?(?:{_LABEL_WORDS}))[*_` \t]*+[:：][*_ \t]*+)"
 _AT_START = re.compile(rf"{_SKIPPED}\(*+\s*+{_BEGINS}", re.VERBOSE | re.IGNORECASE | re.DOTALL)
@@ -46,8 +48,6 @@ _FENCE = re.compile(r"(?:```|~~~)[ \t]*(?P<tag>(?!(?:select|with|values)\b)[A-Za
 _EMPTY_LINE = re.compile(r"\n[ \t\r]*+\n")
 _FULL_STOP = re.compile(r"(?<=[\w)'\"])\.(?=\s|\Z)")
 TRIES = 20  # how many fences are read token by token, colons looked behind, and cuts tried, in one text
-_REASONED = re.compile(r"</(?:think|thinking|reasoning|thought)>", re.IGNORECASE)
-_OPEN_REASONING = re.compile(r"<(?:think|thinking|reasoning|thought)>", re.IGNORECASE)
 
 # A line that begins with one of these goes on with the statement above it, as does any line after one of the others.
 _CONTINUING = frozenset(
@@ -79,14 +79,15 @@ def extract(text: str, truncated: bool = False, dialect: str | None = None) -> E
     not taken for whole. Without it, one that breaks off inside a literal or a parenthesis, or that SQLite calls
     incomplete, counts as truncated too. `dialect` (a sqlglot name) decides whether backslashes escape quotes.
     """
-    reasoned = max((match.end() for match in _REASONED.finditer(text)), default=0)
-    answer = text[reasoned:]
-    if _OPEN_REASONING.search(answer):
-        return Extracted(None, False, "truncated" if truncated else "no_sql")
-    start, end = _locate(answer, dialect)
-    if start is None:
+    for first, last in reasoning.answers(text)[:TRIES]:
+        answer = text[first:last]
+        start, end = _locate(answer, dialect)
+        if start is not None:
+            break
+    else:
         return Extracted(None, False, "truncated" if truncated else "no_sql")
     sql, ended, balanced = _first_statement(answer, start, end, dialect)
+    ended = ended or last < len(text)
     if not ended and (truncated or not balanced or _syntax_error(sql) == "incomplete input"):
         return Extracted(sql, False, "truncated")
     return Extracted(sql, text.strip().removesuffix(";").rstrip() == sql)

@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import re
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedTokenizerBase, set_seed
 
 from text2sql.base.errors import UserError
-from text2sql.base.files import atomic_write, new_folder, write_json
+from text2sql.base.files import atomic_write, write_json
 from text2sql.base.machine import machine
 from text2sql.base.params import FinetuneParams, PromptParams
 from text2sql.base.text import first_line
 from text2sql.dataset.examples import Retriever
-from text2sql.models import adapters, load, prompts
-from text2sql.training import memory
+from text2sql.models import adapters, load, preflight, prompts
+from text2sql.training import fidelity, memory
 from text2sql.training.progress import LOWER
 from text2sql.training.trainer import CompletionTrainer, last_complete_checkpoint
 
@@ -43,20 +45,27 @@ def finetune(
 
     work: folder for checkpoints; a rerun goes on from the last one there, and it is removed at the end.
     Returns measurements that differ from run to run: tokens per second (real ones, and those computed, padding
-    included), the device, and on a GPU its peak memory in GiB. Raises UserError when no row fits `max_length`, when
-    the loss is not a number, when memory is short, and for what this machine or model cannot do.
+    included), the device, and on a GPU its peak memory in GiB. Raises UserError when no row fits `max_length` or the
+    model's positions, when the loss is not a number, when memory is short, for what this machine or model cannot do,
+    and when the adapter as saved is not the model that was trained.
     """
     state = PartialState()  # of several processes, each has its own card from here on
     tokenizer = load.load_tokenizer(pointer)
+    positions = load.max_positions(load.load_config(pointer))
+    limit = min(config.max_length, positions or config.max_length)
     rows, held_rows = hold_out(table, config.eval_rows)
-    examples, too_long = build_examples(rows, tokenizer, prompt, config.max_length, config.shots, rows)
-    held, held_too_long = build_examples(held_rows, tokenizer, prompt, config.max_length, config.shots, rows)
+    examples, too_long = build_examples(rows, tokenizer, prompt, limit, config.shots, rows)
+    held, held_too_long = build_examples(held_rows, tokenizer, prompt, limit, config.shots, rows)
     for name, fits, there in (("training", examples, rows), ("held-out", held, held_rows)):
         if len(there) and not fits:
-            problem = f"none of {len(there)} {name} rows fits {config.max_length}"
-            raise UserError(f"params.yaml, finetune.max_length: {problem}; raise it")
+            remedy = "raise it" if limit == config.max_length else "the model has no more positions, so take another"
+            problem = f"none of {len(there)} {name} rows fits {limit}"
+            raise UserError(f"params.yaml, finetune.max_length: {problem}; {remedy}")
 
     with memory.clear_errors(config):
+        with state.main_process_first():
+            if state.is_main_process:
+                rehearse(pointer, config, examples, work / "rehearsal")
         model = add_adapter(pointer, config, seed, work)
         trainer = CompletionTrainer(model, tokenizer, examples, held, config, seed, work)
         with state.main_process_first():
@@ -69,12 +78,14 @@ def finetune(
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled  # then all processes take part in collecting
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if sharded else None
     tokens, computed = trainer.progress.counts["tokens"], trainer.progress.counts["computed"]
+    measured = measured_device()
     if trainer.is_world_process_zero():
+        expected = None if sharded else fidelity.example_logits(model.get_base_model(), examples)
         write_adapter(model, pointer, adapter_folder, work, weights)
         for name in ("loss", "eval_loss"):
             write_curve(metrics_folder / f"{name}.tsv", name, trainer.state.log_history)
         prompts_only = [example["labels"].count(-100) for example in examples]
-        write_json(metrics_folder / "prompt_tokens.json", {"limit": config.max_length, "tokens": prompts_only})
+        write_json(metrics_folder / "prompt_tokens.json", {"limit": limit, "tokens": prompts_only})
         counts = {
             "rows": len(examples),
             "eval_rows": len(held),
@@ -85,13 +96,15 @@ def finetune(
             "computed_tokens": computed,
             "padding_share": round(1 - tokens / computed, 4),
             "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-            "machine": machine(torch.get_num_threads()) | {"device": measured_device()["device"]},
+            "machine": machine(torch.get_num_threads()) | {"device": measured["device"]},
         }
+        del model, trainer
+        counts["saved_differs"] = check_saved(pointer, config, examples, expected, adapter_folder)
         write_json(metrics_folder / "summary.json", counts)
         shutil.rmtree(work)
     # After a resume the seconds are those of the rest alone, so a rate over all tokens would flatter.
     rates = {"tokens_per_second": tokens, "computed_tokens_per_second": computed}
-    return measured_device() | ({} if checkpoint else {name: round(n / seconds, 1) for name, n in rates.items()})
+    return measured | ({} if checkpoint else {name: round(n / seconds, 1) for name, n in rates.items()})
 
 
 def build_examples(
@@ -148,22 +161,98 @@ def hold_out(table: pd.DataFrame, count: int) -> tuple[pd.DataFrame, pd.DataFram
     return table[~chosen], table[chosen]
 
 
-def add_adapter(pointer: dict[str, Any], config: FinetuneParams, seed: int, work: Path) -> PeftModel:
+def add_adapter(
+    pointer: dict[str, Any], config: FinetuneParams, seed: int, work: Path, dtype: torch.dtype | None = None
+) -> PeftModel:
     """The base model with a fresh LoRA adapter, as `finetune.lora` says in PEFT's own words.
 
     Where the start of the adapter is taken out of the base, it is kept in work/initial: `write_adapter` needs it.
+    dtype: in place of `finetune.dtype`.
     """
-    base = load.load_model(pointer, quantization=config.quantization, attention=config.attention)
+    dtype = dtype or load.number_format(config.dtype)
+    base = load.load_model(pointer, dtype, quantization=config.quantization, attention=config.attention)
     set_seed(seed)
     settings = config.lora.model_dump(exclude={"loraplus_lr_ratio"})
+    if settings["target_modules"] == "all-linear":
+        own = settings.get("exclude_modules") or []
+        patterns = [own] if isinstance(own, str) else [rf"(.*\.)?{re.escape(name)}" for name in own]
+        settings["exclude_modules"] = "|".join(filter(None, [*patterns, adapters.left_alone(base)])) or None
     try:
         model: Any = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **settings))
-    except (ValueError, TypeError, ImportError, NotImplementedError, RuntimeError) as error:
+    except (ValueError, TypeError, AttributeError, ImportError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"params.yaml, finetune.lora: PEFT says: {first_line(error)}; fix it") from error
     if str(config.lora.init_lora_weights).startswith(MUTATING):
         first = os.environ.get("RANK", "0") == "0"  # of several processes, one writes
         model.save_pretrained(work / "initial", save_embedding_layers=False, is_main_process=first)
     return model
+
+
+def rehearse(pointer: dict[str, Any], config: FinetuneParams, examples: list[dict], folder: Path) -> None:
+    """Raises UserError where an adapter, once trained, would be saved as another model: before it is trained.
+
+    An adapter that is more than plain LoRA is made, moved as training might, saved, and loaded afresh. folder: for what
+    is written, and removed. Weights that are shared out over cards are not rehearsed with.
+    """
+    unusual = unusual_settings(config)
+    if not unusual or load.is_sharded():
+        return
+    settings = ", ".join(f"{name}: {value}" for name, value in unusual.items())
+    asked = f"params.yaml, finetune.lora: with {settings}"
+    size = preflight.parameters_of(load.load_config(pointer), "code_sha256" in pointer)
+    dtype = torch.float32 if size <= preflight.SMALL else load.number_format(config.dtype)
+    model = add_adapter(pointer, config, 0, folder, dtype)
+    try:
+        fidelity.disturb(model)
+        expected = fidelity.example_logits(model.get_base_model(), examples)
+        adapters.save(model, pointer, folder / "adapter", folder / "initial")
+        del model
+        found = fidelity.saved_differences(pointer, folder / "adapter", config, dtype, examples, expected)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # of PEFT, for what it does not save or merge
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"{asked} an adapter cannot be saved and loaded ({said}); leave one of them out") from error
+    if not fidelity.is_same(found, dtype):
+        where = "saved" if found["beside"] > preflight.TOLERANCE[dtype] else "merged"
+        raise UserError(f"{asked} the adapter as {where} is not the model that was trained; leave one of them out")
+    shutil.rmtree(folder)
+
+
+def unusual_settings(config: FinetuneParams) -> dict[str, Any]:
+    """What of `finetune.lora` makes an adapter more than B @ A beside linear layers of an untouched base."""
+    settings = config.lora.model_dump(exclude={"loraplus_lr_ratio"})
+    names = adapters.beyond_plain(settings)
+    if str(config.lora.init_lora_weights).startswith(MUTATING):
+        names = ["init_lora_weights", *names]
+    if re.search("embed|wte|wpe", str(config.lora.target_modules)):
+        names = [*names, "target_modules"]
+    return {name: settings[name] for name in names}
+
+
+def check_saved(
+    pointer: dict[str, Any],
+    config: FinetuneParams,
+    examples: list[dict],
+    expected: list[torch.Tensor] | None,
+    folder: Path,
+) -> dict[str, float] | None:
+    """How far the saved adapter is from the model that was trained (`fidelity.saved_differences`), in two digits.
+
+    None where weights were shared out over cards. Raises UserError, and removes the adapter, where it is another model.
+    """
+    if expected is None:
+        print("finetune: weights are shared out over cards, so the saved adapter was not loaded again", file=sys.stderr)
+        return None
+    dtype = load.number_format(config.dtype)
+    found = fidelity.saved_differences(pointer, folder, config, dtype, examples, expected)
+    if not fidelity.is_same(found, dtype):
+        shutil.rmtree(folder)
+        apart = f"{max(found.values()):.0%} of the largest logit"
+        raise UserError(
+            f"the adapter as saved is not the model that was trained ({apart} apart), and was removed;"
+            " make finetune.lora plainer, and report it"
+        )
+    return {name: float(f"{value:.1e}") for name, value in found.items()}
 
 
 def check_weights(model: PeftModel) -> None:
@@ -182,27 +271,14 @@ def write_curve(path: Path, name: str, history: list[dict[str, Any]]) -> None:
 def write_adapter(
     model: PeftModel, pointer: dict[str, Any], folder: Path, work: Path, weights: dict[str, Any] | None = None
 ) -> None:
-    """Saves a PEFT model's adapter with the base model's own name in place of this machine's path to it.
-
-    weights: the model's state, where its own tensors are shards. An adapter whose start was taken out of the base is
-    saved as the plain LoRA of twice the rank that it equals, so that it fits the untouched base.
-    """
-    initial = work / "initial"
-    how: dict[str, Any] = {"save_embedding_layers": False}
-    if initial.is_dir():
-        how["path_initial_model_for_weight_conversion"] = str(initial)
-    for config in model.peft_config.values():
-        config.base_model_name_or_path = pointer["name"]
-        config.revision = pointer.get("revision")
-    with new_folder(folder) as temporary:
-        model.save_pretrained(str(temporary), state_dict=weights, **how)
-        (temporary / "README.md").unlink(missing_ok=True)
-        adapters.write_settings(temporary, adapters.read_settings(temporary))
+    """Saves the adapter of a model that `add_adapter` made with the same `work`; weights as in `adapters.save`."""
+    adapters.save(model, pointer, folder, work / "initial", weights)
 
 
 def measured_device() -> dict[str, Any]:
-    """The device's name and, on a GPU, the most memory this process has held there, in GiB."""
-    if not torch.cuda.is_available():
-        return {"device": "CPU"}
+    """The device's name and, on a CUDA card, the most memory this process has held there, in GiB."""
+    device, _ = load.device_and_dtype()
+    if device != "cuda":
+        return {"device": "CPU" if device == "cpu" else device}
     peak = torch.cuda.max_memory_allocated() / 2**30
     return {"device": torch.cuda.get_device_name(), "gpu_peak_gib": round(peak, 2)}

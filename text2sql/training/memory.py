@@ -50,7 +50,7 @@ def checkpoints_gradients(model: PeftModel, config: FinetuneParams, longest: int
     """
     if config.gradient_checkpointing != "auto":
         return config.gradient_checkpointing
-    if model.device.type == "cpu":
+    if model.device.type != "cuda":  # others do not tell their memory in one way
         return False
     rows, dropout = config.batch_size, config.lora.lora_dropout > 0
     needed, why = needs_checkpointing(model, rows * longest, rows * learnt, dropout)

@@ -152,7 +152,7 @@ def settings(
     model: PeftModel, examples: list[dict], held: list[dict], config: FinetuneParams, seed: int, work: Path
 ) -> SFTConfig:
     """`finetune` of params.yaml in TRL's words; what stands here as a value is the project's choice."""
-    device, dtype = load.device_and_dtype()
+    device, dtype = load.device_and_dtype()[0], load.number_format(config.dtype)
     longest = max(len(example["input_ids"]) for example in examples)
     learnt = max(len(example["labels"]) - example["labels"].count(-100) for example in examples)
     packed = config.packing == "padding_free"
@@ -175,6 +175,7 @@ def settings(
         fp16=dtype == torch.float16,
         gradient_checkpointing=memory.checkpoints_gradients(model, config, longest, learnt),
         use_liger_kernel=config.liger,
+        router_aux_loss_coef=0.0,  # what chooses experts is frozen, and the loss is that of the SQL alone
         ddp_find_unused_parameters=False,
         max_length=None,
         logging_steps=1,
@@ -195,6 +196,8 @@ def settings(
 def check(model: PeftModel, config: FinetuneParams) -> None:
     """Raises UserError where this machine or model cannot train as the parameters say."""
     on_cpu = load.device_and_dtype()[0] == "cpu"
+    if on_cpu and config.dtype == "fp16":
+        raise UserError("params.yaml, finetune.dtype: fp16 trains on a card alone; set auto, bf16 or fp32")
     if config.packing == "padding_free":
         check_isolation(model)
     if config.liger and (on_cpu or importlib.util.find_spec("liger_kernel") is None):
