@@ -18,7 +18,7 @@ from text2sql.engines import duckdb, mysql, postgres
 from text2sql.engines.protocol import Database, Engine, EngineLost
 from text2sql.engines.sqlite import Answer, Failure, Limits, SQLite, open_database
 from text2sql.sql.context import brings_rows
-from text2sql.sql.dialect import Untranslatable, is_sqlite, to_sqlite, to_sqlite_ddl
+from text2sql.sql.dialect import Untranslatable, dialect_name, is_sqlite, to_sqlite, to_sqlite_ddl
 
 if TYPE_CHECKING:  # pydantic, in every worker process
     from text2sql.base.params import EvaluationParams
@@ -88,7 +88,7 @@ def _foreign(script: str | None, dialect: str | None, database: str | None) -> F
     """The dialect of a row in lower case, and whether its script brings rows; None for a row of SQLite."""
     if not dialect or is_sqlite(dialect):
         return None
-    return Foreign(dialect.lower(), not database and bool(script) and brings_rows(script or "", dialect))
+    return Foreign(dialect_name(dialect), not database and bool(script) and brings_rows(script or "", dialect))
 
 
 def engine_of(question: Question, engines: Engines) -> Engine:

@@ -24,4 +24,5 @@ COLUMNS = {
 def load(params: IngestParams) -> dict[str, Iterable[dict]]:
     """Its train and test split. Raises UserError when neither hub, cache nor `ingest.path` has them."""
     splits = local_or_hub(NAME, params, REVISION)
-    return {split: renamed(records, COLUMNS, f"{NAME} ({split})", COLUMNS) for split, records in splits.items()}
+    columns = COLUMNS | dict(params.columns)
+    return {split: renamed(records, columns, f"{NAME} ({split})", columns) for split, records in splits.items()}

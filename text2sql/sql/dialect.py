@@ -64,19 +64,43 @@ def _foreign_function(sql: str, defined: set[str]) -> str | None:
     return None
 
 
-def is_sqlite(dialect: str | None) -> bool:
-    """Whether texts of this dialect run as they are."""
-    return not dialect or dialect.lower() == "sqlite"
+# What systems are called beside sqlglot's names
+ALIASES = {
+    "postgresql": "postgres",
+    "psql": "postgres",
+    "mariadb": "mysql",
+    "mssql": "tsql",
+    "sqlserver": "tsql",
+    "sql server": "tsql",
+    "t-sql": "tsql",
+    "sqlite3": "sqlite",
+}
+
+
+def dialect_name(dialect: str) -> str:
+    """sqlglot's name of a dialect, in lower case; one that it does not know stays as it is."""
+    name = dialect.strip().lower()
+    return ALIASES.get(name, name)
 
 
 @functools.cache
+def known(dialect: str) -> bool:
+    """Whether sqlglot knows a dialect, by its own name or one of ALIASES."""
+    return sqlglot.Dialect.get(dialect_name(dialect)) is not None
+
+
+def is_sqlite(dialect: str | None) -> bool:
+    """Whether texts of this dialect run as they are."""
+    return not dialect or dialect_name(dialect) == "sqlite"
+
+
 def _check_dialect(dialect: str) -> None:
-    try:
-        sqlglot.Dialect.get_or_raise(dialect)
-    except ValueError as error:
-        raise UserError(
-            f"unknown SQL dialect {dialect!r}; use a name sqlglot knows: sqlite, mysql, postgres …"
-        ) from error
+    if not known(dialect):
+        raise UserError(unknown_dialect(dialect))
+
+
+def unknown_dialect(dialect: str) -> str:
+    return f"unknown SQL dialect {dialect!r}; use a name sqlglot knows: sqlite, mysql, postgres …"
 
 
 def to_sqlite(sql: str, dialect: str | None) -> str | Untranslatable:
@@ -87,7 +111,7 @@ def to_sqlite(sql: str, dialect: str | None) -> str | Untranslatable:
     """
     if not dialect or is_sqlite(dialect):
         return sql
-    dialect = dialect.lower()
+    dialect = dialect_name(dialect)
     trees = _parse(sql, dialect)
     if isinstance(trees, Untranslatable):
         return trees
@@ -222,7 +246,7 @@ def to_sqlite_ddl(context: str, dialect: str | None) -> str | Untranslatable:
     """
     if not dialect or is_sqlite(dialect):
         return context
-    dialect = dialect.lower()
+    dialect = dialect_name(dialect)
     trees = _parse(context, dialect)
     if isinstance(trees, Untranslatable):
         return trees
