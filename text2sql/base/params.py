@@ -85,6 +85,7 @@ class ValidateParams(Section):
     has_rows: bool | Literal["literal"]
     runs: bool
     returns_rows: bool
+    test_rows: Literal["valid", "all"]
     seconds: Annotated[float, Field(gt=0)]
     engine: Literal["local", "ray"]
 

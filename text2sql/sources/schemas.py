@@ -10,8 +10,11 @@ from text2sql.base.errors import UserError
 from text2sql.base.text import first_line
 from text2sql.sql.spelling import spelled
 
+# A table's name, behind the name of its schema where it has one
 CREATED = re.compile(
-    r"""\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|`[^`]+`|\[[^\]]+\]|[^\s(]+)""", re.IGNORECASE
+    r"""\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?
+    (?:(?:"[^"]+"|`[^`]+`|\[[^\]]+\]|\w+)\.)*("[^"]+"|`[^`]+`|\[[^\]]+\]|[^\s(]+)""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
 # Spider's column types; AI Hub's schema files use the same words and a few more, which stay as they are.
