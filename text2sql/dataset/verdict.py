@@ -28,7 +28,7 @@ from text2sql.engines.protocol import EngineLost
 from text2sql.engines.question import ALONE, Engines, Question, again, engine_of, gold_answer
 from text2sql.engines.sqlite import Answer, Failure, Limits
 from text2sql.sql.context import brings_rows
-from text2sql.sql.dialect import known, unknown_dialect
+from text2sql.sql.dialect_names import known, unknown_dialect
 
 CHUNK = 128  # rows that travel to a worker process together
 MEMORY_BYTES = 512 * 2**20  # of a worker process

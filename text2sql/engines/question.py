@@ -21,8 +21,9 @@ from text2sql.engines import duckdb, mysql, postgres
 from text2sql.engines.protocol import Database, Engine, EngineLost
 from text2sql.engines.sqlite import Answer, Failure, Limits, SQLite, open_database
 from text2sql.sql.context import brings_rows
-from text2sql.sql.dialect import Untranslatable, dialect_name, is_sqlite, to_sqlite, to_sqlite_ddl
-from text2sql.sql.foreign import foreign_construct
+from text2sql.sql.dialect import Untranslatable, is_sqlite, to_sqlite, to_sqlite_ddl
+from text2sql.sql.dialect_names import dialect_name
+from text2sql.sql.foreign import FOREIGN_FUNCTIONS, foreign_construct
 
 if TYPE_CHECKING:  # pydantic, in every worker process
     from text2sql.base.params import EvaluationParams
@@ -279,6 +280,8 @@ def _in_context(failure: Failure, question: Question, engine: Engine, limits: Li
 def _in_dialect(failure: Failure, where: str, text: str, dialect: str | None, engine: Engine) -> Failure:
     """The failure with where it stands; of outcome `dialect` for SQLite's complaint about another system's syntax."""
     construct = None
+    if failure.error.removeprefix("no such function: ").upper() in FOREIGN_FUNCTIONS:
+        return Failure("dialect", f"{where}: {failure.error}")
     misread = failure.outcome == "syntax" or _UNIT_AS_COLUMN.search(failure.error)
     if misread and engine == SQLITE and is_sqlite(dialect):
         construct = foreign_construct(text)

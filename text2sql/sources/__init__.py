@@ -22,7 +22,7 @@ from text2sql.dataset.rows import COLUMNS, write_rows
 from text2sql.sources.left_out import LeftOut
 from text2sql.sources.schemas import name_of_schema
 from text2sql.sources.values import cell_of, unfenced
-from text2sql.sql.dialect import dialect_name, known, unknown_dialect
+from text2sql.sql.dialect_names import dialect_name, known, unknown_dialect
 
 # name in `ingest.source` → module of this package
 SOURCES = {

@@ -5,19 +5,20 @@ whose `data` has `table_names_original` holds schemas. Files under Training (TLâ
 evaluate. A database file of the schema's name anywhere in the folder (SEOUL_1.sqlite, .db) answers its questions.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
-from text2sql.sources.records import read_json_list, renamed, split_of
+from text2sql.sources.left_out import Splits
+from text2sql.sources.records import mapped_by, read_json_list, renamed, split_of
 from text2sql.sources.schemas import ddl_of_spider
 
 COLUMNS = {"db_id": "db_id", "question": "utterance", "answer": "query"}
 DATABASES = (".sqlite", ".sqlite3", ".db")
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+def load(params: IngestParams) -> Splits:
     """The questions of both splits with their schemas. Raises UserError for what is missing or broken."""
     if not params.path:
         raise UserError("ingest.path: not set; give the folder with AI Hub's NL2SQL files")
@@ -35,7 +36,7 @@ def load(params: IngestParams) -> dict[str, Iterable[dict]]:
             questions["test" if split_of(path.relative_to(folder)) in ("validation", "test") else "train"].append(path)
     if not any(questions.values()):
         raise UserError(f"{folder}: no JSON file with AI Hub's `data: [{{db_id, utterance, query, â€¦}}]`")
-    columns = COLUMNS | dict(params.columns)
+    columns = COLUMNS | mapped_by(params)
     return {split: rows_of(paths, columns, schemas, databases) for split, paths in questions.items()}
 
 

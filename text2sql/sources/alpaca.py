@@ -10,11 +10,11 @@ from pathlib import Path
 from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
 from text2sql.sources.chat import parts_of, sql_of
-from text2sql.sources.left_out import LeftOut
+from text2sql.sources.left_out import LeftOut, Splits
 from text2sql.sources.records import read_records, split_files, unread
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+def load(params: IngestParams) -> Splits:
     """The rows of the file or folder at `ingest.path`. Raises UserError naming the first row of another form."""
     if not params.path:
         raise UserError("ingest.path: not set; give the file (or folder) with instruction, input and output")

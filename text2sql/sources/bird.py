@@ -5,22 +5,23 @@
 three dialects, of which `ingest.dialect` takes one: sqlite (default), mysql or postgres. The evidence becomes `notes`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
-from text2sql.sources.records import read_records
+from text2sql.sources.left_out import Splits
+from text2sql.sources.records import mapped_by, read_records
 from text2sql.sources.spider import rows_of, schemas_of
-from text2sql.sql.dialect import dialect_name
+from text2sql.sql.dialect_names import dialect_name
 
 COLUMNS = {"id": "question_id", "db_id": "db_id", "question": "question", "answer": "SQL", "notes": "evidence"}
 FILES = {"train": ("train.json",), "test": ("dev.json", "mini_dev_{0}.json", "mini_dev_{0}.jsonl")}
 MINI_DEV = {"sqlite": "sqlite", "mysql": "mysql", "postgres": "postgresql"}  # how its files name the dialects
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+def load(params: IngestParams) -> Splits:
     """The questions of train and dev with their schemas. Raises UserError for a missing folder, file, or schema."""
     if not params.path:
         raise UserError("ingest.path: not set; give the folder with BIRD's train.json or dev.json")
@@ -44,4 +45,4 @@ def rows_in(path: Path, params: IngestParams) -> Iterator[dict]:
     folders = sorted(folder for folder in beside.glob("*databases") if folder.is_dir())
     schemas = {name: ddl for file in tables for name, ddl in schemas_of(file).items()}
     databases = folders[0] if folders else beside
-    return rows_of(read_records(path), COLUMNS | dict(params.columns), schemas, databases, str(path))
+    return rows_of(read_records(path), COLUMNS | mapped_by(params), schemas, databases, str(path))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
-from text2sql.sources.left_out import LeftOut
+from text2sql.sources.left_out import LeftOut, Splits
 from text2sql.sources.records import read_records, split_files, unread
 
 # From the first CREATE TABLE to the last `)` or `;` that ends a line of the same block.
@@ -27,7 +27,7 @@ COMMENT = re.compile(r"^\s*--[^\S\n]*", re.MULTILINE)
 ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant"}
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+def load(params: IngestParams) -> Splits:
     """The rows of the file or folder at `ingest.path`. Raises UserError naming the first line that is no chat."""
     if not params.path:
         raise UserError("ingest.path: not set; give the file (or folder) of chats")

@@ -24,8 +24,8 @@ from typing import NamedTuple
 from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
 from text2sql.dataset.rows import COLUMNS
-from text2sql.sources.left_out import LeftOut
-from text2sql.sources.records import SPLITS, chain_files, read_records, renamed, split_files, unread
+from text2sql.sources.left_out import LeftOut, Splits
+from text2sql.sources.records import SPLITS, chain_files, mapped_by, read_records, renamed, split_files, unread
 from text2sql.sources.schemas import database_in, is_sqlite_file, names_in, read_script, schema_of_database
 
 ROWS_OF = {name: split for split, names in SPLITS.items() for name in names}
@@ -38,13 +38,13 @@ class About(NamedTuple):
     database: str | None  # an SQLite file
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+def load(params: IngestParams) -> Splits:
     """The rows of the file or folder. Raises UserError when it is not given or holds no question, SQL or context."""
     if not params.path:
         raise UserError("ingest.path: not set; give the file (or folder) of questions and SQL")
-    columns: dict[str, str | None] = {name: name for name in (*COLUMNS, "split")} | dict(params.columns)
+    columns = {name: name for name in (*COLUMNS, "split")} | mapped_by(params)
     files = split_files(params.path, params.test_path)
-    rows = {split: rows_of(files[split], columns, params) for split in ("train", "test")}
+    rows: dict[str, Iterator] = {split: rows_of(files[split], columns, params) for split in ("train", "test")}
     if Path(params.path).is_file() and (by := columns["split"]):
         held_out = held_out_by(files["train"][0], by)
         if params.test_path:
@@ -57,9 +57,9 @@ def load(params: IngestParams) -> dict[str, Iterable[dict]]:
     return rows
 
 
-def chained(rows: Iterable[dict], more: Iterable[LeftOut]) -> Iterator[dict]:
+def chained(rows: Iterable[dict], more: Iterable[LeftOut]) -> Iterator[dict | LeftOut]:
     yield from rows
-    yield from more  # type: ignore[misc]
+    yield from more
 
 
 def held_out_by(path: Path, column: str) -> str | None:
@@ -77,14 +77,14 @@ def split_named(value: object) -> str:
     return ROWS_OF.get(str(value).strip().lower(), "train")
 
 
-def parted(rows: Iterable[dict], wanted: str, elsewhere: str | None) -> Iterator[dict]:
+def parted(rows: Iterable[dict], wanted: str, elsewhere: str | None) -> Iterator[dict | LeftOut]:
     """The rows of a split, by their column `split`. Those of the split read `elsewhere` pass in silence."""
     for row in rows:
         split = split_named(row["split"])
         if split == wanted:
             yield row
         elif split != elsewhere and wanted == "train":
-            yield LeftOut(f"its split is {split}")  # type: ignore[misc]
+            yield LeftOut(f"its split is {split}")
 
 
 def rows_of(paths: list[Path], columns: dict[str, str | None], params: IngestParams) -> Iterator[dict]:

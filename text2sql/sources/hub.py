@@ -1,15 +1,14 @@
 """Records of a data set on the hub."""
 
-from collections.abc import Iterable
 from itertools import chain
 
 from datasets import load_dataset
 
 from text2sql.base.errors import UserError
-from text2sql.sources.left_out import LeftOut
+from text2sql.sources.left_out import LeftOut, Splits
 
 
-def from_hub(name: str, config: str | None, revision: str | None) -> dict[str, Iterable[dict | LeftOut]]:
+def from_hub(name: str, config: str | None, revision: str | None) -> Splits:
     """The records of a data set on the hub, at a pinned commit, from its cache where it is there.
 
     Raises UserError without a revision, and when neither the hub nor its cache has the data set.

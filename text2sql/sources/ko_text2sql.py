@@ -5,11 +5,9 @@ game database (db_id 1), so the training rows of that database are left out and 
 has none, by their tables.
 """
 
-from collections.abc import Iterable
-
 from text2sql.base.params import IngestParams
-from text2sql.sources.left_out import LeftOut
-from text2sql.sources.records import local_or_hub, renamed
+from text2sql.sources.left_out import LeftOut, Splits
+from text2sql.sources.records import local_or_hub, mapped_by, renamed
 from text2sql.sources.schemas import name_of_schema
 
 NAME = "shangrilar/ko_text2sql"
@@ -17,10 +15,10 @@ COLUMNS = {name: name for name in ("db_id", "context", "question", "answer")}
 HELD_OUT = "1"
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+def load(params: IngestParams) -> Splits:
     """Training rows of every database but the held-out one, and the test split. Raises UserError as the hub does."""
     splits = local_or_hub(NAME, params, None, config="origin")
-    columns = COLUMNS | dict(params.columns)
+    columns = COLUMNS | mapped_by(params)
     rows = {split: renamed(records, columns, f"{NAME} ({split})", columns) for split, records in splits.items()}
     test = [row if isinstance(row, LeftOut) else row | dialect_of(params) for row in rows["test"]]
     tables = {name_of_schema(row["context"] or "") for row in test if not isinstance(row, LeftOut)}

@@ -1,5 +1,6 @@
 """What a source does not read, so that the account of the data begins at what its files hold."""
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 
@@ -8,3 +9,7 @@ class LeftOut(NamedTuple):
 
     reason: str
     rows: int = 1
+
+
+Rows = Iterable[dict | LeftOut]
+Splits = Mapping[str, Rows]  # `train` and `test`

@@ -8,7 +8,7 @@ import shlex
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 from zipfile import BadZipFile
 
 import openpyxl
@@ -20,11 +20,10 @@ from text2sql.base.errors import UserError
 from text2sql.base.files import json_lines
 from text2sql.base.params import IngestParams
 from text2sql.base.text import first_line
-from text2sql.sources.left_out import LeftOut
+from text2sql.sources.left_out import LeftOut, Splits
 from text2sql.sources.values import cell_of
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".xlsx")
-TABLES = (".csv", ".tsv", ".txt")
 # How the files of a split are named; `dev` and `validation` stand in for `test` where there is none.
 SPLITS = {
     "train": ("train", "training", "tl"),
@@ -63,10 +62,12 @@ def readers(path: Path) -> Iterator[dict]:
         return read_parquet(path)
     if name.endswith(".xlsx"):
         return read_workbook(path)
-    if name.endswith(TABLES):
+    if name.endswith((".csv", ".tsv")):
         return read_csv(path)
     start = beginning(path)
     is_json = start.startswith("{") or re.match(r"\[\s*(\{|\Z)", start)
+    if name.endswith(".txt") and not is_json:
+        return read_csv(path)
     if name.endswith((".jsonl", ".ndjson")) and not start.startswith("["):
         return read_lines(path)
     if name.endswith(".json") or is_json:
@@ -247,9 +248,7 @@ def unread(paths: Iterable[Path]) -> Iterator[LeftOut]:
         yield LeftOut(f"{path.name} is not read", sum(1 for _ in read_records(path)))
 
 
-def local_or_hub(
-    name: str, params: IngestParams, revision: str | None, config: str | None = None
-) -> dict[str, Iterable[dict | LeftOut]]:
+def local_or_hub(name: str, params: IngestParams, revision: str | None, config: str | None = None) -> Splits:
     """The records of each split of a hub data set, or of the local copy of it at `ingest.path`.
 
     name: the data set's id on the hub. revision, config: what to take where `ingest` does not say. A local folder with
@@ -281,9 +280,14 @@ def chain_files(paths: Iterable[Path], left_out: Iterable[Path] = ()) -> Iterato
 # --- Columns ----------------------------------------------------------------------------------------------------------
 
 
+def mapped_by(params: IngestParams) -> dict[str, str | None]:
+    """The user's own names of columns, to put over a source's."""
+    return dict(params.columns.items())
+
+
 def renamed(
     records: Iterable[dict | LeftOut], columns: Mapping[str, str | None], source: str, needed: Iterable[str]
-) -> Iterator[dict]:
+) -> Iterator[Any]:
     """Rows from records by `{our column: theirs}`; every value becomes text or null (`cell_of`).
 
     A column whose name is null is not read. What is left out passes through. Raises UserError naming the first record
@@ -292,7 +296,7 @@ def renamed(
     asked = [(ours, theirs) for ours in needed if (theirs := columns[ours]) is not None]
     for number, record in enumerate(records, 1):
         if isinstance(record, LeftOut):
-            yield record  # type: ignore[misc]
+            yield record
             continue
         for ours, theirs in asked:
             if theirs not in record:

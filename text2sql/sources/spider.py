@@ -16,15 +16,15 @@ from pathlib import Path
 
 from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
-from text2sql.sources.left_out import LeftOut
-from text2sql.sources.records import chain_files, read_json_list, renamed, split_files, words_of
+from text2sql.sources.left_out import LeftOut, Splits
+from text2sql.sources.records import chain_files, mapped_by, read_json_list, renamed, split_files, words_of
 from text2sql.sources.schemas import database_in, ddl_of_spider, schema_of_database
 
 KO_NAME = "huggingface-KREW/spider-ko"
 FILES = {"train": ("train_spider.json", "train_others.json"), "test": ("dev.json",), "unread": ("test.json",)}
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+def load(params: IngestParams) -> Splits:
     """The questions of each split with their schemas. Raises UserError for a missing folder, file, or schema."""
     if not params.path:
         raise UserError("ingest.path: not set; give the folder with Spider's tables.json")
@@ -37,7 +37,7 @@ def load(params: IngestParams) -> dict[str, Iterable[dict]]:
         records, question = korean_records(folder, params), "question_ko"
     else:
         records, question = english_records(folder), "question"
-    columns = {"db_id": "db_id", "question": question, "answer": "query"} | dict(params.columns)
+    columns = {"db_id": "db_id", "question": question, "answer": "query"} | mapped_by(params)
     return {
         split: rows_of(found, columns, schemas, folder / "database", f"{folder} ({split})")
         for split, found in records.items()
@@ -49,7 +49,7 @@ def schemas_of(tables: Path) -> dict[str, str]:
     return {schema["db_id"]: ddl_of_spider(schema) for schema in read_json_list(tables)}
 
 
-def english_records(folder: Path) -> dict[str, Iterable[dict | LeftOut]]:
+def english_records(folder: Path) -> Splits:
     files = {split: [folder / name for name in names if (folder / name).is_file()] for split, names in FILES.items()}
     if not files["train"] and not files["test"]:
         parquet = {
@@ -66,7 +66,7 @@ def english_records(folder: Path) -> dict[str, Iterable[dict | LeftOut]]:
     return {"train": chain_files(files["train"]), "test": chain_files(files["test"], files["unread"])}
 
 
-def korean_records(folder: Path, params: IngestParams) -> dict[str, Iterable[dict | LeftOut]]:
+def korean_records(folder: Path, params: IngestParams) -> Splits:
     korean = {
         split: [path for path in paths if "ko" in words_of(path.relative_to(folder))]
         for split, paths in split_files(folder).items()
@@ -84,7 +84,7 @@ def rows_of(
     schemas: Mapping[str, str],
     databases: Path,
     source: str,
-) -> Iterator[dict]:
+) -> Iterator[dict | LeftOut]:
     """The questions with the schema and, where it is there, the SQLite file of their database.
 
     schemas: DDL by database; databases: the folder of the SQLite files. Raises UserError naming a row whose database

@@ -8,20 +8,20 @@ The small sets come in ten folds instead: `question:3` holds fold 3 out; without
 training rows, and `select` holds queries out. Rows of other splits (dev, exclude) are left out and counted.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
-from text2sql.sources.left_out import LeftOut
+from text2sql.sources.left_out import LeftOut, Splits
 from text2sql.sources.records import read_json_list
 from text2sql.sources.schemas import schema_of_database
 
 SPLITS = ("question", "query")
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+def load(params: IngestParams) -> Splits:
     """The train and test rows; dev stays unread. Raises UserError for a missing file or an entry of another format."""
     if not params.path:
         raise UserError("ingest.path: not set; give the data set's JSON file")

@@ -8,13 +8,14 @@ compared without regard to case.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_jsonl
 from text2sql.base.params import IngestParams
+from text2sql.sources.left_out import Splits
 from text2sql.sources.records import unread
 from text2sql.sql.spelling import literal, spelled
 
@@ -23,7 +24,7 @@ OPERATORS = ("=", ">", "<")
 NUMBER = re.compile(r"[-+]?\d*\.\d+|[-+]?\d+")
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+def load(params: IngestParams) -> Splits:
     """Its train split, and its test split (dev where there is none). Raises UserError for what is missing or broken."""
     if not params.path:
         raise UserError("ingest.path: not set; give the folder with WikiSQL's train.jsonl and train.tables.jsonl")

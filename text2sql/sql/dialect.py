@@ -13,7 +13,6 @@ as it is does not exist (CONCAT, YEAR, LEFT, INTERVAL …) or means something el
   exactly, whatever collation a MySQL server might have been set up with.
 """
 
-import functools
 import itertools
 import logging
 import re
@@ -25,6 +24,7 @@ from sqlglot.errors import SqlglotError, UnsupportedError
 from sqlglot.tokens import TokenType
 
 from text2sql.base.errors import UserError
+from text2sql.sql.dialect_names import dialect_name, known, unknown_dialect
 from text2sql.sql.dump import Copied, plain_sql, without_copies
 from text2sql.sql.spelling import literal, quoted
 from text2sql.sql.sqlite_generator import SQLITE_FUNCTIONS, NoForm, Target, generate
@@ -65,31 +65,6 @@ def _foreign_function(sql: str, defined: set[str]) -> str | None:
     return None
 
 
-# What systems are called beside sqlglot's names
-ALIASES = {
-    "postgresql": "postgres",
-    "psql": "postgres",
-    "mariadb": "mysql",
-    "mssql": "tsql",
-    "sqlserver": "tsql",
-    "sql server": "tsql",
-    "t-sql": "tsql",
-    "sqlite3": "sqlite",
-}
-
-
-def dialect_name(dialect: str) -> str:
-    """sqlglot's name of a dialect, in lower case; one that it does not know stays as it is."""
-    name = dialect.strip().lower()
-    return ALIASES.get(name, name)
-
-
-@functools.cache
-def known(dialect: str) -> bool:
-    """Whether sqlglot knows a dialect, by its own name or one of ALIASES."""
-    return sqlglot.Dialect.get(dialect_name(dialect)) is not None
-
-
 def is_sqlite(dialect: str | None) -> bool:
     """Whether texts of this dialect run as they are."""
     return not dialect or dialect_name(dialect) == "sqlite"
@@ -98,10 +73,6 @@ def is_sqlite(dialect: str | None) -> bool:
 def _check_dialect(dialect: str) -> None:
     if not known(dialect):
         raise UserError(unknown_dialect(dialect))
-
-
-def unknown_dialect(dialect: str) -> str:
-    return f"unknown SQL dialect {dialect!r}; use a name sqlglot knows: sqlite, mysql, postgres …"
 
 
 def to_sqlite(sql: str, dialect: str | None) -> str | Untranslatable:
@@ -277,9 +248,8 @@ def to_sqlite_ddl(context: str, dialect: str | None) -> str | Untranslatable:
     if not dialect or is_sqlite(dialect):
         return context
     dialect = dialect_name(dialect)
-    script, copies = plain_sql(context, dialect), []
-    if dialect == "postgres":
-        script, copies = without_copies(script)
+    script = plain_sql(context, dialect)
+    script, copies = without_copies(script) if dialect == "postgres" else (script, [])
     trees = _parse(script, dialect)
     if isinstance(trees, Untranslatable):
         return trees

@@ -18,6 +18,7 @@ _CONSTRUCTS = [
         (r"\b(?:ENUM|SET)\s*\(\s*''", "ENUM", "mysql"),
         (r"\bINTERVAL\b\s*\(*\s*(?:''|-?\d|[a-z_])", "INTERVAL", "mysql postgres bigquery snowflake"),
         (r"\bDATE_?(?:DIFF|ADD|PART|TRUNC)\s*\(\s*\w+\s*,", "a date function with a unit", "tsql snowflake bigquery"),
+        (r"\bDEFAULT\s+\w+\s*\(", "a function as DEFAULT", "mysql postgres"),
         (r"\bON\s+DUPLICATE\s+KEY\b", "ON DUPLICATE KEY", "mysql"),
         (r"\bSEPARATOR\s+''", "SEPARATOR", "mysql"),
         (r"\bWITH\s+ROLLUP\b|\b(?:ROLLUP|CUBE|GROUPING\s+SETS)\s*\(", "ROLLUP", "mysql postgres tsql oracle"),
@@ -54,6 +55,13 @@ _CONSTRUCTS = [
         (r"\bSTRUCT\s*[<(]|\bEXCEPT\s*\(", "syntax of BigQuery", "bigquery"),
     )
 ]  # fmt: skip
+
+
+# Functions of other systems that sqlglot has no name for
+FOREIGN_FUNCTIONS = frozenset(
+    "AGE CHOOSE DATEPART DATE_PART FIELD FIND_IN_SET INET_ATON LISTAGG MID PATINDEX PERIOD_DIFF REGEXP STRING_AGG "
+    "TRY_CONVERT VAR".split()
+)
 
 
 def foreign_construct(sql: str) -> str | None:
