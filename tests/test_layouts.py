@@ -235,6 +235,17 @@ def test_tables_are_read_whatever_stands_between_their_cells(tmp_path, name, mar
     assert {key: row[key] for key in ROW} == ROW
 
 
+def test_a_quote_that_is_not_doubled_is_named_with_its_line_and_read_over(tmp_path, capsys):
+    cells = '"Which are "in stock"?","CREATE TABLE t (a INT)","SELECT a FROM t"'
+    path = write(tmp_path / "q.csv", f"question,context,answer\n{cells}\n")
+    (row,) = rows_of(ingest("file", path))["train"]
+    assert row["answer"] == "SELECT a FROM t" and "in stock" in row["question"]
+    assert "q.csv, line 2: a quote inside a quoted cell is not doubled" in capsys.readouterr().err
+    open_quote = write(tmp_path / "p.csv", 'question,context,answer\n"Which?,c,SELECT 1\n')
+    with pytest.raises(UserError, match=r"p.csv, line 2: cannot be read as CSV \(unexpected end of data\)"):
+        rows_of(ingest("file", open_quote))
+
+
 def test_a_workbook_is_read_from_its_first_sheet(tmp_path):
     book = openpyxl.Workbook()
     for line in (["id", *ROW], [1, *ROW.values()], [None] * 4, [2, *ROW.values()]):

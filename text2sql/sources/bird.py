@@ -11,7 +11,7 @@ from pathlib import Path
 
 from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
-from text2sql.sources.left_out import Splits
+from text2sql.sources.left_out import LeftOut, Splits
 from text2sql.sources.records import mapped_by, read_records
 from text2sql.sources.spider import rows_of, schemas_of
 from text2sql.sql.dialect_names import dialect_name
@@ -38,7 +38,7 @@ def load(params: IngestParams) -> Splits:
     return {split: chain.from_iterable(rows_in(path, params) for path in paths) for split, paths in files.items()}
 
 
-def rows_in(path: Path, params: IngestParams) -> Iterator[dict]:
+def rows_in(path: Path, params: IngestParams) -> Iterator[dict | LeftOut]:
     """The rows of one file of questions, with the schemas and databases that stand beside it."""
     beside = path.parent
     tables = sorted(beside.glob("*tables.json"))

@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 import shlex
+import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -156,20 +157,39 @@ def read_workbook(path: Path) -> Iterator[dict]:
 
 
 def read_csv(path: Path) -> Iterator[dict]:
+    """The rows of a table of text. A quote inside a quoted cell that is not doubled is named and read over."""
     csv.field_size_limit(2**31 - 1)
     try:
+        strict = is_strict(path)
         with open_text(path) as file:
-            header = file.readline()
+            reader = csv.DictReader(file, strict=strict, delimiter=delimiter_of(file.readline()))
             file.seek(0)
-            reader = csv.DictReader(file, strict=True, delimiter=delimiter_of(header))
             for row in reader:
                 if None in row or None in row.values():
                     raise UserError(f"{path}, line {reader.line_num}: not as many cells as the header; fix the line")
                 yield row
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise unreadable(path, error) from error
-    except csv.Error as error:
-        raise UserError(f"{path}: cannot be read as CSV ({first_line(error)}); fix the line or the file") from error
+
+
+def is_strict(path: Path) -> bool:
+    """Whether a table keeps to the rules of CSV; says on stderr where it does not but can be read all the same.
+
+    Raises UserError with the line where it cannot.
+    """
+    with open_text(path) as file:
+        lines = csv.reader(file, strict=True, delimiter=delimiter_of(file.readline()))
+        file.seek(0)
+        try:
+            for _ in lines:
+                pass
+        except csv.Error as error:
+            where = f"{path}, line {lines.line_num}"
+            if "expected after" not in str(error):
+                raise UserError(f"{where}: cannot be read as CSV ({first_line(error)}); fix the line") from error
+            print(f"note: {where}: a quote inside a quoted cell is not doubled; it is read without it", file=sys.stderr)
+            return False
+    return True
 
 
 def delimiter_of(header: str) -> str:
