@@ -116,7 +116,7 @@ def words_of(schema: str) -> frozenset[str]:
 def literals(sql: str, schema: str) -> tuple[str, ...]:
     """The literals of a query, sorted, apart from the number 1 (COUNT(1)); "x" is one where the schema has no x."""
     found = []
-    for quoted, word in TOKENS.findall(sql):
+    for quoted, word in tokens_of(sql):
         if quoted[:1] == "'" or (quoted[:1] == '"' and quoted[1:-1].casefold() not in words_of(schema)):
             found.append(quoted[1:-1])
         elif word[:1].isdigit() and word != "1":
@@ -156,7 +156,7 @@ class NearDuplicates:
                     lists[gram].append(place)
         self.lists = {gram: np.array(places, np.int32) for gram, places in lists.items()}
         self.found: dict[frozenset[str], str | None] = {}
-        self.thresholds: dict[int, np.ndarray] = {}
+        self.thresholds: dict[int, tuple[int, int, np.ndarray]] = {}
 
     def packed(self, grams: frozenset[str]) -> np.ndarray:
         """The FREQUENT trigrams of a set as bits, in words of 64."""
@@ -174,8 +174,9 @@ class NearDuplicates:
 
     def search(self, grams: frozenset[str]) -> str | None:
         size = len(grams)
-        low, high = self.sizes.searchsorted([math.ceil(NEAR * size - 1e-9), math.floor(size / NEAR + 1e-9) + 1])
-        needed = self.needed(size)[self.sizes[low:high]]
+        if size not in self.thresholds:
+            self.thresholds[size] = self.threshold(size)
+        low, high, needed = self.thresholds[size]
         shared = np.zeros(high - low, np.int32)
         for gram in grams & self.lists.keys():
             places = self.lists[gram]
@@ -191,12 +192,11 @@ class NearDuplicates:
         near = low + near[left <= 0]
         return self.ids[near[np.argmin(self.order[near])]] if len(near) else None
 
-    def needed(self, size: int) -> np.ndarray:
-        """For a set of this size and each size of the other: how many trigrams the two must share."""
-        if size not in self.thresholds:
-            others = np.arange(self.sizes[-1] + 1)
-            self.thresholds[size] = np.ceil(NEAR / (1 + NEAR) * (size + others) - 1e-9).astype(np.int32)
-        return self.thresholds[size]
+    def threshold(self, size: int) -> tuple[int, int, np.ndarray]:
+        """For a set of this size: from where to where the sets of like size stand, and what each must share with it."""
+        low, high = self.sizes.searchsorted([math.ceil(NEAR * size - 1e-9), math.floor(size / NEAR + 1e-9) + 1])
+        needed = np.ceil(NEAR / (1 + NEAR) * (size + self.sizes[low:high]) - 1e-9)
+        return int(low), int(high), needed.astype(np.int32)
 
 
 def trigrams(text: str) -> frozenset[str]:
@@ -227,14 +227,21 @@ TOKENS = re.compile(
 )
 
 
+@lru_cache(maxsize=64)  # asked more than once for a row
 def normal_question(question: str) -> str:
     """The words of a question in one case and form, without punctuation."""
     return " ".join(WORDS.findall(unicodedata.normalize("NFKC", question).casefold()))
 
 
+@lru_cache(maxsize=64)
+def tokens_of(sql: str) -> list[tuple[str, str]]:
+    """The tokens of SQL as pairs, of which one is empty: a literal or quoted name as it stands, a word or sign."""
+    return TOKENS.findall(sql)
+
+
 def normal_sql(sql: str) -> str:
     """SQL with words folded, literals untouched, comments and the last semicolon gone, one space between tokens."""
-    tokens = [literal or word.casefold() for literal, word in TOKENS.findall(sql) if literal or word]
+    tokens = [literal or word.casefold() for literal, word in tokens_of(sql) if literal or word]
     return " ".join(tokens).rstrip("; ")
 
 
