@@ -46,12 +46,12 @@ class MySQL(NamedTuple):
     dialect: str = "mysql"
 
     def build(self, setup: str, limits: Limits = DEFAULT_LIMITS) -> "MySQLDatabase | Failure":
-        """As `protocol.Engine.build`. CREATE DATABASE and USE are passed over, as a dump brings them."""
+        """As `protocol.Engine.build`. CREATE DATABASE, USE, triggers and routines are passed over, as a dump brings them."""
         if len(setup) > limits.script_length:
             return Failure("too_large", f"more than {limits.script_length} characters of script")
         database = MySQLDatabase(self, f"{self.token}_{uuid.uuid4().hex[:10]}")
         try:
-            failure = database.run_script(setup, limits)
+            failure = database.run_script(without_routines(setup), limits)
         except MemoryError:
             failure = Failure("too_large", "the script does not fit into memory")
         if failure is not None:

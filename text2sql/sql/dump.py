@@ -37,10 +37,15 @@ def plain_sql(script: str, dialect: str) -> str:
         case "tsql":
             return _GO.sub(";", script)
         case "mysql":
-            return _CONDITIONAL.sub(r"\1", _ROUTINES.sub("", script))
+            return _CONDITIONAL.sub(r"\1", without_routines(script))
         case "postgres":
             return _META_COMMAND.sub("", script)
     return script
+
+
+def without_routines(script: str) -> str:
+    """A MySQL script without what stands between changes of the delimiter, a word of its client and not of the server."""
+    return _ROUTINES.sub("", script)
 
 
 def without_copies(script: str) -> tuple[str, list[Copied]]:
