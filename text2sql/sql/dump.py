@@ -44,7 +44,7 @@ def plain_sql(script: str, dialect: str) -> str:
 
 
 def without_routines(script: str) -> str:
-    """A MySQL script without what stands between changes of the delimiter, a word of its client and not of the server."""
+    """A MySQL script without what stands between changes of the delimiter, which its client reads and no server."""
     return _ROUTINES.sub("", script)
 
 
