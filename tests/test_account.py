@@ -35,10 +35,15 @@ def folder(tmp_path_factory) -> Path:
     raw, valid = ({s: folder / name / f"{s}.parquet" for s in SPLITS} for name in ("raw", "valid"))
     for split, path in raw.items():
         write_rows(path, rows[split])
-    validate = ValidateParams(has_rows=True, runs=True, returns_rows=True, seconds=2.0, engine="local")
+    validate = ValidateParams(
+        has_rows=True, runs=True, returns_rows=True, test_rows="valid", seconds=2.0, engine="local"
+    )
     evaluation = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None)
     funnel = validate_tables(raw, valid, folder / "rejected.parquet", validate, evaluation, workers=2)
     write_json(folder / "funnel.json", funnel)
+    source = {split: {"left_out": {}, "changed": {}} for split in SPLITS}
+    source["train"] = {"left_out": {"about the game database, which the test split asks about": 40}, "changed": {}}
+    write_json(folder / "raw/account.json", source)
     selected = {split: folder / "selected" / f"{split}.parquet" for split in ("train", "eval")}
     select = SelectParams(
         domains=[],
@@ -129,8 +134,22 @@ def test_the_command_shows_funnel_rejects_and_labels(folder, capsys, monkeypatch
     monkeypatch.setenv("COLUMNS", "160")
     assert main(["data", "--folder", str(folder)]) == 0
     shown = capsys.readouterr().out
-    for text in ("Read and validated", "Selected (split: source)", "no_insert", "agriculture", "basic SQL", "Leaks"):
+    for text in ("Read and validated", "Selected (split: source)", "no_insert", "agriculture", "basic SQL", "leaks"):
         assert text in shown
+
+
+def test_on_80_columns_no_number_and_no_name_is_cut(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["data", "--folder", str(folder)]) == 0
+    shown = capsys.readouterr().out
+    assert "…" not in shown and all(len(line) <= 80 for line in shown.splitlines())
+    for text in ("in the source", "740", "multiple_joins", "window functions", "question_normalised"):
+        assert text in shown
+    accounted = account(folder)
+    for value, steps in accounted["domain"].items():
+        (line,) = [line for line in shown.splitlines() if f" {value} " in line]
+        numbers = [steps["read"], steps["returns_rows"], steps["leaked"], steps["train"], steps["eval"]]
+        assert [int(cell) for cell in line.replace("│", " ").split()[-5:]] == numbers
 
 
 def test_the_command_shows_examples_of_a_reason(folder, capsys, monkeypatch):

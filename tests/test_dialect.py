@@ -259,4 +259,90 @@ def test_rows_that_replace_others_are_rows_of_the_context_too(statement):
 
 def test_rows_that_have_no_sqlite_form_are_named_not_dropped():
     found = to_sqlite_ddl("CREATE TABLE t (a INT); COPY t FROM '/data/t.csv';", "postgres")
-    assert found == Untranslatable("COPY in a context has no SQLite form")
+    assert found == Untranslatable("COPY in a context has no SQLite form (statement 2)")
+
+
+# Dumps
+
+
+def test_a_schemas_name_before_a_table_is_no_part_of_its_name():
+    script = to_sqlite_ddl(
+        "CREATE SCHEMA sales; CREATE TABLE sales.item (id int); INSERT INTO sales.item VALUES (3);", "postgres"
+    )
+    for sql in ("SELECT id FROM item", "SELECT sales.item.id FROM sales.item", "SELECT i.id FROM sales.item i"):
+        assert query(build(script), to_sqlite(sql, "postgres")).rows == [(3,)]
+    two = to_sqlite_ddl("CREATE TABLE a.t (x int); CREATE TABLE b.t (y int);", "postgres")
+    assert isinstance(two, Untranslatable) and "two tables of one name" in two.reason
+
+
+def test_go_ends_a_statement_of_sql_server():
+    script = to_sqlite_ddl("CREATE TABLE [dbo].[s] ([Id] [int] NOT NULL)\nGO\nINSERT INTO s VALUES (1)\ngo\n", "tsql")
+    assert query(build(script), to_sqlite("SELECT TOP 3 Id FROM dbo.s", "tsql")).rows == [(1,)]
+    assert query(build(script), to_sqlite("SELECT N'서울' FROM s", "tsql")).rows == [("서울",)]
+
+
+PG_DUMP = r"""
+\restrict k3y
+SET statement_timeout = 0;
+SELECT pg_catalog.set_config('search_path', '', false);
+CREATE TABLE public.city (id integer NOT NULL, name text, big boolean);
+ALTER TABLE public.city OWNER TO postgres;
+CREATE SEQUENCE public.city_id_seq AS integer START WITH 1 INCREMENT BY 1 NO MINVALUE NO MAXVALUE CACHE 1;
+ALTER SEQUENCE public.city_id_seq OWNED BY public.city.id;
+CREATE TABLE public.shop (id integer, city_id integer);
+ALTER TABLE ONLY public.city ALTER COLUMN id SET DEFAULT nextval('public.city_id_seq'::regclass);
+COPY public.city (id, name, big) FROM stdin;
+1	Seoul; \tit's	t
+2	\N	f
+\.
+COPY public.shop (id, city_id) FROM stdin;
+7	1
+\.
+SELECT pg_catalog.setval('public.city_id_seq', 2, true);
+ALTER TABLE ONLY public.city ADD CONSTRAINT city_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.shop ADD CONSTRAINT shop_fkey FOREIGN KEY (city_id) REFERENCES public.city(id);
+"""
+
+
+def test_a_pg_dump_is_built_with_its_copied_rows_and_the_keys_that_alter_adds():
+    built = build(to_sqlite_ddl(PG_DUMP, "postgres"))
+    sql = to_sqlite("SELECT c.name, c.big FROM public.city c ORDER BY c.id", "postgres")
+    assert query(built, sql).rows == [("Seoul; \tit's", 1), (None, 0)]
+    (schema,) = built.execute("SELECT group_concat(sql, ' ') FROM sqlite_master").fetchone()
+    assert "PRIMARY KEY (`id`)" in schema and "FOREIGN KEY (`city_id`) REFERENCES `city` (`id`)" in schema
+
+
+MYSQLDUMP = """
+/*!40101 SET @OLD_CHARACTER_SET_CLIENT=@@CHARACTER_SET_CLIENT */;
+DROP TABLE IF EXISTS `city`;
+CREATE TABLE `city` (
+  `id` int(11) NOT NULL AUTO_INCREMENT,
+  `name` varchar(20) DEFAULT NULL,
+  PRIMARY KEY (`id`), KEY `by_name` (`name`)
+) ENGINE=InnoDB AUTO_INCREMENT=3 DEFAULT CHARSET=utf8mb4;
+LOCK TABLES `city` WRITE;
+/*!40000 ALTER TABLE `city` DISABLE KEYS */;
+INSERT INTO `city` VALUES (1,'Seoul'),(2,'it\\'s');
+/*!40000 ALTER TABLE `city` ENABLE KEYS */;
+UNLOCK TABLES;
+DELIMITER ;;
+/*!50003 CREATE*/ /*!50017 DEFINER=`r`@`%`*/ /*!50003 TRIGGER t BEFORE INSERT ON city FOR EACH ROW SET @a = 1 */;;
+DELIMITER ;
+/*!50001 CREATE VIEW `names` AS select `city`.`name` AS `name` from `city` */;
+"""
+
+
+def test_a_mysqldump_is_built_with_what_its_conditional_comments_hold():
+    built = build(to_sqlite_ddl(MYSQLDUMP, "mariadb"))
+    assert query(built, to_sqlite("SELECT name FROM names ORDER BY 1", "mysql")).rows == [("Seoul",), ("it's",)]
+
+
+@pytest.mark.parametrize("statement", ["UPDATE t SET a = 2", "DELETE FROM t", "ALTER TABLE t DROP COLUMN a"])
+def test_what_would_change_rows_or_tables_is_named_with_its_statement(statement):
+    found = to_sqlite_ddl(f"CREATE TABLE t (a INT); {statement};", "postgres")
+    assert isinstance(found, Untranslatable) and found.reason.endswith("(statement 2)")
+
+
+def test_a_date_less_an_interval_has_a_year():
+    sql = to_sqlite("SELECT EXTRACT(YEAR FROM DATE '2024-02-01' - INTERVAL '15 months')", "postgres")
+    assert query(build(""), sql).rows == [(2022,)]

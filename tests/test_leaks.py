@@ -35,6 +35,72 @@ def test_each_kind_of_leak_is_found(question, answer, context, kind):
     assert [(leak.train, leak.eval, leak.kind) for leak in found] == ([("t", "e", kind)] if kind else [])
 
 
+SHOP = "CREATE TABLE shop (id INTEGER, name TEXT, city TEXT, price REAL); CREATE TABLE sale (shop_id INT, day DATE);"
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ('SELECT COUNT(*) FROM shop WHERE city = "Seoul"', "SELECT COUNT(*) FROM shop WHERE city = 'Seoul'"),
+        ("SELECT COUNT(*) FROM `shop` WHERE `city` = 'Seoul'", "SELECT COUNT(*) FROM shop WHERE city = 'Seoul'"),
+        (
+            "SELECT COUNT(1) AS n FROM shop AS s WHERE s.city = 'Seoul'",
+            "SELECT COUNT(*) FROM shop WHERE city = 'Seoul'",
+        ),
+        (
+            "SELECT name FROM shop WHERE price > 5 AND city = 'Jeju'",
+            "SELECT name FROM shop WHERE 'Jeju' = city AND 5 < price",
+        ),
+        ("SELECT name FROM shop WHERE city IN ('a', 'b')", 'SELECT "name" FROM Shop WHERE (city IN ("b", "a"))'),
+        (
+            "SELECT a.name FROM shop a INNER JOIN sale b ON b.shop_id = a.id ORDER BY a.name ASC",
+            "SELECT t1.name FROM shop AS t1 JOIN sale AS t2 ON t1.id = t2.shop_id ORDER BY t1.name",
+        ),
+        (
+            "SELECT city, COUNT(*) AS n FROM shop GROUP BY city ORDER BY n",
+            "SELECT city, COUNT(*) FROM shop GROUP BY city ORDER BY COUNT(*)",
+        ),
+    ],
+)
+def test_sql_that_is_only_written_otherwise_leaks(answer, gold):
+    schema = SHOP.replace("INTEGER", "INT").replace("TEXT", "VARCHAR(20)").replace("shop (", '"shop" (')
+    (leak,) = find_leaks([Texts("t", schema, "Tell me.", answer)], [Texts("e", SHOP, "How is it?", gold)])
+    assert leak.kind == "sql_rewritten"
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        ("SELECT COUNT(*) FROM shop WHERE city = 'Busan'", "SELECT COUNT(*) FROM shop WHERE city = 'Seoul'"),
+        ("SELECT name FROM shop WHERE price < 5", "SELECT name FROM shop WHERE price > 5"),
+        ("SELECT name FROM shop WHERE price - id > 5", "SELECT name FROM shop WHERE id - price > 5"),
+        ("SELECT COUNT(name) FROM shop", "SELECT COUNT(*) FROM shop"),
+        ("SELECT DISTINCT city FROM shop", "SELECT city FROM shop"),
+        ("SELECT name FROM shop ORDER BY price DESC", "SELECT name FROM shop ORDER BY price"),
+        (
+            "SELECT name FROM shop WHERE city = 'a' OR id = 1 AND price = 2",
+            "SELECT name FROM shop WHERE (city = 'a' OR id = 1) AND price = 2",
+        ),
+        (
+            "SELECT s.id FROM shop s LEFT JOIN sale b ON s.id = b.shop_id",
+            "SELECT s.id FROM shop s JOIN sale b ON s.id = b.shop_id",
+        ),
+        (
+            "SELECT a.id FROM shop a JOIN shop b ON a.id = b.price",
+            "SELECT b.id FROM shop a JOIN shop b ON a.id = b.price",
+        ),
+    ],
+)
+def test_sql_that_asks_something_else_does_not(answer, gold):
+    assert find_leaks([Texts("t", SHOP, "Tell me.", answer)], [Texts("e", SHOP, "How is it?", gold)]) == []
+
+
+def test_schemas_are_equal_up_to_the_spelling_of_types_and_names():
+    spelled = 'CREATE TABLE IF NOT EXISTS "T" (`a` BIGINT UNSIGNED, b CHARACTER VARYING(20), c DOUBLE PRECISION);'
+    assert normal_schema(spelled) == normal_schema("create table t (a int, b text, c real)")
+    assert normal_schema("CREATE TABLE t (a INT)") != normal_schema("CREATE TABLE t (a TEXT)")
+
+
 def test_near_duplicates_are_those_that_a_full_comparison_finds():
     rng = random.Random(2)
     words = ["which", "player", "scored", "most", "goals", "in", "the", "final", "season", "at", "home", "number"]

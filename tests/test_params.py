@@ -77,7 +77,7 @@ def test_the_repositorys_own_params_are_valid():
         ("finetune.lora.init_lora_weights", "psisa", "got the text 'psisa'"),
         ("validate.has_rows", "yes", "valid boolean, got the text 'yes'"),
         ("select.holdout", 1.0, "less than 1, got 1.0"),
-        ("select.languages", ["en", "fr"], "got the text 'fr'"),
+        ("select.languages", ["en", "french"], "got the text 'french'"),
         ("select", 3, "got 3"),
         ("ingest.columns", {"questoin": "q"}, "got the text 'questoin'"),
         ("resolve.sha256", "AB", "got the text 'AB'"),

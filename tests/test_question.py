@@ -110,7 +110,51 @@ def test_gold_and_setup_are_translated_from_their_dialects():
 )
 def test_validation_and_scoring_see_the_same_answer(gold):
     (database,) = databases(Question(gold, (FILLED,)), LIMITS)
-    assert run(FILLED, gold, "sqlite", None, LIMITS) == query(database, gold, LIMITS)
+    seen, scored = run(FILLED, gold, "sqlite", None, LIMITS), query(database, gold, LIMITS)
+    if isinstance(scored, Failure):
+        scored = Failure(scored.outcome, f"SQL: {scored.error}")
+    assert seen == scored
+
+
+@pytest.mark.parametrize(
+    ("script", "gold", "outcome", "said"),
+    [
+        ("CREATE TABLE t (a INT); CREATE TABEL u (a INT);", "SELECT 1", "syntax", "context, statement 2 of 2: near"),
+        (
+            "CREATE TABLE t (a INT)\n\nCREATE TABLE u (a INT)",
+            "SELECT 1",
+            "syntax",
+            "a semicolon is missing before CREATE",
+        ),
+        (
+            "CREATE TABLE t (a INT);INSERT INTO u VALUES (1);",
+            "SELECT 1",
+            "schema",
+            "context, statement 2 of 2: no such table",
+        ),
+        (
+            "CREATE TABLE t (a INT); CREATE TRIGGER g AFTER INSERT ON t BEGIN SELECT 1; END; SELEC;",
+            "SELECT 1",
+            "syntax",
+            "context, statement 3 of 3",
+        ),
+        (
+            "CREATE TABLE t (a INT PRIMARY KEY AUTO_INCREMENT);",
+            "SELECT 1",
+            "dialect",
+            "(AUTO_INCREMENT is not SQLite's)",
+        ),
+        ("CREATE TABLE t (a INT);", "SELECT a::text FROM t", "dialect", "SQL: unrecognized token"),
+        ("CREATE TABLE t (a DATE);", "SELECT a - INTERVAL '1 day' FROM t", "dialect", "(INTERVAL is not SQLite's)"),
+        ("CREATE TABLE t (a INT);", "SELECT TOP 3 a FROM t", "dialect", "(TOP is not SQLite's)"),
+        ("CREATE TABLE t (a TEXT);", "SELECT a FROM t WHERE a ILIKE 'x%' AND", "syntax", "SQL: "),
+        ("CREATE TABLE t (a TEXT);", "SELECT 'a::b ILIKE', FROM t", "syntax", "SQL: near"),
+    ],
+)
+def test_a_failure_says_which_text_and_statement_failed_and_whether_it_is_another_dialects(script, gold, outcome, said):
+    found = gold_answer(Question(gold, (script,), dialect="sqlite", setup_dialect="sqlite"), LIMITS)
+    assert isinstance(found, Failure)
+    assert (found.outcome, said in found.error) == (outcome, True), found
 
 
 def test_a_gold_that_runs_alone_leaves_no_database_open(file):

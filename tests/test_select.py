@@ -178,6 +178,7 @@ def test_leaks_are_removed_from_training_and_counted(tmp_path):
         "question_exact": 1,
         "question_normalised": 1,
         "sql": 1,
+        "sql_rewritten": 0,
         "question_near": 0,
         "removed": 3,
     }

@@ -264,7 +264,7 @@ def test_what_utf8_cannot_hold_is_written_as_its_escape(tmp_path):
         ("q.csv", "question,context,answer\na,b\n", "line 2: not as many cells as the header"),
         ("q.csv", "question,context\na,b\n", "row 1: no column 'answer' for answer; it has question, context"),
         ("q.parquet", "no parquet", "not a readable Parquet file"),
-        ("q.jsonl.gz", "no gzip", "cannot be read as UTF-8 JSON Lines"),
+        ("q.jsonl.gz", "no gzip", "cannot be read as UTF-8 text"),
         ("q.xls", "x", "unknown kind of file"),
     ],
 )

@@ -13,7 +13,7 @@ from text2sql.base.errors import UserError
 from text2sql.base.params import EvaluationParams, ValidateParams
 from text2sql.dataset.rows import read_table, write_rows
 from text2sql.dataset.validate import REJECTED, validate_tables
-from text2sql.dataset.verdict import check, verdicts
+from text2sql.dataset.verdict import check, holds_rows, verdicts
 from text2sql.sources import synthetic
 from text2sql.sources.schemas import ddl_of_spider
 
@@ -23,12 +23,13 @@ CONTEXT = "CREATE TABLE t (a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, NU
 
 
 def rules(**changes) -> ValidateParams:
-    values = {"has_rows": True, "runs": True, "returns_rows": True, "seconds": 1.0, "engine": "local"}
+    values = {"has_rows": True, "runs": True, "returns_rows": True, "test_rows": "valid"}
+    values |= {"seconds": 1.0, "engine": "local"}
     return ValidateParams(**(values | changes))
 
 
 def switches(**changes) -> dict:
-    return rules(**changes).model_dump(exclude={"engine"})
+    return rules(**changes).model_dump(exclude={"engine", "test_rows"})
 
 
 def verdict(
@@ -90,9 +91,34 @@ def test_a_real_database_brings_the_rows(tmp_path):
     assert verdict("", "SELECT a FROM t WHERE a > 5", database=database)[0] == "returns_rows"
 
 
-def test_a_missing_database_is_the_users_to_mend():
-    with pytest.raises(UserError, match=r"absent.sqlite: no such database"):
-        list(verdicts([("", "SELECT 1", "?", "sqlite", "absent.sqlite")], switches(), 2))
+def test_a_row_of_a_missing_database_or_an_unknown_dialect_is_rejected_and_ends_nothing():
+    items = [("", "SELECT 1", "?", "sqlite", "absent.sqlite"), (CONTEXT, "SELECT 1", "?", "klingon", None)]
+    missing, unknown, good = verdicts([*items, (CONTEXT, "SELECT 1", "?", "sqlite", None)], switches(), 2)
+    assert missing == ("complete", "missing", "absent.sqlite: no such database file")
+    assert unknown[:2] == ("complete", "dialect") and "unknown SQL dialect 'klingon'" in unknown[2]
+    assert good is None
+
+
+@pytest.mark.parametrize(
+    ("context", "by_what_it_does", "literally"),
+    [
+        ("CREATE TABLE a (x INT); INSERT INTO a VALUES (1);", True, True),
+        ("CREATE TABLE log (id INT, inserted_at DATE);", False, True),
+        ("CREATE TABLE a (x INT); CREATE TRIGGER t AFTER INSERT ON a BEGIN SELECT 1; END;", False, True),
+        ("CREATE TABLE a (x INT PRIMARY KEY); REPLACE INTO a VALUES (1);", True, False),
+    ],
+)
+def test_has_rows_goes_by_what_the_script_does_or_by_the_exercises_word(context, by_what_it_does, literally):
+    for rule, passes in ((True, by_what_it_does), ("literal", literally)):
+        reject = verdict(context, "SELECT 1", has_rows=rule, returns_rows=False)
+        assert (reject is None) is passes
+
+
+def test_on_real_rows_of_ddl_both_rules_about_inserts_agree():
+    with gzip.open(shared("wikisql/train.jsonl.gz"), "rt", encoding="utf-8") as lines:
+        contexts = [json.loads(line)["context"] for line in lines]
+    differ = [c for c in contexts if holds_rows(c, "sqlite", True) != holds_rows(c, "sqlite", False)]
+    assert len(differ) == 0
 
 
 def test_another_dialect_runs_in_translation():
@@ -172,7 +198,7 @@ def test_a_context_is_as_untrusted_as_the_sql(tmp_path):
 def differences(items: list[tuple], params: ValidateParams) -> list[tuple]:
     """(what the plain check says, our reject, SQL) where the two disagree."""
     found = []
-    for item, reject in zip(items, verdicts(items, params.model_dump(exclude={"engine"}), 2), strict=True):
+    for item, reject in zip(items, verdicts(items, params.model_dump(exclude={"engine", "test_rows"}), 2), strict=True):
         plain = runs_and_returns(item[0], item[1])
         plain_keeps = plain is True or (plain is None and not params.returns_rows)
         if plain_keeps != (reject is None):

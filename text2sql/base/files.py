@@ -92,23 +92,27 @@ def read_jsonl(path: str | os.PathLike) -> Iterator[dict]:
     opener = gzip.open if str(path).endswith(".gz") else open
     try:
         with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    problem = f"not valid JSON ({error.msg}); fix or remove the line"
-                    raise UserError(f"{path}, line {number}: {problem}") from error
-                if not isinstance(row, dict):
-                    raise UserError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}")
-                yield row
+            yield from json_lines(file, path)
     except FileNotFoundError as error:
         raise UserError(
             f"{path}: no such file; fix the path, run the stage that writes it (`dvc repro`), or fetch it (`dvc pull`)"
         ) from error
     except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 JSON Lines ({error})") from error
+
+
+def json_lines(lines: Iterable[str], path: str | os.PathLike) -> Iterator[dict]:
+    """The objects of JSON Lines, blank lines left out. Raises UserError as `read_jsonl`; `path` is for its message."""
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number}: not valid JSON ({error.msg}); fix or remove the line") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}")
+        yield row
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

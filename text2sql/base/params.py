@@ -33,7 +33,17 @@ class Section(BaseModel):
 
 # The columns of a row that a file can bring (see text2sql/dataset/rows.py).
 RowColumn = Literal[
-    "id", "db_id", "dialect", "context", "question", "answer", "domain", "complexity", "language", "database"
+    "id",
+    "db_id",
+    "dialect",
+    "context",
+    "question",
+    "answer",
+    "domain",
+    "complexity",
+    "language",
+    "database",
+    "notes",
 ]
 
 
@@ -43,7 +53,7 @@ class IngestParams(Section):
     test_path: str | None
     config: str | None
     revision: str | None
-    columns: dict[RowColumn, str]
+    columns: dict[RowColumn | Literal["split"], str | None]
     database: str | None
     dialect: str | None
     rows: Positive
@@ -73,9 +83,10 @@ class EvaluationParams(Section):
 
 
 class ValidateParams(Section):
-    has_rows: bool
+    has_rows: bool | Literal["literal"]
     runs: bool
     returns_rows: bool
+    test_rows: Literal["valid", "all"]
     seconds: Annotated[float, Field(gt=0)]
     engine: Literal["local", "ray"]
 
@@ -83,7 +94,7 @@ class ValidateParams(Section):
 class SelectParams(Section):
     domains: list[str]
     complexities: list[str]
-    languages: list[Literal["en", "ko"]]
+    languages: list[Annotated[str, Field(pattern="^[a-z]{2}$")]]
     split: Literal["auto", "holdout"]
     train_size: Positive | None
     eval_size: Positive | None

@@ -1,4 +1,4 @@
-"""What happened to the data, in numbers: from the rows read to the rows selected, by split and by label.
+"""What happened to the data, in numbers: from the source's rows to the rows selected, by split and by label.
 
 `account` reads what the data stages wrote and gives the content of metrics/data.json.
 """
@@ -18,19 +18,24 @@ STEPS = ("read", *RULES, "leaked", "train", "eval")
 def account(folder: Path = Path("data")) -> dict:
     """The account of the data in `folder` (the stages' outputs).
 
-    `read`: for train and test, as they came, the rows left after each rule; `selected`: for train and eval the rows
+    `source`: for train and test, what the source `left_out` before the rows were read and what was `changed`, by
+    reason; `read`: as they came, the rows left after each rule; `gold_errors`: the test rows that fail and were kept,
+    by class of error; `selected`: for train and eval the rows
     left after each step of `select`; `split`: how the two were told apart; `rejects`: by rule and class of error;
     `domain`, `complexity`, `language`: for each value its rows at each of STEPS (read, left after each rule, removed as
     leaks, trained on, evaluated with); `databases`, `leaks`, `duplicates`, `notes`: as in selection.json. Raises
     UserError when a stage has not run.
     """
     funnel, selection = read_json(folder / "funnel.json"), read_json(folder / "selection.json")
+    source = read_json(folder / "raw/account.json")
     rejects: dict[str, Counter[str]] = {rule: Counter() for rule in RULES}
     for split in funnel.values():
         for rule, classes in split["rejects"].items():
             rejects[rule].update(classes)
     return {
+        "source": source,
         "read": {split: {step: steps[step] for step in ("read", *RULES)} for split, steps in funnel.items()},
+        "gold_errors": funnel["test"].get("gold_errors", {}),
         "selected": {split: selection[split] for split in ("train", "eval")},
         "split": selection["split"],
         "rejects": {rule: dict(classes.most_common()) for rule, classes in rejects.items() if classes},

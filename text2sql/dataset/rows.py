@@ -10,6 +10,7 @@
 | answer | gold SQL |
 | domain, complexity, language | as the source gives them, or derived; may be null |
 | database | path of a real SQLite file the question is about; null when `context` is all there is |
+| notes | what the asker knows beside the schema (BIRD's evidence, business terms); may be null |
 """
 
 import contextlib
@@ -24,7 +25,19 @@ import pyarrow.parquet as pq
 from text2sql.base.errors import UserError
 from text2sql.base.files import atomic_write
 
-COLUMNS = ["id", "db_id", "dialect", "context", "question", "answer", "domain", "complexity", "language", "database"]
+COLUMNS = [
+    "id",
+    "db_id",
+    "dialect",
+    "context",
+    "question",
+    "answer",
+    "domain",
+    "complexity",
+    "language",
+    "database",
+    "notes",
+]
 
 
 def to_table(rows: Iterable[dict]) -> pd.DataFrame:

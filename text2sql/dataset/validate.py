@@ -35,7 +35,8 @@ def validate_tables(
     raw, valid: the table of each split, read and written; rejected: one table of every split's rejects, with the
     columns of REJECTED; evaluation: which engines may be used; workers: processes, which change nothing but the time.
     Says on stderr which rows run on SQLite by translation. Returns the funnel: for each split the rows `read`, those
-    left after each rule, `kept`, and `rejects` by rule and error class.
+    left after each rule, `kept`, and `rejects` by rule and error class; with `test_rows: all` the test rows that fail
+    are kept, and counted by class as `gold_errors`.
     """
     funnel = {}
     foreign = foreign_rows(where for path in raw.values() for where in places_of(path))
@@ -49,15 +50,22 @@ def validate_tables(
                 tqdm(total=count_rows(path), desc=f"validate {split}", unit=" rows", mininterval=0.5) as progress,
             ):
                 answers = verdicts_on(path, params, evaluation, engines, workers)
-                funnel[split] = validate_split(split, path, keeps, rejects, answers, progress)
+                failing_stay = split == "test" and params.test_rows == "all"
+                funnel[split] = validate_split(split, path, keeps, rejects, answers, failing_stay, progress)
     return funnel
 
 
-def validate_split(split: str, path: Path, keeps, rejects, answers: Iterator[Reject | None], progress) -> dict:
+def validate_split(
+    split: str, path: Path, keeps, rejects, answers: Iterator[Reject | None], failing_stay: bool, progress
+) -> dict:
     found: Counter[tuple[str, str]] = Counter()
+    gold_errors: Counter[str] = Counter()
     read = kept = 0
     for batch in read_batches(path):
         judged = list(islice(answers, batch.num_rows))
+        if failing_stay:
+            gold_errors.update(reject[1] for reject in judged if reject and reject[0] != "complete")
+            judged = [reject if reject and reject[0] == "complete" else None for reject in judged]
         reasons = [reject for reject in judged if reject]
         if len(reasons) < len(judged):
             keeps.write_batch(batch.filter(pa.array([reject is None for reject in judged])))
@@ -73,14 +81,14 @@ def validate_split(split: str, path: Path, keeps, rejects, answers: Iterator[Rej
     assert read == count_rows(path) == kept + found.total(), (
         f"{split}: {read} rows, {kept} kept, {found.total()} rejected"
     )
-    return funnel_of(read, found)
+    return funnel_of(read, found) | ({"gold_errors": dict(gold_errors.most_common())} if failing_stay else {})
 
 
 def verdicts_on(
     path: Path, params: ValidateParams, evaluation: EvaluationParams, engines: Engines, workers: int
 ) -> Iterator[Reject | None]:
     """The verdict on each row of a table, in its order. Raises UserError when Ray is asked for and not installed."""
-    rules = params.model_dump(exclude={"engine"})
+    rules = params.model_dump(exclude={"engine", "test_rows"})
     if params.engine == "local":
         return verdicts(items_of(path), rules, workers, engines)
     try:

@@ -4,19 +4,22 @@ The rules, each of which can be switched off in `validate`:
 
 | rule | a row passes when |
 |---|---|
-| complete | it has a question, an SQL and a context or database (always on) |
+| complete | it has a question, an SQL, a context or database, and a dialect that sqlglot knows (always on) |
 | has_rows | its context brings rows (INSERT, REPLACE, COPY), or it has a database of its own |
+| has_rows: literal | the word INSERT stands anywhere in its context, or it has a database of its own |
 | runs | context and SQL run on the engine that `engines.question` chooses |
 | returns_rows | the SQL returns at least one row |
 
 A row stops at the first rule it breaks. With all rules on the verdict is that of running `executescript(context)` and
 `execute(answer).fetchall()` on an empty database, except where the sandbox refuses what would run there.
-The exercise's own check asks whether the word INSERT stands anywhere in the context. The two differ where it stands in
-a comment, a literal, a name or a trigger alone, and where rows come by REPLACE or COPY.
+The exercise's own check is `literal`. The two differ where INSERT stands in a comment, a literal, a name or a trigger
+alone, and where rows come by REPLACE or COPY.
 """
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
 
 from text2sql.base.errors import UserError
 from text2sql.engines.duckdb import PROCESS_BYTES
@@ -25,6 +28,7 @@ from text2sql.engines.protocol import EngineLost
 from text2sql.engines.question import ALONE, Engines, Question, again, engine_of, gold_answer
 from text2sql.engines.sqlite import Answer, Failure, Limits
 from text2sql.sql.context import brings_rows
+from text2sql.sql.dialect_names import known, unknown_dialect
 
 CHUNK = 128  # rows that travel to a worker process together
 MEMORY_BYTES = 512 * 2**20  # of a worker process
@@ -39,19 +43,29 @@ Reject = tuple[str, str, str]
 
 
 def check(
-    item: Item, has_rows: bool, runs: bool, returns_rows: bool, seconds: float = 2.0, engines: Engines = ALONE
+    item: Item,
+    has_rows: bool | Literal["literal"],
+    runs: bool,
+    returns_rows: bool,
+    seconds: float = 2.0,
+    engines: Engines = ALONE,
 ) -> Reject | None:
     """The verdict on one row: None when it is valid, else the rule it broke, the class of the error, its message.
 
     A class is one of the sandbox's outcomes (syntax, schema, dialect, refused, timeout, too_large, not_a_query), or
-    missing, no_insert, empty, for what needs no run. `seconds` is the deadline of the context and of the SQL alike,
-    `engines` are those that are there beside SQLite. Raises UserError where one is lost.
+    missing, no_insert, empty, for what needs no run; a message says which of context and SQL failed. `seconds` is the
+    deadline of the context and of the SQL alike, `engines` are those that are there beside SQLite. Raises UserError
+    where one is lost.
     """
     context, answer, question, dialect, database = item
     for name, text in (("question", question), ("answer", answer), ("context", context or database)):
         if not text or not text.strip():
             return "complete", "missing", f"no {name}"
-    if has_rows and not database and not brings_rows(context, dialect):
+    if not known(dialect):
+        return "complete", "dialect", unknown_dialect(dialect)
+    if database and not Path(database).is_file():
+        return "complete", "missing", f"{database}: no such database file"
+    if has_rows and not database and not holds_rows(context, dialect, literally=has_rows == "literal"):
         return "has_rows", "no_insert", "the context holds no INSERT"
     if not runs and not returns_rows:
         return None
@@ -61,6 +75,11 @@ def check(
     if returns_rows and not result.rows:
         return "returns_rows", "empty", "the SQL returns no row"
     return None
+
+
+def holds_rows(context: str, dialect: str, literally: bool) -> bool:
+    """Whether a context passes has_rows; literally: where the word INSERT stands anywhere in it, in any case."""
+    return "INSERT" in context.upper() if literally else brings_rows(context, dialect)
 
 
 def run(

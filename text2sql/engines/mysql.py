@@ -24,6 +24,7 @@ from text2sql.engines.guard import MYSQL_FUNCTIONS, checked, refused
 from text2sql.engines.protocol import EngineLost
 from text2sql.engines.server import UNPRIVILEGED
 from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits, other_dialects
+from text2sql.sql.dump import without_routines
 
 MEMORY_BYTES = 1536 * 2**20  # of the server's one process
 GRACE_SECONDS = 1.0  # between a deadline that the server heeds itself and the end of the connection
@@ -50,12 +51,12 @@ class MySQL(NamedTuple):
     dialect: str = "mysql"
 
     def build(self, setup: str, limits: Limits = DEFAULT_LIMITS) -> "MySQLDatabase | Failure":
-        """As `protocol.Engine.build`. CREATE DATABASE and USE are passed over, as a dump brings them."""
+        """As `Engine.build`. CREATE DATABASE, USE, triggers and routines, as a dump brings them, are passed over."""
         if len(setup) > limits.script_length:
             return Failure("too_large", f"more than {limits.script_length} characters of script")
         database = MySQLDatabase(self, f"{self.token}_{uuid.uuid4().hex[:10]}")
         try:
-            failure = database.run_script(setup, limits)
+            failure = database.run_script(without_routines(setup), limits)
         except MemoryError:
             failure = Failure("too_large", "the script does not fit into memory")
         if failure is not None:

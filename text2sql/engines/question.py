@@ -7,6 +7,9 @@ there is none.
 """
 
 import importlib
+import re
+import sqlite3
+from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
@@ -20,6 +23,8 @@ from text2sql.engines.protocol import Database, Engine, EngineLost
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, SQLite, open_database, rows_apart
 from text2sql.sql.context import brings_rows
 from text2sql.sql.dialect import Untranslatable, is_sqlite, to_sqlite, to_sqlite_ddl
+from text2sql.sql.dialect_names import dialect_name
+from text2sql.sql.foreign import FOREIGN_FUNCTIONS, foreign_construct
 
 if TYPE_CHECKING:  # pydantic, in every worker process
     from text2sql.base.params import EvaluationParams
@@ -90,7 +95,7 @@ def _foreign(script: str | None, dialect: str | None, database: str | None) -> F
     """The dialect of a row in lower case, and whether its script brings rows; None for a row of SQLite."""
     if not dialect or is_sqlite(dialect):
         return None
-    return Foreign(dialect.lower(), not database and bool(script) and brings_rows(script or "", dialect))
+    return Foreign(dialect_name(dialect), not database and bool(script) and brings_rows(script or "", dialect))
 
 
 def engine_of(question: Question, engines: Engines) -> Engine:
@@ -228,20 +233,86 @@ def databases(question: Question, limits: Limits, engine: Engine = SQLITE) -> It
 def gold_answer(question: Question, limits: Limits, engine: Engine = SQLITE) -> Answer | Failure:
     """What the gold answers on the question's first database, which is opened for it alone and closed again.
 
-    `limits.seconds` is the deadline of the script and of the gold alike. Raises UserError as `databases` does.
+    A failure says which of the two texts failed (`context`, in which statement, or `SQL`), and is of outcome `dialect`
+    where SQLite finds no syntax in what is another system's. `limits.seconds` is the deadline of the script and of the
+    gold alike. Raises UserError as `databases` does.
     """
     sql = statement(question.gold_sql, question.dialect, engine)
     if isinstance(sql, Failure):
-        return sql
+        return Failure(sql.outcome, f"SQL: {sql.error}")
     database: Database | Failure
     if question.database is not None:
         database = _open_file(question.database, limits)
     else:
         database = _build(engine, question.setups[0], question.setup_dialect, limits)
     if isinstance(database, Failure):
-        return database
+        return _in_context(database, question, engine, limits)
     with closing(database):
-        return database.query(sql, limits)
+        answer = database.query(sql, limits)
+    if isinstance(answer, Failure):
+        return _in_dialect(answer, "SQL", question.gold_sql, question.dialect, engine)
+    return answer
+
+
+_NEXT_STATEMENT = re.compile(r"\)\s*(CREATE|INSERT)\b", re.IGNORECASE)
+# SQLite takes `INTERVAL` for a column, and so the unit in DATEDIFF(day, a, b).
+_UNIT_AS_COLUMN = re.compile(
+    r"no such column: (?:interval|second|minute|hour|day|week|month|quarter|year)\b", re.IGNORECASE
+)
+
+
+def _in_context(failure: Failure, question: Question, engine: Engine, limits: Limits) -> Failure:
+    """The failure of a script with the number of its first statement that fails, where SQLite ran it as it is."""
+    script = question.setups[0]
+    if (
+        engine != SQLITE
+        or not is_sqlite(question.setup_dialect)
+        or failure.outcome not in ("syntax", "schema", "dialect")
+    ):
+        return Failure(failure.outcome, f"context: {failure.error}")
+    ends = _ends_of_statements(script)
+    first = bisect_left(ends, True, key=lambda end: _fails(script[:end], limits))
+    if first == len(ends):
+        return _in_dialect(failure, "context", script, question.setup_dialect, engine)
+    text = script[ends[first - 1] if first else 0 : ends[first]]
+    failure = _in_dialect(
+        failure, f"context, statement {first + 1} of {len(ends)}", text, question.setup_dialect, engine
+    )
+    joined = _NEXT_STATEMENT.search(text)
+    if joined and f'near "{joined[1]}"' in failure.error:
+        return Failure(failure.outcome, f"{failure.error} (a semicolon is missing before {joined[1]})")
+    return failure
+
+
+def _in_dialect(failure: Failure, where: str, text: str, dialect: str | None, engine: Engine) -> Failure:
+    """The failure with where it stands; of outcome `dialect` for SQLite's complaint about another system's syntax."""
+    construct = None
+    if failure.error.removeprefix("no such function: ").upper() in FOREIGN_FUNCTIONS:
+        return Failure("dialect", f"{where}: {failure.error}")
+    misread = failure.outcome == "syntax" or _UNIT_AS_COLUMN.search(failure.error)
+    if misread and engine == SQLITE and is_sqlite(dialect):
+        construct = foreign_construct(text)
+    if construct is None:
+        return Failure(failure.outcome, f"{where}: {failure.error}")
+    return Failure("dialect", f"{where}: {failure.error} ({construct} is not SQLite's)")
+
+
+def _ends_of_statements(script: str) -> list[int]:
+    """Where each statement of a script ends, behind its semicolon; a trigger is one."""
+    ends, start = [], 0
+    for match in re.finditer(";", script):
+        if sqlite3.complete_statement(script[start : match.end()]):
+            start = match.end()
+            ends.append(start)
+    return [*ends, len(script)] if script[start:].strip() else ends
+
+
+def _fails(script: str, limits: Limits) -> bool:
+    built = SQLITE.build(script, limits)
+    if isinstance(built, Failure):
+        return True
+    built.close()
+    return False
 
 
 def _build(engine: Engine, setup: str, dialect: str | None, limits: Limits) -> Database | Failure:

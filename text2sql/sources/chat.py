@@ -1,8 +1,11 @@
-"""Chat-format JSON Lines: `{"messages": [{"role": "system" | "user" | "assistant", "content": …}, …]}`.
+"""Chats as JSON Lines: `{"messages": [{"role": "system" | "user" | "assistant", "content": …}, …]}`, or ShareGPT's
+`{"conversations": [{"from": "system" | "human" | "gpt", "value": …}, …]}`.
 
 The schema is the DDL found in the user's message, or else in the system's: from its first CREATE TABLE to its last
 statement. The question is what the user says besides, or what follows a `### Question:` heading; the SQL is the
-assistant's reply, out of its code fence if it has one. Every pair of a question and its reply is a row.
+assistant's reply, out of its code fence if it has one. The first question of a chat with its reply is a row, and so is
+a later one that brings its own schema; any other later turn means what it means by the turns before it, which a
+question here does not carry, and is left out and counted.
 """
 
 import re
@@ -12,35 +15,61 @@ from pathlib import Path
 
 from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
-from text2sql.sources.records import read_records, split_files
+from text2sql.sources.left_out import LeftOut, Splits
+from text2sql.sources.records import read_records, split_files, unread
 
 # From the first CREATE TABLE to the last `)` or `;` that ends a line of the same block.
 DDL = re.compile(r"CREATE\s+TABLE\b.*[);](?=\s*(?:$|\n|```))", re.IGNORECASE | re.DOTALL)
 QUESTION = re.compile(r"^#+\s*(?:question|질문)\s*:?\s*\n(.*?)(?=^#+\s|\Z)", re.IGNORECASE | re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^(?:#+\s.*|```\w*)$", re.MULTILINE)
 FENCED = re.compile(r"```\w*\n(.*?)```", re.DOTALL)
+COMMENT = re.compile(r"^\s*--[^\S\n]*", re.MULTILINE)
+ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant"}
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+def load(params: IngestParams) -> Splits:
     """The rows of the file or folder at `ingest.path`. Raises UserError naming the first line that is no chat."""
     if not params.path:
         raise UserError("ingest.path: not set; give the file (or folder) of chats")
     files = split_files(params.path, params.test_path)
-    return {split: rows_of(paths) for split, paths in files.items()}
+    return {"train": rows_of(files["train"]), "test": rows_of(files["test"], files["unread"])}
 
 
-def rows_of(paths: list[Path]) -> Iterator[dict]:
+def rows_of(paths: list[Path], left_out: Iterable[Path] = ()) -> Iterator[dict | LeftOut]:
     for path in paths:
         for number, record in enumerate(read_records(path), 1):
-            try:
-                turns = [(message["role"], message["content"]) for message in record["messages"]]
-            except (TypeError, KeyError) as error:
-                raise UserError(f"{path}, row {number}: expected `messages`, a list of role and content") from error
-            system = "\n".join(content for role, content in turns if role == "system")
-            for (role, said), (next_role, reply) in pairwise(turns):
-                if (role, next_role) == ("user", "assistant"):
-                    context, question = parts_of(said, system)
-                    yield {"id": record.get("id"), "context": context, "question": question, "answer": sql_of(reply)}
+            yield from rows_of_chat(turns_of(record, f"{path}, row {number}"), record.get("id"))
+    yield from unread(left_out)
+
+
+def turns_of(record: dict, where: str) -> list[tuple[str, str]]:
+    """Who says what, in turn; a message without content says nothing. Raises UserError for what is no chat."""
+    shared = "conversations" in record
+    who, what = ("from", "value") if shared else ("role", "content")
+    try:
+        messages = record["conversations" if shared else "messages"]
+        turns = [(ROLES.get(message[who], message[who]), message[what] or "") for message in messages]
+    except (TypeError, KeyError) as error:
+        raise UserError(
+            f"{where}: expected `messages`, a list of role and content (or `conversations`, of from and value)"
+        ) from error
+    if not all(isinstance(text, str) for turn in turns for text in turn):
+        raise UserError(f"{where}: a message's content is no text; give it as one string")
+    return turns
+
+
+def rows_of_chat(turns: list[tuple[str, str]], id: object) -> Iterator[dict | LeftOut]:
+    system = "\n".join(content for role, content in turns if role == "system")
+    earlier = False
+    for (role, said), (next_role, reply) in pairwise(turns):
+        if (role, next_role) != ("user", "assistant"):
+            continue
+        if earlier and not DDL.search(said):
+            yield LeftOut("a later turn of a chat, which needs the turns before it")
+            continue
+        context, question = parts_of(said, system)
+        yield {"id": id, "context": context, "question": question, "answer": sql_of(reply)}
+        earlier = True
 
 
 def parts_of(said: str, system: str) -> tuple[str, str]:
@@ -48,7 +77,7 @@ def parts_of(said: str, system: str) -> tuple[str, str]:
     ddl = DDL.search(said) or DDL.search(system)
     asked = QUESTION.search(said)
     question = asked[1] if asked else HEADING.sub("", said.replace(ddl[0], "") if ddl else said)
-    return (ddl[0] if ddl else ""), question.strip()
+    return (ddl[0] if ddl else ""), COMMENT.sub("", question).strip()
 
 
 def sql_of(reply: str) -> str:

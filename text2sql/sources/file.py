@@ -1,39 +1,136 @@
-"""Anybody's file: JSON Lines, JSON, CSV or Parquet with a question and its SQL in each record.
+"""Anybody's file: JSON Lines, JSON, CSV, Parquet or Excel with a question and its SQL in each record.
 
-`ingest.path` is the file, or a folder with train… and test… files; `ingest.test_path` names a held-out file apart.
-The columns are named as ours (`text2sql/dataset/rows.py`), which is how b-mc2/sql-create-context names them too, or
-mapped by `ingest.columns`. With `ingest.database` (a SQLite file) the questions are about that database: its schema is
-their context and its rows answer them. A mapped column `database` names such a file for each row.
+`ingest.path` is the file, or a folder with train… and test… files; `ingest.test_path` names a held-out file apart, and
+in a single file a column `split` says which rows are held out. The columns are named as ours
+(`text2sql/dataset/rows.py`), which is how b-mc2/sql-create-context names them too, or mapped by `ingest.columns`; one
+that means something else there is switched off by null.
+
+`ingest.database` says what the questions are about, where the file brings no contexts:
+
+| it is | then |
+|---|---|
+| an SQLite file | its schema is the context of all questions, its rows answer them |
+| an SQL script | it is the context of all questions (a dump in `ingest.dialect`, with or without rows) |
+| a folder | each question's `db_id` names its SQLite file or script: NAME.sqlite, NAME/NAME.sqlite, NAME.sql … |
+
+A column `database` names such an SQLite file for each row; where it holds mere names, they are taken for `db_id`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
 from text2sql.dataset.rows import COLUMNS
-from text2sql.sources.records import read_records, renamed, split_files
-from text2sql.sources.schemas import schema_of_database
+from text2sql.sources.left_out import LeftOut, Splits
+from text2sql.sources.records import SPLITS, chain_files, mapped_by, read_records, renamed, split_files, unread
+from text2sql.sources.schemas import database_in, is_sqlite_file, names_in, read_script, schema_of_database
+
+ROWS_OF = {name: split for split, names in SPLITS.items() for name in names}
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+class About(NamedTuple):
+    """What a question is about."""
+
+    context: str
+    database: str | None  # an SQLite file
+
+
+def load(params: IngestParams) -> Splits:
     """The rows of the file or folder. Raises UserError when it is not given or holds no question, SQL or context."""
     if not params.path:
         raise UserError("ingest.path: not set; give the file (or folder) of questions and SQL")
+    columns = {name: name for name in (*COLUMNS, "split")} | mapped_by(params)
     files = split_files(params.path, params.test_path)
-    return {split: rows_of(paths, params) for split, paths in files.items()}
+    rows: dict[str, Iterator] = {split: rows_of(files[split], columns, params) for split in ("train", "test")}
+    if Path(params.path).is_file() and (by := columns["split"]):
+        held_out = held_out_by(files["train"][0], by)
+        if params.test_path:
+            rows["train"] = parted(rows["train"], "train", None)
+        elif held_out:
+            rows["train"] = parted(rows["train"], "train", held_out)
+            rows["test"] = parted(rows_of(files["train"], columns, params), held_out, "train")
+    elif files["unread"]:
+        rows["test"] = chained(rows["test"], unread(files["unread"]))
+    return rows
 
 
-def rows_of(paths: list[Path], params: IngestParams) -> Iterator[dict]:
-    columns = {name: name for name in COLUMNS} | params.columns
-    has_database = params.database or "database" in params.columns
-    needed = {"question", "answer", *params.columns} | (set() if has_database else {"context"})
-    schema = cache(schema_of_database)
-    for path in paths:
-        for row in renamed(read_records(path), columns, str(path), sorted(needed)):
-            database = row["database"] or params.database
-            if database:
-                row |= {"database": database, "context": row["context"] or schema(database)}
-                row["db_id"] = row["db_id"] or Path(database).stem
+def chained(rows: Iterable[dict], more: Iterable[LeftOut]) -> Iterator[dict | LeftOut]:
+    yield from rows
+    yield from more
+
+
+def held_out_by(path: Path, column: str) -> str | None:
+    """The split that is held out by a file's own column: `test`, or else `validation`; None where it names neither."""
+    found = set()
+    for record in read_records(path):
+        if column not in record:
+            return None
+        found.add(split_named(record[column]))
+    return next((split for split in ("test", "validation") if split in found), None)
+
+
+def split_named(value: object) -> str:
+    """The split that a cell names; `train` for what is none of the names."""
+    return ROWS_OF.get(str(value).strip().lower(), "train")
+
+
+def parted(rows: Iterable[dict], wanted: str, elsewhere: str | None) -> Iterator[dict | LeftOut]:
+    """The rows of a split, by their column `split`. Those of the split read `elsewhere` pass in silence."""
+    for row in rows:
+        split = split_named(row["split"])
+        if split == wanted:
             yield row
+        elif split != elsewhere and wanted == "train":
+            yield LeftOut(f"its split is {split}")
+
+
+def rows_of(paths: list[Path], columns: dict[str, str | None], params: IngestParams) -> Iterator[dict]:
+    mapped = {name for name, theirs in params.columns.items() if theirs is not None}
+    brings_context = params.database or "database" in mapped
+    needed = {"question", "answer", *mapped} | (set() if brings_context else {"context"})
+    about, schema = subjects(params.database), cache(schema_of_database)
+    for path in paths:
+        for number, row in enumerate(renamed(chain_files([path]), columns, str(path), sorted(needed)), 1):
+            database = row["database"]
+            if database and "database" not in mapped and not Path(database).is_file():
+                row |= {"database": None, "db_id": row["db_id"] or database}
+                database = None
+            try:
+                if database:
+                    row["context"] = row["context"] or schema(database)
+                    row["db_id"] = row["db_id"] or Path(database).stem
+                elif about is not None:
+                    found = about(row["db_id"])
+                    row |= {"context": row["context"] or found.context, "database": found.database}
+                    row["db_id"] = row["db_id"] or Path(params.database or "").stem
+            except UserError as error:
+                raise UserError(f"{path}, row {number}: {error}") from error
+            yield row
+
+
+def subjects(database: str | None) -> Callable[[str | None], About] | None:
+    """From a question's db_id to what it is about, by `ingest.database`; None where that is not set."""
+    if database is None:
+        return None
+    path = Path(database)
+
+    @cache
+    def described(file: Path) -> About:
+        if is_sqlite_file(file):
+            return About(schema_of_database(file), str(file))
+        return About(read_script(file), None)
+
+    def named(name: str | None) -> About:
+        if not name:
+            raise UserError("no db_id, which names its database in ingest.database; map it by ingest.columns")
+        file = database_in(path, name)
+        if file is None:
+            raise UserError(
+                f"no database {name!r} in {path} (ingest.database); there are {', '.join(names_in(path)) or 'none'}"
+            )
+        return described(file)
+
+    return named if path.is_dir() else lambda _: described(path)

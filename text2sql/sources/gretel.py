@@ -4,10 +4,9 @@ From the hub at a pinned commit, or from the local copy of its Parquet files at 
 context; about half the rows do not survive `validate`.
 """
 
-from collections.abc import Iterable
-
 from text2sql.base.params import IngestParams
-from text2sql.sources.records import local_or_hub, renamed
+from text2sql.sources.left_out import Splits
+from text2sql.sources.records import local_or_hub, mapped_by, renamed
 
 NAME = "gretelai/synthetic_text_to_sql"
 REVISION = "740ab236e64503fba51be1101df7a1be83bf455d"
@@ -21,7 +20,8 @@ COLUMNS = {
 }
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+def load(params: IngestParams) -> Splits:
     """Its train and test split. Raises UserError when neither hub, cache nor `ingest.path` has them."""
     splits = local_or_hub(NAME, params, REVISION)
-    return {split: renamed(records, COLUMNS, f"{NAME} ({split})", COLUMNS) for split, records in splits.items()}
+    columns = COLUMNS | mapped_by(params)
+    return {split: renamed(records, columns, f"{NAME} ({split})", columns) for split, records in splits.items()}

@@ -1,13 +1,14 @@
 """Records of a data set on the hub."""
 
-from collections.abc import Iterable
+from itertools import chain
 
 from datasets import load_dataset
 
 from text2sql.base.errors import UserError
+from text2sql.sources.left_out import LeftOut, Splits
 
 
-def from_hub(name: str, config: str | None, revision: str | None) -> dict[str, Iterable[dict]]:
+def from_hub(name: str, config: str | None, revision: str | None) -> Splits:
     """The records of a data set on the hub, at a pinned commit, from its cache where it is there.
 
     Raises UserError without a revision, and when neither the hub nor its cache has the data set.
@@ -23,4 +24,10 @@ def from_hub(name: str, config: str | None, revision: str | None) -> dict[str, I
             f"{name}: neither on the hub nor in its cache ({type(error).__name__}); "
             "download it elsewhere and set ingest.path to the file or folder"
         ) from error
-    return {"train": splits.get("train") or (), "test": splits.get("test") or splits.get("validation") or ()}
+    test = next((name for name in ("test", "validation", "dev") if name in splits), None)
+    unread = [
+        LeftOut(f"the split {name} is not read", len(rows))
+        for name, rows in splits.items()
+        if name not in ("train", test)
+    ]
+    return {"train": splits.get("train") or (), "test": chain(splits[test] if test else (), unread)}

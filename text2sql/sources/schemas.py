@@ -7,10 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 from text2sql.base.errors import UserError
+from text2sql.base.text import first_line
 from text2sql.sql.spelling import spelled
 
+# A table's name, behind the name of its schema where it has one
 CREATED = re.compile(
-    r"""\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?("[^"]+"|`[^`]+`|\[[^\]]+\]|[^\s(]+)""", re.IGNORECASE
+    r"""\bCREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?
+    (?:(?:"[^"]+"|`[^`]+`|\[[^\]]+\]|\w+)\.)*("[^"]+"|`[^`]+`|\[[^\]]+\]|[^\s(]+)""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
 # Spider's column types; AI Hub's schema files use the same words and a few more, which stay as they are.
@@ -48,6 +52,48 @@ def schema_of_database(path: str | Path) -> str:
     except sqlite3.DatabaseError as error:
         raise UserError(f"{path}: not a SQLite database ({error})") from error
     return "\n".join(f"{sql.strip().rstrip(';')};" for (sql,) in statements)
+
+
+def is_sqlite_file(path: Path) -> bool:
+    """Whether a file is an SQLite database, by its first bytes. Raises UserError when it is missing."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(16) == b"SQLite format 3\0"
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such database; give an SQLite file, an SQL script, or a folder of them") from error
+
+
+def read_script(path: Path) -> str:
+    """The text of an SQL script. Raises UserError for a file that is no text, or holds no statement of SQL."""
+    try:
+        script = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: neither an SQLite database nor an SQL script in UTF-8 ({first_line(error)})"
+        ) from error
+    if not CREATED.search(script):
+        raise UserError(f"{path}: holds no CREATE TABLE; give an SQLite file, an SQL script, or a folder of them")
+    return script
+
+
+FILES_OF = ("{0}.sqlite", "{0}.db", "{0}.sqlite3", "{0}.sql")
+
+
+def database_in(folder: Path, name: str) -> Path | None:
+    """The SQLite file or script of a database in a folder of them, beside the others or in a folder of its name."""
+    for parent in (folder, folder / name):
+        for form in FILES_OF:
+            if (file := parent / form.format(name)).is_file():
+                return file
+    script = folder / name / "schema.sql"
+    return script if script.is_file() else None
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names of the databases in a folder of them."""
+    suffixes = {Path(form).suffix for form in FILES_OF}
+    found = {file.stem for depth in ("*", "*/*") for file in folder.glob(depth) if file.suffix in suffixes}
+    return sorted(found)
 
 
 def ddl_of_spider(schema: dict) -> str:

@@ -7,12 +7,13 @@ and row i depends on the seed and i alone, so a shorter run is the beginning of 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
 from text2sql.base.params import IngestParams
+from text2sql.sources.left_out import Splits
 from text2sql.sources.synthetic_intents import (
     FILTERED_EN,
     FILTERED_KO,
@@ -83,7 +84,7 @@ def generate(rows: int, seed: int) -> Iterator[dict]:
         }
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+def load(params: IngestParams) -> Splits:
     """`ingest.rows` rows of the data set that `ingest.seed` names, all to train on; `select` holds databases out."""
     return {"train": rows(params.rows, params.seed), "test": ()}
 

@@ -4,24 +4,29 @@
 entry is a query with variables and all the sentences that ask it: each sentence becomes a row, with its values put into
 its text and into the first of the entry's equivalent queries. `ingest.config` says which of the two published splits
 holds rows out: `question` (default: known queries with other words and values) or `query` (queries unseen in training).
+The small sets come in ten folds instead: `question:3` holds fold 3 out; without a number all their rows are read as
+training rows, and `select` holds queries out. Rows of other splits (dev, exclude) are left out and counted.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
+from text2sql.sources.left_out import LeftOut, Splits
 from text2sql.sources.records import read_json_list
 from text2sql.sources.schemas import schema_of_database
 
 SPLITS = ("question", "query")
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+def load(params: IngestParams) -> Splits:
     """The train and test rows; dev stays unread. Raises UserError for a missing file or an entry of another format."""
     if not params.path:
         raise UserError("ingest.path: not set; give the data set's JSON file")
-    if params.config not in (None, *SPLITS):
+    kind, _, fold = (params.config or "question").partition(":")
+    if kind not in SPLITS:
         raise UserError(
             f"ingest.config: {params.config!r} is no split of this format; choose one of {', '.join(SPLITS)}"
         )
@@ -29,16 +34,43 @@ def load(params: IngestParams) -> dict[str, Iterable[dict]]:
     entries = read_json_list(path)
     database = Path(params.database) if params.database else path.with_suffix(".sqlite")
     schema = schema_of_database(database)
-    by = f"{params.config or 'question'}-split"
-    return {split: rows_of(entries, path, database, schema, by, split) for split in ("train", "test")}
+    by = f"{kind}-split"
+    folds = folds_of(entries, by)
+    if fold and fold not in folds:
+        raise UserError(
+            f"ingest.config: {path} has no fold {fold!r} by {by}; "
+            + (f"there are {', '.join(folds)}" if folds else "it comes in train, dev and test: leave the number out")
+        )
+    sides = {fold: "test"} if fold else {}
+    sides = {name: sides.get(name, "train") for name in folds} or {"train": "train", "test": "test"}
+    return {split: rows_of(entries, path, database, schema, by, split, sides) for split in ("train", "test")}
 
 
-def rows_of(entries: list[dict], path: Path, database: Path, schema: str, by: str, split: str) -> Iterator[dict]:
+def folds_of(entries: list[dict], by: str) -> list[str]:
+    """The names of the folds of a set that comes in folds; none for one that comes in train, dev and test."""
+    named = {str(entry.get(by)) for entry in entries}
+    named |= {str(sentence.get(by)) for entry in entries for sentence in entry.get("sentences", ())}
+    return sorted((name for name in named if name.isdecimal()), key=int)
+
+
+def rows_of(
+    entries: list[dict],
+    path: Path,
+    database: Path,
+    schema: str,
+    by: str,
+    split: str,
+    sides: Mapping[str, str] = MappingProxyType({"train": "train", "test": "test"}),
+) -> Iterator[dict | LeftOut]:
+    """The rows of a split; sides: from each name in the column `by` to the split that its rows belong to."""
     for number, entry in enumerate(entries, 1):
         try:
             examples = {variable["name"]: variable["example"] for variable in entry["variables"]}
             for sentence in entry["sentences"]:
-                if (sentence if by == "question-split" else entry)[by] == split:
+                name = str((sentence if by == "question-split" else entry)[by])
+                if name not in sides and split == "train":
+                    yield LeftOut(f"its {by} is {name}")
+                elif sides.get(name) == split:
                     values = examples | sentence["variables"]
                     yield {
                         "db_id": path.stem,

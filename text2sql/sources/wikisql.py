@@ -8,12 +8,15 @@ compared without regard to case.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_jsonl
 from text2sql.base.params import IngestParams
+from text2sql.sources.left_out import Splits
+from text2sql.sources.records import unread
 from text2sql.sql.spelling import literal, spelled
 
 AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
@@ -21,7 +24,7 @@ OPERATORS = ("=", ">", "<")
 NUMBER = re.compile(r"[-+]?\d*\.\d+|[-+]?\d+")
 
 
-def load(params: IngestParams) -> dict[str, Iterable[dict]]:
+def load(params: IngestParams) -> Splits:
     """Its train split, and its test split (dev where there is none). Raises UserError for what is missing or broken."""
     if not params.path:
         raise UserError("ingest.path: not set; give the folder with WikiSQL's train.jsonl and train.tables.jsonl")
@@ -30,9 +33,10 @@ def load(params: IngestParams) -> dict[str, Iterable[dict]]:
     if not there:
         raise UserError(f"{folder}: holds no train.jsonl, dev.jsonl or test.jsonl; unpack WikiSQL's data.tar.bz2 there")
     held_out = next((split for split in ("test", "dev") if split in there), None)
+    unread_files = [folder / f"{split}.jsonl" for split in there if split not in ("train", held_out)]
     return {
         "train": rows_of(folder, "train") if "train" in there else (),
-        "test": rows_of(folder, held_out) if held_out else (),
+        "test": chain(rows_of(folder, held_out) if held_out else (), unread(unread_files)),
     }
 
 

@@ -13,7 +13,6 @@ as it is does not exist (CONCAT, YEAR, LEFT, INTERVAL …) or means something el
   exactly, whatever collation a MySQL server might have been set up with.
 """
 
-import functools
 import itertools
 import logging
 import re
@@ -25,6 +24,8 @@ from sqlglot.errors import SqlglotError, UnsupportedError
 from sqlglot.tokens import TokenType
 
 from text2sql.base.errors import UserError
+from text2sql.sql.dialect_names import dialect_name, known, unknown_dialect
+from text2sql.sql.dump import Copied, plain_sql, without_copies
 from text2sql.sql.spelling import literal, quoted
 from text2sql.sql.sqlite_generator import SQLITE_FUNCTIONS, NoForm, Target, generate
 
@@ -66,17 +67,12 @@ def _foreign_function(sql: str, defined: set[str]) -> str | None:
 
 def is_sqlite(dialect: str | None) -> bool:
     """Whether texts of this dialect run as they are."""
-    return not dialect or dialect.lower() == "sqlite"
+    return not dialect or dialect_name(dialect) == "sqlite"
 
 
-@functools.cache
 def _check_dialect(dialect: str) -> None:
-    try:
-        sqlglot.Dialect.get_or_raise(dialect)
-    except ValueError as error:
-        raise UserError(
-            f"unknown SQL dialect {dialect!r}; use a name sqlglot knows: sqlite, mysql, postgres …"
-        ) from error
+    if not known(dialect):
+        raise UserError(unknown_dialect(dialect))
 
 
 def to_sqlite(sql: str, dialect: str | None) -> str | Untranslatable:
@@ -87,7 +83,7 @@ def to_sqlite(sql: str, dialect: str | None) -> str | Untranslatable:
     """
     if not dialect or is_sqlite(dialect):
         return sql
-    dialect = dialect.lower()
+    dialect = dialect_name(dialect)
     trees = _parse(sql, dialect)
     if isinstance(trees, Untranslatable):
         return trees
@@ -100,9 +96,24 @@ def _parse(sql: str, dialect: str) -> list[exp.Expr] | Untranslatable:
     """The trees of a script's statements. Raises UserError for a dialect that sqlglot does not know."""
     _check_dialect(dialect)
     try:
-        return [tree for tree in sqlglot.parse(sql, dialect=dialect) if tree is not None]
+        return [_unqualified(tree) for tree in sqlglot.parse(sql, dialect=dialect) if tree is not None]
     except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError) as error:
         return Untranslatable(_one_line(error), "syntax")
+
+
+_CATALOGS = frozenset(("information_schema", "pg_catalog", "sys", "mysql", "performance_schema"))
+
+
+def _unqualified(tree: exp.Expr) -> exp.Expr:
+    """The tree with tables and columns named without their schema: `public.shop` and `shop` are one table.
+
+    A system's own catalogs keep theirs, because no table of a script stands for them.
+    """
+    for node in tree.find_all(exp.Table, exp.Column):
+        if node.args.get("db") and node.text("db").lower() not in _CATALOGS:
+            node.set("db", None)
+            node.set("catalog", None)
+    return tree
 
 
 def _write(tree: exp.Expr, dialect: str) -> str | Untranslatable:
@@ -212,42 +223,122 @@ def _table(tree: exp.Create, dialect: str) -> str:
     return f"CREATE TABLE {exists}{_name(schema.this)} ({', '.join(lines + late)})"
 
 
+# Statements of a dump that say who owns what, how numbers are given out, or that keys are checked later.
+_NO_SCHEMA = re.compile(
+    r"\s*(?:SEQUENCE|VIEW|TYPE|SCHEMA|FUNCTION|DATABASE|DEFAULT|EXTENSION|INDEX|DOMAIN)\b"
+    r"|.*?\b(?:OWNER\s+TO|(?:DISABLE|ENABLE)\s+(?:KEYS|TRIGGER|ROW)|ADD\s+GENERATED|SET\s+DEFAULT|REPLICA\s+IDENTITY"
+    r"|CLUSTER\s+ON|SET\s+STATISTICS|AUTO_INCREMENT|CHECK\s+CONSTRAINT)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_TABLE_OR_VIEW = re.compile(
+    r"\s*(?:OR\s+REPLACE\s+)?(?:(?:GLOBAL|LOCAL|TEMP|TEMPORARY|UNLOGGED|MATERIALIZED|EXTERNAL)\s+)*(?:TABLE|VIEW)\b",
+    re.IGNORECASE,
+)
+
+
 def to_sqlite_ddl(context: str, dialect: str | None) -> str | Untranslatable:
-    """A script of DDL and INSERTs of `dialect` as a SQLite script, or why it has no SQLite form.
+    """A script of DDL and rows (or a dump) of `dialect` as a SQLite script, or why it has no SQLite form.
 
     Types become the nearest of INTEGER, REAL, NUMERIC, TEXT, BLOB, BOOLEAN, DATE, DATETIME, TIME; ENUM becomes a CHECK;
-    keys, NOT NULL, UNIQUE, CHECK, DEFAULT and generated columns stay; comments, engines, character sets, plain indexes,
-    ON UPDATE and ON DELETE go. Statements that hold no table, view or row (SET, USE, COMMENT ON, CREATE INDEX …) go.
-    The text itself for sqlite.
+    keys, NOT NULL, UNIQUE, CHECK, DEFAULT and generated columns stay, also those that ALTER TABLE adds; the rows of
+    COPY … FROM stdin become INSERTs; comments, engines, character sets, plain indexes, ON UPDATE and ON DELETE go.
+    Statements that hold no table, view or row (SET, USE, COMMENT ON, CREATE INDEX, sequences, owners …) go. What would
+    change the rows or the tables otherwise (UPDATE, DELETE, ALTER TABLE … DROP) is named. The text itself for sqlite.
     """
     if not dialect or is_sqlite(dialect):
         return context
-    dialect = dialect.lower()
-    trees = _parse(context, dialect)
+    dialect = dialect_name(dialect)
+    script = plain_sql(context, dialect)
+    script, copies = without_copies(script) if dialect == "postgres" else (script, [])
+    trees = _parse(script, dialect)
     if isinstance(trees, Untranslatable):
         return trees
+    tables = {tree.this.this.name.lower(): tree for tree in trees if _is_table(tree)}
+    if len(tables) < sum(map(_is_table, trees)):
+        return Untranslatable("two tables of one name (in different schemas, maybe) have no SQLite form")
+    for number, tree in enumerate(trees, 1):
+        if isinstance(tree, exp.Alter) and not _add_constraints(tree, tables):
+            return Untranslatable(f"ALTER TABLE in a context has no SQLite form (statement {number})")
     statements = []
-    for tree in trees:
-        if isinstance(tree, exp.Command) and tree.name.upper() == "REPLACE":
-            replaced = _parse(f"INSERT {tree.text('expression')}", dialect)
+    for number, tree in enumerate(trees, 1):
+        text = _statement(tree, dialect)
+        if isinstance(text, Untranslatable):
+            return Untranslatable(f"{text.reason} (statement {number})", text.outcome)
+        if text:
+            statements.append(text)
+    statements += [text for copied in copies for text in _inserts(copied, tables)]
+    return ";\n".join(statements) + (";" if statements else "")
+
+
+def _is_table(tree: exp.Expr) -> bool:
+    return isinstance(tree, exp.Create) and tree.kind == "TABLE" and isinstance(tree.this, exp.Schema)
+
+
+def _add_constraints(tree: exp.Alter, tables: dict[str, exp.Expr]) -> bool:
+    """Adds the keys and checks of an ALTER TABLE to its CREATE TABLE. False where it does anything else."""
+    for action in tree.args.get("actions") or ():
+        if isinstance(action, exp.AddConstraint):
+            created = tables.get(tree.this.name.lower())
+            if created is None:
+                return False
+            for rule in action.expressions:
+                created.this.append("expressions", rule.copy())
+        elif not (isinstance(action, exp.AlterColumn) and action.args.get("default")) and not isinstance(
+            action, exp.ModifyColumn
+        ):
+            return False
+    return True
+
+
+def _statement(tree: exp.Expr, dialect: str) -> str | Untranslatable | None:
+    """A statement of a script in SQLite; None for one that holds no table, view or row."""
+    if isinstance(tree, exp.Command):
+        name, rest = tree.name.upper(), tree.text("expression")
+        if name == "REPLACE":
+            replaced = _parse(f"INSERT {rest}", dialect)
             if isinstance(replaced, Untranslatable):
                 return replaced
             (tree,) = replaced
             tree.set("alternative", "REPLACE")
-        if isinstance(tree, exp.Create) and tree.kind == "TABLE":
+            return _write(tree, dialect)
+        if name == "ALTER" and not _NO_SCHEMA.match(rest):
+            return Untranslatable("ALTER TABLE in a context has no SQLite form")
+        if (name == "CREATE" and _TABLE_OR_VIEW.match(rest)) or name in ("INSERT", "GO"):
+            return Untranslatable(f"{name} {' '.join(rest.split())[:40]} … is not understood")
+        return None
+    match tree:
+        case exp.Create() if tree.kind == "TABLE":
             try:
-                statements.append(_table(tree, dialect))
+                return _table(tree, dialect)
             except (NoForm, SqlglotError) as error:
                 return Untranslatable(_one_line(error))
-        elif (isinstance(tree, exp.Create) and tree.kind == "VIEW") or isinstance(tree, exp.Insert):
-            text = _write(tree, dialect)
-            if isinstance(text, Untranslatable):
-                return text
-            statements.append(text)
-        elif isinstance(tree, exp.Create) and tree.kind == "INDEX" and tree.args.get("unique"):
-            statements.append(generate(tree, dialect))
-        elif isinstance(tree, exp.Alter):
-            return Untranslatable("ALTER TABLE in a context has no SQLite form")
-        elif isinstance(tree, (exp.Copy, exp.Merge)):  # its rows would be missing
+        case exp.Create() if tree.kind == "INDEX" and tree.args.get("unique"):
+            return generate(tree, dialect)
+        case exp.Create() if tree.kind == "VIEW":
+            return _write(tree, dialect)
+        case exp.Insert():
+            return _write(tree, dialect)
+        case exp.Copy() | exp.Merge() | exp.Update() | exp.Delete():  # the rows would be others
             return Untranslatable(f"{tree.key.upper()} in a context has no SQLite form")
-    return ";\n".join(statements) + (";" if statements else "")
+    return None
+
+
+def _inserts(copied: Copied, tables: dict[str, exp.Expr]) -> list[str]:
+    """The rows of a COPY as INSERTs; text fits a column of any type in SQLite, apart from truth values."""
+    table = tables.get(copied.table.lower())
+    defined = [part for part in (table.this.expressions if table else ()) if isinstance(part, exp.ColumnDef)]
+    kinds = {column.name.lower(): _sqlite_type(column.args.get("kind")) for column in defined}
+    columns = copied.columns or list(kinds)
+    boolean = [kinds.get(name.lower()) == "BOOLEAN" for name in columns]
+    truth = {"t": "1", "f": "0"}
+    head = f"INSERT INTO {_name(copied.table)} ({', '.join(map(_name, columns))}) VALUES"
+    lines = [
+        "("
+        + ", ".join(
+            truth.get(cell or "", "NULL") if is_boolean else literal(cell)
+            for cell, is_boolean in zip(row, boolean, strict=False)
+        )
+        + ")"
+        for row in copied.rows
+    ]
+    return [f"{head} {', '.join(lines[start : start + 500])}" for start in range(0, len(lines), 500)]

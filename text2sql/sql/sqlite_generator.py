@@ -188,7 +188,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             seconds = f"({_integer('%s', a)} - {_integer('%s', b)})"
             return seconds if name == "EPOCH" else f"({seconds} / 86400)"
         x = self.sql(of)
-        if isinstance(of, (exp.Sub, exp.Interval)) or (isinstance(of, exp.Anonymous) and of.name.upper() == "AGE"):
+        of_instants = isinstance(of, exp.Sub) and not isinstance(of.expression, exp.Interval)  # else it is a date
+        if of_instants or isinstance(of, exp.Interval) or (isinstance(of, exp.Anonymous) and of.name.upper() == "AGE"):
             raise NoForm(f"{name} of an interval has no SQLite form")
         simple = {"YEAR": "%Y", "MONTH": "%m", "DAY": "%d", "DAYOFMONTH": "%d", "HOUR": "%H", "MINUTE": "%M",
                   "SECOND": "%S", "DOY": "%j", "DAYOFYEAR": "%j", "EPOCH": "%s", "DOW": "%w"}  # fmt: skip
@@ -463,6 +464,9 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
 
     def any_sql(self, node: exp.Any) -> str:
         raise NoForm("a comparison with ANY or SOME has no SQLite form")
+
+    def national_sql(self, node: exp.National) -> str:
+        return literal(node.name)
 
     def column_sql(self, node: exp.Column) -> str:
         if self.source == "oracle" and node.name.upper() == "ROWNUM" and not node.this.quoted:

@@ -38,7 +38,7 @@ def disturb(model: torch.nn.Module) -> None:
         for weights in model.parameters():
             if weights.requires_grad:
                 noise = torch.randn(weights.shape, generator=source) * NOISE
-                weights += noise.to(weights.device, weights.dtype)
+                weights.add_(noise.to(weights.device, weights.dtype))
 
 
 def saved_differences(
