@@ -53,10 +53,10 @@ class LlamaCpp(Backend):
         todo = [index for index in fits[share[0] :: share[1]] if index not in done]
         if not todo:
             return
-        served = Served(self.file, max(len(ids[index]) for index in todo) + new)
+        served = Served(self.file, max(len(ids[index]) for index in fits) + new)
         for index in todo:
             if (read := served.prompt_ids(texts[index], self.chat)) != ids[index]:
-                raise UserError(f"{self.file}: {difference(read, ids[index])}; export it again, or set prompt.chat: false")
+                raise UserError(f"{self.file}: {difference(read, ids[index])}; export it again")
         for index in todo:
             yield {index: self.answer(served, ids[index], seeds[index])}
 
@@ -78,7 +78,7 @@ class Served:
         params.model.path = str(file)
         params.n_ctx = tokens
         params.n_parallel = 1
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = torch.get_num_threads()  # as OMP_NUM_THREADS says
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = torch.get_num_threads()
         params.port = 0
         self.key = secrets.token_hex(16)
         params.api_keys = [self.key]

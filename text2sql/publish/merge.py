@@ -45,9 +45,9 @@ def merge(pointer: dict[str, Any], adapter: Path, folder: Path) -> None:
     """Writes the base that `pointer` names, with the adapter merged in, and its tokenizer, to `folder`.
 
     The weights have the base's own 16-bit format, or bf16 where it has none. On the CPU, where the adapter's product
-    is added in fp32 before rounding it, so that the bytes do not hang on a card. The folder opens in transformers 4 too,
-    and its generation_config.json says what was measured: greedy, up to the stop tokens. Raises UserError when there is
-    no adapter, and when the base's weights are quantised.
+    is added in fp32 before rounding it, so that the bytes do not hang on a card. transformers 4 opens the folder too.
+    Its generation_config.json says what was measured: greedy, up to the stop tokens. Raises UserError when there is no
+    adapter, and when the base's weights are quantised.
     """
     adapters.check(adapter)
     dtype = dtype_of(pointer)
