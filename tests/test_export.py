@@ -19,8 +19,8 @@ from tiny_runs import PROMPT, generation, table
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json, write_json
 from text2sql.base.params import read_params
+from text2sql.generation.generate import open_backend
 from text2sql.generation.llamacpp import LlamaCpp, Served
-from text2sql.generation.local import LocalModel
 from text2sql.models import load, prompts
 from text2sql.models.pin import cache_folder, pin_wheel
 from text2sql.publish import export, measured
@@ -99,17 +99,22 @@ def texts(prompt=CHAT) -> list[str]:
     return [prompts.build_prompt(row, templates, prompt) for row in table().to_dict("records")]
 
 
+def asked() -> list[tuple[str, ...]]:
+    """The rows' prompts, the last behind an example."""
+    *alone, last = texts()
+    return [*((text,) for text in alone), (alone[0], "SELECT 0 FROM t", last)]
+
+
 def completions(backend, seeds=None, done=(), given=None) -> dict:
-    given = texts() if given is None else given
+    given = asked() if given is None else given
     pieces = backend.complete(given, seeds or [None] * len(given), done, (0, 1))
     return {index: one for piece in pieces for index, one in piece.items()}
 
 
 class TestLlamaCpp:
     def test_a_file_answers_as_the_model_it_was_made_from(self, gguf, merged_model, small):
-        found = completions(LlamaCpp(gguf, small, True, generation(max_new_tokens=12)))
-        pointer = {"source": "folder", "name": str(merged_model)}
-        ours = completions(LocalModel(pointer, None, True, generation(max_new_tokens=12)))
+        how = generation(max_new_tokens=12)
+        found, ours = (completions(open_backend(small, str(model), True, how, "arm")) for model in (gguf, merged_model))
         assert found == ours and len(set(found.values())) > 1
 
     def test_an_answer_depends_on_no_other_and_a_rerun_gives_the_rest(self, gguf, small):
@@ -117,7 +122,7 @@ class TestLlamaCpp:
         whole = completions(backend)
         assert completions(backend, done={0, 2}) == {key: one for key, one in whole.items() if key not in (0, 2)}
         assert completions(backend, done=set(whole)) == {}
-        parts = [one for place in (0, 1) for one in backend.complete(texts(), [None] * len(whole), (), (place, 2))]
+        parts = [one for place in (0, 1) for one in backend.complete(asked(), [None] * len(whole), (), (place, 2))]
         assert {index: one for part in parts for index, one in part.items()} == whole
 
     def test_samples_follow_their_seed(self, gguf, small):
@@ -126,8 +131,10 @@ class TestLlamaCpp:
         assert one == again != other
 
     def test_bare_text_is_asked_too_and_a_prompt_without_room_is_kept_with_its_reason(self, gguf, small):
-        given = ["SELECT", "x " * 1100]
-        found = completions(LlamaCpp(gguf, small, False, generation()), given=given)
+        given = [("SELECT",), ("x " * 1100,)]
+        backend = LlamaCpp(gguf, small, False, generation())
+        found = completions(backend, given=given)
+        assert [backend.fits(prompt) for prompt in given] == [True, False]
         assert found[0].text and found[1].finish_reason == "prompt_too_long" and found[1].text == ""
 
     def test_a_file_that_reads_other_tokens_is_refused(self, merged_model, small, tmp_path):

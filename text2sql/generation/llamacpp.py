@@ -13,7 +13,8 @@ import torch
 from text2sql.base.errors import UserError, install
 from text2sql.base.params import GenerateParams
 from text2sql.generation.backend import TEMPERATURE, Backend, Completion, with_room
-from text2sql.models import load, prompts
+from text2sql.models import load
+from text2sql.models.prompts import Prompt, answer_text, bare_text, messages, prompt_ids
 
 try:
     import xllamacpp
@@ -43,10 +44,10 @@ class LlamaCpp(Backend):
         self.limit = load.max_positions(load.load_config(pointer))
 
     def complete(
-        self, texts: Sequence[str], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
+        self, prompts: Sequence[Prompt], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
     ) -> Iterator[dict[int, Completion]]:
         new = self.config.max_new_tokens
-        ids = [prompts.prompt_ids(text, self.tokenizer, self.chat) for text in texts]
+        ids = [prompt_ids(prompt, self.tokenizer, self.chat) for prompt in prompts]
         fits, too_long = with_room(ids, self.limit, new)
         if share[0] == 0 and too_long.keys() - done:
             yield too_long
@@ -55,15 +56,19 @@ class LlamaCpp(Backend):
             return
         served = Served(self.file, max(len(ids[index]) for index in fits) + new)
         for index in todo:
-            if (read := served.prompt_ids(texts[index], self.chat)) != ids[index]:
+            if (read := served.prompt_ids(prompts[index], self.chat)) != ids[index]:
                 raise UserError(f"{self.file}: {difference(read, ids[index])}; export it again")
         for index in todo:
             yield {index: self.answer(served, ids[index], seeds[index])}
 
+    def fits(self, prompt: Prompt) -> bool:
+        length = len(prompt_ids(prompt, self.tokenizer, self.chat))
+        return self.limit is None or length + self.config.max_new_tokens <= self.limit
+
     def answer(self, served: "Served", ids: list[int], seed: int | None) -> Completion:
         """One prompt's answer: its tokens as the model's own tokenizer writes them."""
         reply = served.complete(ids, self.config.max_new_tokens, seed)
-        text = prompts.answer_text(reply["tokens"], self.tokenizer)
+        text = answer_text(reply["tokens"], self.tokenizer)
         return Completion(text, len(ids), reply["tokens_predicted"], ENDS.get(reply["stop_type"], reply["stop_type"]))
 
 
@@ -93,13 +98,11 @@ class Served:
             raise UserError(f"{file}: llama.cpp cannot open it ({error}); run `python -m text2sql export`") from error
         self.file, self.address = file, urlsplit(self.server.listening_address)
 
-    def prompt_ids(self, prompt: str, chat: bool) -> list[int]:
+    def prompt_ids(self, prompt: Prompt, chat: bool) -> list[int]:
         """The token ids that a prompt is for the file: by its own chat template where `chat`, and its own tokenizer."""
-        return self.ids(self.template([{"role": "user", "content": prompt.strip()}]) if chat else prompt)
-
-    def template(self, messages: list[dict[str, str]]) -> str:
-        """Messages as the file's chat template writes them, up to where the answer begins."""
-        return self.ask("/apply-template", {"messages": messages})["prompt"]
+        if not chat:
+            return self.ids(bare_text(prompt))
+        return self.ids(self.ask("/apply-template", {"messages": messages(prompt)})["prompt"])
 
     def ids(self, text: str) -> list[int]:
         """The token ids of a text, with what the tokenizer puts around it."""

@@ -52,8 +52,9 @@ def export(pointer: dict[str, Any], folder: Path = EXPORTS) -> Exported:
     if not is_merged(pointer):
         RECORD.unlink(missing_ok=True)
         merge(pointer, Path(ADAPTER), Path(MERGED))
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in (*folder.glob(f"{NAME}-*.gguf"), *folder.glob("Modelfile*"), folder / RECORDED.name):
+        stale.unlink(missing_ok=True)
     named = f"{Path(pointer['name']).name}-{NAME}"
     files = [file_of(kind, folder) for kind in (sixteen, "Q8_0")]
     for kind, file in zip((sixteen, "Q8_0"), files, strict=True):
@@ -75,15 +76,6 @@ def is_merged(pointer: dict[str, Any]) -> bool:
         return False
     record = read_json(RECORD)
     return (record["adapter"], record["base"]) == (file_key(Path(ADAPTER)), pointer)
-
-
-def check_exported(pointer: dict[str, Any]) -> None:
-    """Raises UserError unless the exported files are this base, `pointer`, with the present adapter in it."""
-    if not RECORDED.is_file():
-        raise UserError(f"{EXPORTS}: not there, or not checked; run `python -m text2sql export`")
-    record = read_json(RECORDED)
-    if (record["adapter"], record["base"]) != (file_key(Path(ADAPTER)), pointer):
-        raise UserError(f"{EXPORTS}: made from another adapter or base; run `python -m text2sql export` again")
 
 
 def converter() -> Path:
@@ -167,8 +159,8 @@ def ollama_template(
     if SCHEMA not in text:
         text = QUESTION
     if prompt.chat:
-        messages = [{"role": "user", "content": text.strip()}]
-        text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        turns = prompts.messages((text,))
+        text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
         begin = tokenizer.bos_token
         if begin and text.startswith(begin) and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]:
             text = text.removeprefix(begin)  # the tokenizer puts it there

@@ -48,8 +48,8 @@ def measure(
     score: ScoreParams,
     evaluation: EvaluationParams,
 ) -> Iterator[Measured]:
-    """Lets the adapter, by transformers, and each exported file, by llama.cpp, answer the rows greedily, scores both by
-    execution, and yields what changed. The record of it all goes to exports/export.json.
+    """Lets the adapter, by transformers, and each exported file, by llama.cpp, answer the rows greedily and without
+    examples, scores both by execution, and yields what changed. The record of it all goes to exports/export.json.
 
     Raises UserError where a file or a Modelfile makes other tokens of a prompt than the adapter read.
     """
@@ -82,7 +82,7 @@ def answers(
     """The rows' greedy answers by id, and how many tokens a second were written."""
     start, found = time.monotonic(), {}
     with tqdm(total=len(rows), unit=" rows", desc=f"generate {name}") as bar:
-        for piece in backend.complete(texts, [None] * len(texts), (), (0, 1)):
+        for piece in backend.complete([(text,) for text in texts], [None] * len(texts), (), (0, 1)):
             found |= {rows[index]["id"]: completion for index, completion in piece.items()}
             bar.update(len(piece))
     tokens = sum(completion.completion_tokens for completion in found.values())
@@ -118,7 +118,10 @@ def check_modelfiles(
         whole = "{{ .System }}" not in modelfiles[path]
         context = prompts.build_prompt(row, dict.fromkeys(("en", "ko"), "{context}"), prompt)
         asked = ("", text.strip() if prompt.chat else text) if whole else (context, row["question"])
-        read, measured = served.ids(filled(modelfiles[path], *asked)), prompts.prompt_ids(text, tokenizer, prompt.chat)
+        read, measured = (
+            served.ids(filled(modelfiles[path], *asked)),
+            prompts.prompt_ids((text,), tokenizer, prompt.chat),
+        )
         if read != measured:
             raise UserError(f"{path}: {difference(read, measured)}")
 
