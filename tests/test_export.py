@@ -225,7 +225,7 @@ class TestModelfile:
         file = Path(shutil.copy(gguf, folder))
         monkeypatch.setattr(export, "MERGED", str(merged_model))
         prompt = CHAT.model_copy(update={"template": "en"})
-        (path,) = export.write_modelfiles(file, {}, prompt, generation())
+        (path,) = export.write_modelfiles(file, prompt, generation())
         environment = os.environ | {"OLLAMA_HOST": "127.0.0.1:11911", "OLLAMA_MODELS": str(tmp_path / "store")}
         server = subprocess.Popen(["ollama", "serve"], env=environment)
         try:

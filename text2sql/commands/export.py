@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     prompt, generate, score, evaluation = read_params("prompt", "generate", "score", "evaluation")
     pointer, rows = read_pointer("models/base"), read_table("data/selected/eval.parquet").to_dict("records")
     exported = export(pointer)
-    modelfiles = write_modelfiles(exported.files[-1], pointer, prompt, generate)
+    modelfiles = write_modelfiles(exported.files[-1], prompt, generate)
     for path in [*exported.files, *modelfiles]:
         print(f"{path.stat().st_size:>13,}  {path}")
     chosen = rows[: args.questions]

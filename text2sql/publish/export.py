@@ -117,9 +117,7 @@ def last_line(text: str) -> str:
     return " ".join(lines[-1].split())[:200] if lines else "it says nothing"
 
 
-def write_modelfiles(
-    file: Path, pointer: dict[str, Any], prompt: PromptParams, generate: GenerateParams
-) -> dict[Path, str]:
+def write_modelfiles(file: Path, prompt: PromptParams, generate: GenerateParams) -> dict[Path, str]:
     """Writes a Modelfile for each language's template beside a GGUF file. Returns each one's TEMPLATE by its path."""
     tokenizer = load.load_tokenizer({"source": "folder", "name": MERGED})
     stops = tokenizer.convert_ids_to_tokens(read_json(Path(MERGED) / "generation_config.json")["eos_token_id"])

@@ -36,14 +36,13 @@ def compare_texts(
         raise ValueError(f"{len(before.keys() ^ after.keys())} questions have an answer of one form alone")
     scored = [name for name in before if before[name].right is not None and after[name].right is not None]
     pairs = [(bool(before[name].right), bool(after[name].right)) for name in scored]
-    equal = None
-    if pairs:
-        equal = equivalence(*zip(*pairs, strict=True), [databases[name] for name in scored], margin)
+    about = [databases[name] for name in scored]
+    one, other = [first for first, _ in pairs], [second for _, second in pairs]
     return Changed(
         questions=len(before),
         texts=sum(before[name].text != after[name].text for name in before),
         verdicts=len(pairs),
         won=pairs.count((False, True)),
         lost=pairs.count((True, False)),
-        equivalence=equal,
+        equivalence=equivalence(one, other, about, margin) if pairs else None,
     )
