@@ -97,9 +97,7 @@ def convert(model: Path, file: Path, kind: str, named: str) -> None:
     if done.returncode:
         file.unlink(missing_ok=True)
         if "BPE pre-tokenizer was not recognized" in done.stdout + done.stderr:
-            raise UserError(
-                f"{model}: llama.cpp's converter does not know this tokenizer, so there can be no GGUF file"
-            )
+            raise UserError(f"{model}: llama.cpp does not know this model's tokenizer, so there can be no GGUF file")
         raise UserError(f"{model}: llama.cpp's converter fails ({last_line(done.stderr)})")
 
 
