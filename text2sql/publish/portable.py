@@ -29,11 +29,18 @@ def make_portable(folder: Path) -> None:
     """
     path = folder / "config.json"
     settings = read_json(path)
-    before = AutoConfig.from_pretrained(folder).to_dict()
+    before = rope_of(folder)
     write_json(path, with_old_rope(settings))
-    if AutoConfig.from_pretrained(folder).to_dict() != before:
+    if rope_of(folder) != before:
         write_json(path, settings)
     make_tokenizer_portable(folder)
+
+
+def rope_of(folder: Path) -> list[Any]:
+    """How transformers 5 reads a folder's rotary embeddings: of the model and of its text part."""
+    config = AutoConfig.from_pretrained(folder)
+    parts = [getattr(part, "rope_parameters", None) or {} for part in (config, config.get_text_config())]
+    return [{key: value for key, value in part.items() if key != "type"} for part in parts]
 
 
 def with_old_rope(settings: dict[str, Any]) -> dict[str, Any]:
@@ -52,6 +59,9 @@ def with_old_rope(settings: dict[str, Any]) -> dict[str, Any]:
     beside = ("rope_theta", "partial_rotary_factor")
     old: dict[str, Any] = {key: whole[key] for key in beside if key in whole}
     scaling = {key: value for key, value in whole.items() if key not in beside}
+    if scaling.get("rope_type") == "longrope" and "original_max_position_embeddings" in settings:
+        # Phi-3 takes these three alone, the type under its older name.
+        scaling = {"type": "longrope"} | {key: scaling[key] for key in ("short_factor", "long_factor")}
     old["rope_scaling"] = None if scaling.get("rope_type") == "default" else scaling
     if local:
         old["rope_local_base_freq"] = local["rope_theta"]
