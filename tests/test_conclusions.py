@@ -9,6 +9,7 @@ from text2sql.dataset.rows import write_table
 from text2sql.scoring.conclusions import (
     agreed,
     best_of,
+    changed,
     conclude,
     direction,
     equality,
@@ -16,6 +17,7 @@ from text2sql.scoring.conclusions import (
     probability,
     too_small,
 )
+from text2sql.scoring.forms import Answered, compare_texts
 from text2sql.scoring.stats import agreement, equivalence, estimate_gain, holm
 
 
@@ -159,6 +161,46 @@ def test_equality_is_claimed_only_within_the_margin():
     assert equal == "merged and adapter are equal within 2 points (90 % interval -1.8 to +1.8, p = 0.033)."
     other = equality(equivalence(same, same, databases, 0.015), arm="merged", over="adapter")
     assert other.startswith("It is not shown that merged and adapter are equal within 1.5 points (")
+
+
+ABOUT = {f"q{place}": place // 8 for place in range(128)}  # question to its database
+
+
+class TestForms:
+    """Two forms of one model on the same questions."""
+
+    def answered(self, *changed: int, text: str = "SELECT 1") -> dict[str, Answered]:
+        """128 right answers but every other one, of which some are turned over and say another text."""
+        return {
+            name: Answered(text if place in changed else "SELECT 0", (place % 2 == 0) != (place in changed))
+            for place, name in enumerate(ABOUT)
+        }
+
+    def test_texts_and_verdicts_that_changed_are_counted_and_said(self):
+        found = compare_texts(self.answered(), self.answered(1, 2, 4), ABOUT, 0.05)
+        assert (found.questions, found.texts, found.verdicts, found.won, found.lost) == (128, 3, 128, 1, 2)
+        assert changed(found, arm="Q8_0", over="the adapter") == (
+            "3 of 128 texts of Q8_0 differ from those of the adapter, 3 of 128 verdicts changed (1 won, 2 lost). "
+            "Q8_0 and the adapter are equal within 5 points (90 % interval -3.7 to +2.1, p = 0.0084)."
+        )
+
+    def test_the_same_verdict_by_another_text_is_a_changed_text_alone(self):
+        before = self.answered()
+        after = before | {"q3": before["q3"]._replace(text="SELECT 2")}
+        found = compare_texts(before, after, ABOUT, 0.05)
+        assert (found.texts, found.won, found.lost) == (1, 0, 0)
+
+    def test_a_question_without_a_verdict_counts_for_its_text_alone(self):
+        before = self.answered() | {"q0": Answered("SELECT 0", None)}
+        found = compare_texts(before, self.answered(), ABOUT, 0.05)
+        assert (found.questions, found.verdicts, found.lost + found.won) == (128, 127, 0)
+        none = {name: answer._replace(right=None) for name, answer in before.items()}
+        found = compare_texts(none, self.answered(1), ABOUT, 0.05)
+        assert found.equivalence is None and changed(found, arm="a", over="b").endswith("changed (0 won, 0 lost).")
+
+    def test_other_questions_are_refused(self):
+        with pytest.raises(ValueError, match="1 questions have an answer of one form alone"):
+            compare_texts(self.answered(), self.answered() | {"more": Answered("", None)}, ABOUT, 0.05)
 
 
 def test_agreement_is_said_with_its_prevalence():

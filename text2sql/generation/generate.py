@@ -179,7 +179,13 @@ def open_backend(pointer: dict[str, Any], model: str, chat: bool, config: Genera
         from text2sql.generation.server import described
 
         return described(Path(model), config, arm)
+    if model.endswith(".gguf"):
+        from text2sql.generation.llamacpp import LlamaCpp
+
+        return LlamaCpp(Path(model), pointer, chat, config)
     adapter = None if model == BASE_MODEL else Path(model)
+    if (Path(model) / "config.json").is_file():  # a merged model, which stands by itself
+        pointer, adapter = {"source": "folder", "name": model, "checks": pointer.get("checks", {})}, None
     match config.backend:
         case "transformers":
             from text2sql.generation.local import LocalModel

@@ -1,6 +1,7 @@
 """The model card: what was trained on what, what it measures, and what it does not promise, from a run's own files."""
 
 import importlib
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def model_card(config: PublishParams, pointer: dict[str, Any]) -> ModelCard:
         details=details,
         comparison=comparison,
         selection=selection,
+        transformers=importlib.metadata.version("transformers"),
         percent=lambda share: "–" if share is None else f"{100 * share:.1f} %",
         points=points,
     )

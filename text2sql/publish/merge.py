@@ -16,6 +16,7 @@ from text2sql.base.resume import FOLDER, file_key
 from text2sql.dataset.rows import read_table
 from text2sql.generation.local import complete_padded
 from text2sql.models import adapters, load, pin, prompts
+from text2sql.publish import portable
 from text2sql.publish.finished import check_finished
 from text2sql.publish.params import ADAPTER, MERGED, RECORD
 
@@ -44,18 +45,24 @@ def merge(pointer: dict[str, Any], adapter: Path, folder: Path) -> None:
     """Writes the base that `pointer` names, with the adapter merged in, and its tokenizer, to `folder`.
 
     The weights have the base's own 16-bit format, or bf16 where it has none. On the CPU, where the adapter's product
-    is added in fp32 before rounding it, so that the bytes do not hang on a card. Raises UserError when there is no
+    is added in fp32 before rounding it, so that the bytes do not hang on a card. transformers 4 opens the folder too.
+    Its generation_config.json says what was measured: greedy, up to the stop tokens. Raises UserError when there is no
     adapter, and when the base's weights are quantised.
     """
     adapters.check(adapter)
     dtype = dtype_of(pointer)
     base = AutoModelForCausalLM.from_pretrained(pin.weights_folder(pointer), dtype=dtype)
+    tokenizer = load.load_tokenizer(pointer)
+    stops, begin = load.stop_tokens(base, tokenizer), base.generation_config.bos_token_id
     merged = adapters.merged(base, adapter)
     # Beside DVC's outs, so that a kill leaves nothing that git would see.
     unfinished = FOLDER / "merge" / "model"
     with new_folder(unfinished) as temporary:
         merged.save_pretrained(temporary)
-        load.load_tokenizer(pointer).save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        portable.save_greedy(temporary, stops, begin, tokenizer.pad_token_id)
+        portable.copy_sentencepiece(pin.weights_folder(pointer), temporary)
+        portable.make_portable(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.move(unfinished, folder)

@@ -11,6 +11,7 @@ PATH = Path("publish/params.yaml")
 ADAPTER = "models/finetuned"
 MERGED = "publish/merged"
 RECORD = Path("publish/merged.json")  # of the check, and of what was merged
+EXPORTS = Path("exports")  # GGUF files, Modelfiles, and the record of what they were made from and how they answer
 
 
 class Base(Section):

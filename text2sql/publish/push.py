@@ -16,6 +16,7 @@ from text2sql.base.files import read_json
 from text2sql.models.load import load_tokenizer
 from text2sql.publish.card import base_of
 from text2sql.publish.params import MERGED, PublishParams
+from text2sql.publish.portable import make_tokenizer_portable
 
 Files = dict[str, Path | bytes]  # name in the repository to where the content is, or the content
 
@@ -45,6 +46,7 @@ def package(config: PublishParams, pointer: dict[str, Any], card: str) -> Files:
         files = {"adapter_config.json": text.encode(), weights.name: weights}
         with tempfile.TemporaryDirectory() as temporary:
             load_tokenizer(pointer).save_pretrained(temporary)
+            make_tokenizer_portable(Path(temporary))
             files |= {path.name: path.read_bytes() for path in sorted(Path(temporary).iterdir())}
     return {"README.md": card.encode(), **files}
 

@@ -7,6 +7,7 @@ conclude differently. A sentence claims a difference only where the interval bes
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from text2sql.scoring.forms import Changed
 from text2sql.scoring.stats import (
     FEW,
     FEWEST,
@@ -201,6 +202,14 @@ def equality(found: Equivalence, *, arm: str, over: str) -> str:
     if found.equal:
         return f"{arm} and {over} are equal {margin} ({interval})."
     return f"It is not shown that {arm} and {over} are equal {margin} ({interval})."
+
+
+def changed(found: Changed, *, arm: str, over: str) -> str:
+    """What became of a model's answers in another form of it: texts and verdicts that changed, and whether it is equal
+    within the margin."""
+    flipped = f"{found.won + found.lost} of {found.verdicts:,} verdicts changed ({found.won} won, {found.lost} lost)"
+    counts = f"{found.texts:,} of {found.questions:,} texts of {arm} differ from those of {over}, {flipped}."
+    return counts if found.equivalence is None else f"{counts} {equality(found.equivalence, arm=arm, over=over)}"
 
 
 def agreed(found: Agreement, *, raters: Sequence[str]) -> str:
