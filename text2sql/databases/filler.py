@@ -154,29 +154,27 @@ class Pools:
 class Filler:
     """One filling in the making. `rows[table]` are the rows so far, as dicts."""
 
-    def __init__(self, schema: Schema, pools: Pools, rng: random.Random) -> None:
+    def __init__(self, schema: Schema, pools: Pools, rng: random.Random, gaps: bool = True) -> None:
+        """gaps: whether a table may stay empty."""
         self.schema, self.pools, self.rng = schema, pools, rng
         self.rows: dict[str, list[dict[str, Value]]] = {table.name: [] for table in schema.tables.values()}
         self.pending: list[tuple[Table, dict[str, Value]]] = []
         self.counter = rng.randrange(1, 50)
         self.cap = ROWS
-        self.empty = {rng.choice(list(self.rows))} if len(self.rows) > 1 and rng.random() < 0.15 else set()
+        self.empty = {rng.choice(list(self.rows))} if gaps and len(self.rows) > 1 and rng.random() < 0.15 else set()
         self.level: set[tuple[str, str]] = set()  # columns that hold one value only
         self.connection = opened(";\n".join(schema.before))
         self.connection.set_authorizer(None)
         self.connection.execute("PRAGMA query_only = 0")
         self.connection.set_progress_handler(None, 0)
         self.connection.execute("BEGIN")
-        self._parents_are_unique()
+        self._hold_undeclared_keys()
         self._styles()
 
-    def _parents_are_unique(self) -> None:
-        """A foreign key asks for a key at the other end, whether or not the DDL says so."""
-        for table in self.schema.tables.values():
-            for number, link in enumerate(table.foreign_keys):
-                columns = ", ".join(quoted(name) for name in link.parent_columns)
-                name = quoted(f"key for {table.name} {number}")
-                self.connection.execute(f"CREATE UNIQUE INDEX {name} ON {quoted(link.parent)} ({columns})")
+    def _hold_undeclared_keys(self) -> None:
+        for number, (table, key) in enumerate(self.schema.undeclared):
+            columns = ", ".join(map(quoted, key))
+            self.connection.execute(f"CREATE UNIQUE INDEX {quoted(f'undeclared key {number}')} ON {quoted(table)} ({columns})")
 
     def _styles(self) -> None:
         """How each column behaves in this filling: how many different values, how many of them aimed, how many NULL."""
@@ -299,12 +297,39 @@ class Filler:
     def aim_at(self, aim: Aim, miss: float) -> None:
         """Adds rows that the gold finds as one group; with probability `miss` each of them just misses."""
         places = self._classes(aim)
-        kept: dict = {}
+        if aim.fixed and aim.uses.shared and self.rng.random() < 0.3:
+            self._merging_groups(aim, places)
+            return
         group = [places[place] for place in aim.fixed if place in places]
         if not group and self.rng.random() < 0.4:  # equal answers from different rows
             group = [places[place] for place in aim.projected if place in places]
-        repeats = self.rng.choice([n for n in aim.repeats if n < self.cap - 4] or [1, 1, 2])
+        elif len(aim.sources) > 1 and self.rng.random() < 0.6:  # one parent with several children
+            anchor = self.rng.randrange(len(aim.sources))
+            group = [cls for place, cls in places.items() if place[0] == anchor]
+        repeats = self.rng.choice([n for n in aim.repeats if n < self.cap - 4] or [1, 2, 2])
         spike = self.rng.choice([-1, 1]) if self.rng.random() < 0.3 else 0
+        self._group(aim, places, group, {}, repeats, miss, spike)
+
+    def _merging_groups(self, aim: Aim, places: dict[Place, int]) -> None:
+        """A large group, and two smaller ones that are larger together and alike in what two groups may share."""
+        group = [places[place] for place in aim.fixed if place in places]
+        shared = {cls for place, cls in places.items() if (aim.sources[place[0]], place[1]) in aim.uses.shared}
+        shared -= {places[p] for p in aim.fixed if p in places and self._is_key(aim.sources[p[0]], p[1])}
+        size = self.rng.choice([1, 2, 3])
+        alike: dict[int, Value] = {}
+        for count, kept in ((size + 1, {}), (size, {}), (size, alike)):
+            made = self._group(aim, places, group + sorted(shared), dict(kept), count, 0.0, 0)
+            if count == size and not alike:
+                alike.update((cls, made[cls]) for cls in shared if made.get(cls) is not None)
+
+    def _is_key(self, table: str, column: str) -> bool:
+        found = self.schema.tables[table.lower()]
+        return any(column in columns for columns in (*found.keys, *(link.columns for link in found.foreign_keys)))
+
+    def _group(
+        self, aim: Aim, places: dict[Place, int], group: list[int], kept: dict, repeats: int, miss: float, spike: int
+    ) -> dict[int, Value]:
+        """Adds `repeats` finds that agree in the classes of the group, and in what is `kept`; what they agree in."""
         order = {name: number for number, name in enumerate(self.parents_first())}
         sources = sorted(range(len(aim.sources)), key=lambda index: (order[aim.sources[index]], index))
         for _ in range(repeats):
@@ -320,6 +345,7 @@ class Filler:
                     continue
                 self._source_row(aim, index, places, chosen, spike)
             kept = {cls: chosen[cls] for cls in group if cls in chosen}
+        return kept
 
     def _classes(self, aim: Aim) -> dict[Place, int]:
         """The number of each place's equality class in this filling; NOT IN links are made half of the time."""

@@ -26,28 +26,29 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Power:
-    """Counts of one gold's mutants on its instances: killed + survived + equivalent + presumed = mutants.
+    """Counts of one gold's mutants on its instances; those after `mutants` add up to it.
 
-    killed: some instance answers otherwise than for the gold. survived: no instance does, but another filling did.
-    equivalent: proven by rule. presumed: told apart by nothing that was tried.
+    killed: some ordinary instance answers otherwise than for the gold. harshly: none does, but a harsh one. survived:
+    no instance does, but another filling did. equivalent: proven by rule. presumed: told apart by nothing that was tried.
     """
 
     mutants: int
     killed: int
+    harshly: int
     survived: int
     equivalent: int
     presumed: int
 
     @property
     def raw_rate(self) -> float | None:
-        """killed / mutants."""
-        return self.killed / self.mutants if self.mutants else None
+        """Of all mutants, those that some instance tells apart."""
+        return (self.killed + self.harshly) / self.mutants if self.mutants else None
 
     @property
     def kill_rate(self) -> float | None:
-        """killed / (mutants that are not, as far as known, equivalent); None where there is none."""
-        different = self.killed + self.survived
-        return self.killed / different if different else None
+        """Of the mutants that are not, as far as known, equivalent, those told apart; None where there is none."""
+        different = self.killed + self.harshly + self.survived
+        return (self.killed + self.harshly) / different if different else None
 
 
 # Changes: each takes a node and yields (kind, replacement) pairs ----------------------------------------------------
