@@ -159,9 +159,14 @@ class Filler:
         self.schema, self.pools, self.rng = schema, pools, rng
         self.rows: dict[str, list[dict[str, Value]]] = {table.name: [] for table in schema.tables.values()}
         self.pending: list[tuple[Table, dict[str, Value]]] = []
+        self.taken: dict[tuple[str, tuple[str, ...]], set[tuple]] = {
+            (table.name, key): set() for table in schema.tables.values() for key in table.keys
+        }
         self.counter = rng.randrange(1, 50)
         self.cap = ROWS
-        self.empty = {rng.choice(list(self.rows))} if gaps and len(self.rows) > 1 and rng.random() < 0.15 else set()
+        parents = {link.parent for table in schema.tables.values() for link in table.foreign_keys}
+        leaves = [name for name in self.rows if name not in parents]
+        self.empty = {rng.choice(leaves)} if gaps and leaves and len(self.rows) > 1 and rng.random() < 0.15 else set()
         self.level: set[tuple[str, str]] = set()  # columns that hold one value only
         self.connection = opened(";\n".join(schema.before))
         self.connection.set_authorizer(None)
@@ -174,7 +179,9 @@ class Filler:
     def _hold_undeclared_keys(self) -> None:
         for number, (table, key) in enumerate(self.schema.undeclared):
             columns = ", ".join(map(quoted, key))
-            self.connection.execute(f"CREATE UNIQUE INDEX {quoted(f'undeclared key {number}')} ON {quoted(table)} ({columns})")
+            self.connection.execute(
+                f"CREATE UNIQUE INDEX {quoted(f'undeclared key {number}')} ON {quoted(table)} ({columns})"
+            )
 
     def _styles(self) -> None:
         """How each column behaves in this filling: how many different values, how many of them aimed, how many NULL."""
@@ -215,6 +222,8 @@ class Filler:
         """Adds a row that has the wanted values; None when the constraints do not allow one."""
         if len(self.pending) >= DEPTH or table.name in self.empty:
             return None
+        if any(all(name in wanted for name in key) and self.is_taken(table, key, wanted) for key in table.keys):
+            return None
         made: dict[str, Value] | None = None
         for attempt in range(TRIES):
             row = dict(wanted)
@@ -235,6 +244,10 @@ class Filler:
                 made = row
                 break
         return made
+
+    def is_taken(self, table: Table, key: tuple[str, ...], row: dict[str, Value]) -> bool:
+        """Whether a row with the same values in the columns of a key is there; SQLite may find further ones alike."""
+        return tuple(row[name] for name in key) in self.taken[table.name, key]
 
     def _close_dates(self, table: Table, row: dict[str, Value], wanted: dict[str, Value]) -> None:
         """Half of the time, puts a row's later date columns a little after its first one."""
@@ -261,6 +274,14 @@ class Filler:
             return True
         found = [other for other in self.rows[parent.name] if all(other.get(key) == v for key, v in wanted.items())]
         found = [other for other in found if all(other.get(key) is not None for _, key in pairs)]
+        if link.columns in table.keys:  # one child a parent
+            free = [
+                other
+                for other in found
+                if tuple(as_kind(other[key], self.pools.kinds[table.name, child]) for child, key in pairs)
+                not in self.taken[table.name, link.columns]
+            ]
+            found = free
         own = [r for t, r in self.pending if t is parent and all(r.get(key) is not None for _, key in pairs)]
         own = [r for r in own if all(r.get(key) == value for key, value in wanted.items())]
         if wanted and own:
@@ -291,6 +312,10 @@ class Filler:
         except (sqlite3.IntegrityError, OverflowError):
             return False
         self.rows[table.name].append(row)
+        for key in table.keys:
+            value = tuple(row[name] for name in key)
+            if None not in value:
+                self.taken[table.name, key].add(value)
         return True
 
     # rows for a gold --------------------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ from text2sql.scoring.gold import answer_gold, plan
 from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
 
 VERSION = 2  # of this algorithm; finished parts of another version are not taken up again
-CANDIDATES = 40  # looked at for a gold's fillings of one tier, at most; also the probes for equivalence
+CANDIDATES = 60  # looked at for a gold's fillings of one tier, at most; also the probes for equivalence
+FRUITLESS = 10  # in a row, that end the search for mutants which may be equivalent
 LIMITS = Limits(rows=20_000)
 JOB_SECONDS = 300.0
 JOB_BYTES = 1024 * 2**20
@@ -157,11 +158,11 @@ def _search(
 
     At first each candidate that tells a mutant apart which none before it did; of too many, those that tell most.
     """
-    alive, answered = set(mutants), False
+    alive, answered, fruitless = set(mutants), False, 0
     telling: list[str] = []
     spare: list[str] = []
     for number in range(CANDIDATES):
-        if number >= k and answered and not alive:
+        if number >= k and answered and (not alive or fruitless >= FRUITLESS):
             break
         script = candidate(schema, pools, gold, number, name, gaps)
         with closing(opened(script)) as database:
@@ -171,6 +172,7 @@ def _search(
         first = seen[0] and not answered
         answered |= seen[0]
         alive -= seen[1]
+        fruitless = 0 if seen[1] or first else fruitless + 1
         (telling if seen[1] or first else spare).append(script)
     if len(telling) <= k:
         return [*telling, *spare][:k], mutants - alive, answered
