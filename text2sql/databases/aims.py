@@ -172,7 +172,7 @@ class _Reader:
         for count in node.find_all(exp.Count):
             if isinstance(count.this, exp.Distinct):
                 uses.shared |= {self.key(p) for e in count.this.expressions if (p := self.place(e, scopes))}
-        if node.args.get("distinct") and alone:
+        if node.args.get("distinct"):
             uses.shared |= set(map(self.key, shown))
         keyed = any(self.is_key(*self.key(place)) for place in grouped)
         if grouped and (keyed or alone):  # by the key: what stands beside it may be alike in two groups

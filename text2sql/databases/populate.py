@@ -39,7 +39,7 @@ from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
 
 VERSION = 2  # of this algorithm; finished parts of another version are not taken up again
 CANDIDATES = 60  # looked at for a gold's fillings of one tier, at most; also the probes for equivalence
-FRUITLESS = 10  # in a row, that end the search for mutants which may be equivalent
+FRUITLESS = 8  # in a row, that end the search for mutants which may be equivalent
 LIMITS = Limits(rows=20_000)
 JOB_SECONDS = 300.0
 JOB_BYTES = 1024 * 2**20
@@ -72,7 +72,8 @@ class Gold:
         self.sql = sql
         self.aim = aims.read_aim(tree, schema, empty)
         self.plan = plan(sql)
-        self.mutants = [m for m in mutants(tree, schema) if isinstance(query(empty, m.sql, LIMITS), Answer)]
+        self.strict = ordinary(schema, self.aim)
+        self.mutants = [m for m in mutants(tree, schema, self.strict) if isinstance(query(empty, m.sql, LIMITS), Answer)]
         self.open = {number for number, mutant in enumerate(self.mutants) if not mutant.equivalent}
         self.killable: set[int] = set()
 
@@ -133,7 +134,7 @@ def populate(context: str, sql: str, k: int, seed: int) -> Filled:
     except MemoryError:  # the pool's, to count against the gold
         raise
     except Exception:  # a value that cannot be written, say: without its aim the gold is filled for by chance
-        gold.aim = aims.Aim()
+        gold.aim, gold.strict = aims.Aim(), ordinary(schema, aims.Aim())
         return _fill(schema, gold, k, f"{seed}/{digest}")
 
 
@@ -142,8 +143,8 @@ _schema = lru_cache(maxsize=32)(read_schema)  # many golds are of one schema
 
 def _fill(schema: Schema, gold: Gold, k: int, name: str) -> Filled:
     pools = Pools(schema, [gold.aim])
-    stricter = ordinary(schema, gold.aim)
-    scripts, killed, answered = _search(stricter, pools, gold, gold.open, k, f"{name}/ordinary", False)
+    ordinarily = {number for number in gold.open if not gold.mutants[number].ordinarily}
+    scripts, killed, answered = _search(gold.strict, pools, gold, ordinarily, k, f"{name}/ordinary", False)
     if not answered:
         return Filled(reason="no_rows: no filling makes the gold return rows", power=Power(0, 0, 0, 0, 0, 0))
     left = gold.open - killed
