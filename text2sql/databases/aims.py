@@ -175,10 +175,10 @@ class _Reader:
         if node.args.get("distinct"):
             uses.shared |= set(map(self.key, shown))
         keyed = any(self.is_key(*self.key(place)) for place in grouped)
-        if grouped and (keyed or alone):  # by the key: what stands beside it may be alike in two groups
+        if grouped and (alone or (keyed and node.args.get("limit"))):
             uses.shared |= set(map(self.key, [*shown, *grouped]))
         elif grouped:
-            uses.identifying |= set(map(self.key, grouped))
+            uses.identifying |= set(map(self.key, [*shown, *grouped] if keyed else grouped))
 
     def is_key(self, table: str, column: str) -> bool:
         """Whether the column says which row is meant: a key, part of one, or a reference."""
@@ -328,6 +328,9 @@ class _Reader:
                 values = self.aim.constants.setdefault((self.aim.sources[place[0]], place[1]), [])
                 for constant in constants:
                     values += [*values_around(constant), constant * 2, constant / 2]
+                    column = self.schema.column(self.aim.sources[place[0]], place[1])
+                    if column and column.kind == "real":  # where rounding makes a difference
+                        values += [constant - 0.3, constant + 0.3]
 
     def link(self, node: exp.Expr, scopes: list[dict], ctes: dict, wanted: bool) -> None:
         """[NOT] IN and [NOT] EXISTS over a query."""

@@ -309,13 +309,11 @@ def _settles(aliases: set, select: exp.Select, tables: dict[str, Table]) -> bool
 
 def _counted(count: exp.Count, select: exp.Select, tables: dict[str, Table]) -> Iterator[exp.Column]:
     """Columns whose different values a count of rows may be taken for; of a join also each table's rows."""
-    columns = [
-        _column(alias, name)
-        for alias, table in tables.items()
-        for name in table.columns
-        if (name,) not in table.keys and not any(name in link.columns for link in table.foreign_keys)
-    ]
-    yield from columns[:4] if isinstance(count.this, exp.Star) else []
+    for alias, table in tables.items() if isinstance(count.this, exp.Star) else ():
+        linked = {name for link in table.foreign_keys for name in link.columns}
+        free = [name for name in table.columns if name not in linked and (name,) not in table.keys]
+        free.sort(key=lambda name: not any(name in key for key in table.keys))  # parts of a key first
+        yield from (_column(alias, name) for name in free[:2])
     if len(tables) > 1:
         yield from (_column(alias, "rowid") for alias in tables if not _settles({alias}, select, tables))
 

@@ -9,12 +9,12 @@ rules are the same for every data set and look at nothing but declared constrain
      measurement that was not taken is an everyday thing; or
    - it is a foreign key that the gold does not join by, in a table with a key of its own: not every car has a maker.
      A table that is nothing but links has no row without its links.
-2. A name or title is not shared by two rows of a table with a key, nor is what the gold takes for the thing itself:
-   what joined rows are grouped by, what sets of joined rows are compared by. First and family names may be shared, and
-   so may all that the gold expects to repeat: DISTINCT over one table, groups of one table's rows, what is shown beside
+2. A name is not shared by two rows of a table with a key, nor is a name of a person or a title that the gold takes
+   for the thing itself: what joined rows are grouped by, what sets of joined rows are compared by. Otherwise first and
+   family names may be shared, titles come back (the same festival next year), and so may all that the gold expects to repeat: DISTINCT over one table, groups of one table's rows, what is shown beside
    the key that rows are grouped by.
 3. A column that the gold sets equal to another table's whole key refers to it, declared or not: it has its partner.
-4. No table is empty.
+4. No table is empty, and a gold that picks the first of its rows by a LIMIT has some to pick from.
 
 Fillings of the schema as declared are the harsh ones.
 """
@@ -25,7 +25,8 @@ from dataclasses import replace
 from text2sql.databases.aims import Aim
 from text2sql.databases.schema import ForeignKey, Schema, Table
 
-_NAME = re.compile(r"(name|title|label)$|(이름|제목|명)$", re.IGNORECASE)
+_NAME = re.compile(r"name$|(이름|명)$", re.IGNORECASE)
+_TITLE = re.compile(r"(title|label)$|제목$", re.IGNORECASE)
 _OF_PERSONS = re.compile(r"^(f|l|m|first|last|middle|given|family|sur|nick|fore)_?name$", re.IGNORECASE)
 
 
@@ -76,7 +77,7 @@ def _unique(table: Table, name: str, aim: Aim) -> bool:
         return False
     called = name.lower().rstrip("s") == table.name.lower().rstrip("s")  # airlines.airline
     usual = bool(called or _NAME.search(name)) and not _OF_PERSONS.match(name)
-    return usual or (key in aim.uses.identifying and bool(_NAME.search(name)))
+    return usual or (key in aim.uses.identifying and bool(_NAME.search(name) or _TITLE.search(name)))
 
 
 def _references(schema: Schema, aim: Aim) -> list[tuple[tuple[str, str], tuple[str, str]]]:

@@ -168,7 +168,7 @@ def _search(
         script = candidate(schema, pools, gold, number, name, gaps)
         with closing(opened(script)) as database:
             seen = gold.look(database, alive)
-        if seen is None:
+        if seen is None or (gold.plan.limited and not gaps and not seen[0] and number < CANDIDATES - k):
             continue
         first = seen[0] and not answered
         answered |= seen[0]
