@@ -73,7 +73,9 @@ class Gold:
         self.aim = aims.read_aim(tree, schema, empty)
         self.plan = plan(sql)
         self.strict = ordinary(schema, self.aim)
-        self.mutants = [m for m in mutants(tree, schema, self.strict) if isinstance(query(empty, m.sql, LIMITS), Answer)]
+        self.mutants = [
+            m for m in mutants(tree, schema, self.strict) if isinstance(query(empty, m.sql, LIMITS), Answer)
+        ]
         self.open = {number for number, mutant in enumerate(self.mutants) if not mutant.equivalent}
         self.killable: set[int] = set()
 
