@@ -11,8 +11,8 @@ change with the seed, and how many change where half of the questions are left o
 `--every N` takes every N-th question. The folder holds schemas.json (name: DDL) and predictions.jsonl.gz of
 {id, db_id, gold_sql, prediction, real_ex}.
 
-Else rows are {id, context, answer or gold, dialect}. Two ways of making databases stand side by side on the same golds and
-mutants: `aimed` is text2sql's; `random` fills the same schemas with the same number of rows without looking at the
+Else rows are {id, context, answer or gold, dialect}. Two ways of making databases stand side by side on the same golds
+and mutants: `aimed` is text2sql's; `random` fills the same schemas with the same number of rows without looking at the
 golds, as the usual way of testing on random fillings does.
 """
 
@@ -150,7 +150,8 @@ def against_real_rows(rows: list[dict], k: int, seeds: list[int], workers: int) 
         figures["seeds"][seed] = {
             "usable": len(filled), "wrong": len(wrong), "right": len(right),
             "accepted": sum(row["ex"] for row in wrong), "accepted_harsh": sum(row["ex_harsh"] for row in wrong),
-            "rejected": sum(not row["ex"] for row in right), "rejected_harsh": sum(not row["ex_harsh"] for row in right),
+            "rejected": sum(not row["ex"] for row in right),
+            "rejected_harsh": sum(not row["ex_harsh"] for row in right),
             "kill_rate": summarize(results)["kill_rate"],
             "populate_seconds": populated - begun, "score_seconds": time.monotonic() - populated,
         }  # fmt: skip
@@ -172,9 +173,10 @@ def print_real(figures: dict) -> None:
     print(f"{'':6}{'wrong on real rows':>20}{'accepted':>10}{'by ex_harsh':>13}{'right':>8}{'rejected':>10}"
           f"{'by ex_harsh':>13}{'kill rate':>11}{'populate s':>12}{'score s':>9}")  # fmt: skip
     for seed, row in figures["seeds"].items():
-        print(f"seed {seed}{row['wrong']:20}{row['accepted']:10}{row['accepted_harsh']:13}{row['right']:8}"
-              f"{row['rejected']:5} {row['rejected'] / row['right']:.1%}{row['rejected_harsh']:12}{row['kill_rate']:11.2%}"
-              f"{row['populate_seconds']:12.1f}{row['score_seconds']:9.1f}")  # fmt: skip
+        share = f"{row['rejected']} {row['rejected'] / row['right']:.1%}"
+        print(f"seed {seed}{row['wrong']:20}{row['accepted']:10}{row['accepted_harsh']:13}{row['right']:8}{share:>10}"
+              f"{row['rejected_harsh']:13}{row['kill_rate']:11.2%}{row['populate_seconds']:12.1f}"
+              f"{row['score_seconds']:9.1f}")  # fmt: skip
     print(f"\nverdicts that change among the seeds: {figures['changed_with_seed']} of {figures['pairs']}")
     print(f"verdicts that change in other company: {figures['changed_with_company']} of "
           f"{figures['pairs_in_other_company']}")  # fmt: skip

@@ -11,8 +11,10 @@ rules are the same for every data set and look at nothing but declared constrain
      A table that is nothing but links has no row without its links.
 2. A name is not shared by two rows of a table with a key, nor is a name of a person or a title that the gold takes
    for the thing itself: what joined rows are grouped by, what sets of joined rows are compared by. Otherwise first and
-   family names may be shared, titles come back (the same festival next year), and so may all that the gold expects to repeat: DISTINCT over one table, groups of one table's rows, what is shown beside
-   the key that rows are grouped by.
+   family names may be shared, and titles come back (the same festival next year). So may all that the gold expects to
+   repeat: what it shows or counts DISTINCT, groups of one table's rows, and what is shown of groups by a key that a
+   LIMIT picks from (of two that share a name, another one would win; a list, however, is read as a list of different
+   things).
 3. A column that the gold sets equal to another table's whole key refers to it, declared or not: it has its partner.
 4. No table is empty, and a gold that picks the first of its rows by a LIMIT has some to pick from.
 

@@ -56,8 +56,8 @@ def row_question(
     """The question of a row of the evaluation table {answer, context, database, dialect}.
 
     scripts: filled databases in SQLite, beside the row's context where that brings rows, else in its place; they and
-    the harsh ones are left out where the context goes to an engine of its own. problem: why no script could be made; it stands unless the
-    context brings rows or the row has a file of its own.
+    the harsh ones are left out where the context goes to an engine of its own. problem: why no script could be made; it
+    stands unless the context brings rows or the row has a file of its own.
     """
     dialect = row["dialect"]
     if row["database"] is not None:

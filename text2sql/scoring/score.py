@@ -379,7 +379,7 @@ def _scored(
         question.gold_sql, question.dialect, extracted, outcome, tuple(verdicts), gold.vacuous, gold.ambiguous,
         tuple(harsh),
     )  # fmt: skip
-    row = {"id": item.id, "outcome": outcome, **measure(case), "sql": extracted.sql, "error": error}
+    row: dict[str, Any] = {"id": item.id, "outcome": outcome, **measure(case), "sql": extracted.sql, "error": error}
     row["engine"] = verdict_of(question, engine)
     row["failed"] = sum(not verdict.ex for verdict in verdicts) if verdicts else None
     if gold.problem is not None:
