@@ -65,8 +65,17 @@ def mutants_of(sql: str) -> dict[str, str | None]:
             "SELECT g.name, COUNT(*) FROM guild AS g JOIN player AS p ON p.guild = g.id GROUP BY g.name",
             'SELECT g.name, COUNT(*) FROM guild AS g JOIN player AS p ON p.guild = g.id GROUP BY "g"."id"',
         ),
+        (
+            "SELECT name FROM player ORDER BY age LIMIT 1",
+            "SELECT name FROM player WHERE age = (SELECT age FROM player ORDER BY age LIMIT 1)",
+        ),
+        (
+            "SELECT age FROM player GROUP BY age ORDER BY COUNT(*) DESC LIMIT 1",
+            "SELECT age FROM player GROUP BY age HAVING COUNT(*) = "
+            "(SELECT COUNT(*) FROM player GROUP BY age ORDER BY COUNT(*) DESC LIMIT 1)",
+        ),
         ("SELECT AVG(age) FROM player", "SELECT ROUND(AVG(age)) FROM player"),
-        ("SELECT AVG(age) FROM player", "SELECT (SUM(age) * 1.0 / COUNT(*)) FROM player"),
+        ("SELECT AVG(age) FROM player", "SELECT (CAST(SUM(age) * 1.0 AS REAL) / COUNT(*)) FROM player"),
         ("SELECT age FROM player WHERE name = 'Bob'", "SELECT age FROM player WHERE name = 'Bob' COLLATE NOCASE"),
         ("SELECT age FROM player LIMIT 3 OFFSET 20", "SELECT age FROM player LIMIT 3 OFFSET 21"),
         ("SELECT name FROM player ORDER BY age", "SELECT name FROM player WHERE NOT age IS NULL ORDER BY age"),

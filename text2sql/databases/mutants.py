@@ -283,9 +283,25 @@ def _rows(schema: Schema) -> Callable[[exp.Expr], Iterator[tuple[str, exp.Expr]]
             if _owner(ordered.this, tables):
                 present = exp.Not(this=exp.Is(this=ordered.this.copy(), expression=exp.Null()))
                 yield "not null", select.copy().where(present, copy=False)
+        yield from _tied(select)
         yield from _joined(select, tables, schema)
 
     return change
+
+
+def _tied(select: exp.Select) -> Iterator[tuple[str, exp.Expr]]:
+    """All rows or groups with the first one's sort key, in place of the first one."""
+    limit, keys = select.args.get("limit"), select.args["order"].expressions if select.args.get("order") else []
+    if limit is None or limit.expression.name != "1" or select.args.get("offset") or len(keys) != 1:
+        return
+    first = select.copy()
+    first.set("expressions", [keys[0].this.copy()])
+    first.set("distinct", None)
+    held = exp.EQ(this=keys[0].this.copy(), expression=exp.Subquery(this=first))
+    changed = select.copy()
+    changed.set("order", None)
+    changed.set("limit", None)
+    yield "ties", changed.having(held, copy=False) if select.args.get("group") else changed.where(held, copy=False)
 
 
 def _settles(aliases: set, select: exp.Select, tables: dict[str, Table]) -> bool:
@@ -343,7 +359,7 @@ def _joined(select: exp.Select, tables: dict[str, Table], schema: Schema) -> Ite
         for link in table.foreign_keys:
             if len(link.columns) != 1 or link.parent in [other.name for other in tables.values()]:
                 continue
-            parent = exp.alias_(exp.to_table(link.parent, quoted=True), "_parent", table=True)
+            parent = exp.alias_(exp.Table(this=exp.to_identifier(link.parent, quoted=True)), "_parent", table=True)
             on = exp.EQ(this=_column(alias, link.columns[0]), expression=_column("_parent", link.parent_columns[0]))
             changed = select.copy()
             for column in changed.find_all(exp.Column):  # names stay unambiguous
