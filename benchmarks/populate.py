@@ -156,6 +156,11 @@ def against_real_rows(rows: list[dict], k: int, seeds: list[int], workers: int) 
             "populate_seconds": populated - begun, "score_seconds": time.monotonic() - populated,
         }  # fmt: skip
         print(json.dumps({"seed": seed, **figures["seeds"][seed]}), file=sys.stderr)
+        for row in usable:
+            if not row["real_ex"] and scores[seed][row["id"]]["ex"]:
+                print(
+                    "accepted:", row["id"], row["gold_sql"], "\n    ", " ".join(row["prediction"].split()), flush=True
+                )
     said = [{seed: scores[seed].get(row["id"], {}).get("ex") for seed in seeds} for row in rows]
     figures["pairs"] = len(rows)
     figures["changed_with_seed"] = sum(len(set(verdicts.values())) > 1 for verdicts in said)
