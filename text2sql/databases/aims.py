@@ -59,7 +59,7 @@ class Aim:
     constants: dict[tuple[str, str], list] = field(default_factory=dict)  # (table, column): values worth having
     numeric: set[tuple[str, str]] = field(default_factory=set)  # text columns that golds calculate with
     rows: int = 0  # that the gold needs to answer at all: its largest LIMIT and OFFSET together
-    uses: Uses = field(default_factory=lambda: Uses())
+    uses: Uses = field(default_factory=Uses)
 
 
 def parse(sql: str, schema: Schema) -> exp.Expr | None:
@@ -174,16 +174,11 @@ class _Reader:
                 uses.shared |= {self.key(p) for e in count.this.expressions if (p := self.place(e, scopes))}
         if node.args.get("distinct"):
             uses.shared |= set(map(self.key, shown))
-        keyed = any(self.is_key(*self.key(place)) for place in grouped)
+        keyed = any(self.schema.identifies(*self.key(place)) for place in grouped)
         if grouped and (alone or (keyed and node.args.get("limit"))):
             uses.shared |= set(map(self.key, [*shown, *grouped]))
         elif grouped:
             uses.identifying |= set(map(self.key, [*shown, *grouped] if keyed else grouped))
-
-    def is_key(self, table: str, column: str) -> bool:
-        """Whether the column says which row is meant: a key, part of one, or a reference."""
-        found = self.schema.tables[table.lower()]
-        return any(column in columns for columns in (*found.keys, *(link.columns for link in found.foreign_keys)))
 
     def limit(self, node: exp.Select) -> None:
         bounds = [node.args[part].expression for part in ("limit", "offset") if node.args.get(part)]

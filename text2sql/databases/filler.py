@@ -275,13 +275,8 @@ class Filler:
         found = [other for other in self.rows[parent.name] if all(other.get(key) == v for key, v in wanted.items())]
         found = [other for other in found if all(other.get(key) is not None for _, key in pairs)]
         if link.columns in table.keys:  # one child a parent
-            free = [
-                other
-                for other in found
-                if tuple(as_kind(other[key], self.pools.kinds[table.name, child]) for child, key in pairs)
-                not in self.taken[table.name, link.columns]
-            ]
-            found = free
+            taken, kinds = self.taken[table.name, link.columns], self.pools.kinds
+            found = [r for r in found if tuple(as_kind(r[k], kinds[table.name, c]) for c, k in pairs) not in taken]
         own = [r for t, r in self.pending if t is parent and all(r.get(key) is not None for _, key in pairs)]
         own = [r for r in own if all(r.get(key) == value for key, value in wanted.items())]
         if wanted and own:
@@ -339,17 +334,13 @@ class Filler:
         """A large group, and two smaller ones that are larger together and alike in what two groups may share."""
         group = [places[place] for place in aim.fixed if place in places]
         shared = {cls for place, cls in places.items() if (aim.sources[place[0]], place[1]) in aim.uses.shared}
-        shared -= {places[p] for p in aim.fixed if p in places and self._is_key(aim.sources[p[0]], p[1])}
+        shared -= {places[p] for p in aim.fixed if p in places and self.schema.identifies(aim.sources[p[0]], p[1])}
         size = self.rng.choice([1, 2, 3])
         alike: dict[int, Value] = {}
         for count, kept in ((size + 1, {}), (size, {}), (size, alike)):
             made = self._group(aim, places, group + sorted(shared), dict(kept), count, 0.0, 0)
             if count == size and not alike:
                 alike.update((cls, made[cls]) for cls in shared if made.get(cls) is not None)
-
-    def _is_key(self, table: str, column: str) -> bool:
-        found = self.schema.tables[table.lower()]
-        return any(column in columns for columns in (*found.keys, *(link.columns for link in found.foreign_keys)))
 
     def _group(
         self, aim: Aim, places: dict[Place, int], group: list[int], kept: dict, repeats: int, miss: float, spike: int

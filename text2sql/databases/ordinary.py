@@ -48,7 +48,7 @@ def ordinary(schema: Schema, aim: Aim) -> Schema:
         strict.tables[child[0].lower()] = replace(table, foreign_keys=(*table.foreign_keys, link))
     for table in schema.tables.values():
         for name in table.columns:
-            if _unique(table, name, aim):
+            if _unique(schema, table, name, aim):
                 strict.add_key(table.name, (name,))
     return strict
 
@@ -68,14 +68,13 @@ def _known(table: Table, name: str, aim: Aim, links: set[tuple[str, str]]) -> bo
     return not own
 
 
-def _unique(table: Table, name: str, aim: Aim) -> bool:
+def _unique(schema: Schema, table: Table, name: str, aim: Aim) -> bool:
     """Rule 2: whether no two rows share the column's value."""
     key = (table.name, name)
     if key in aim.uses.shared or table.columns[name].kind != "text":
         return False
     own = [columns for columns in table.keys if len(columns) == 1 and columns != (name,)]
-    linked = any(name in columns for columns in (*table.keys, *(link.columns for link in table.foreign_keys)))
-    if not own or linked:
+    if not own or schema.identifies(table.name, name):
         return False
     called = name.lower().rstrip("s") == table.name.lower().rstrip("s")  # airlines.airline
     usual = bool(called or _NAME.search(name)) and not _OF_PERSONS.match(name)

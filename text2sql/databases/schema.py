@@ -63,6 +63,11 @@ class Schema:
             self.tables[name.lower()] = replace(table, keys=(*table.keys, columns))
             self.undeclared.append((table.name, columns))
 
+    def identifies(self, table: str, column: str) -> bool:
+        """Whether the column says which row is meant: a key, part of one, or a reference. Names as in the DDL."""
+        found = self.tables[table.lower()]
+        return any(column in columns for columns in (*found.keys, *(link.columns for link in found.foreign_keys)))
+
     def column(self, table: str, name: str) -> Column | None:
         """The column by names in any case."""
         found = self.tables.get(table.lower())
