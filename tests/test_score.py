@@ -53,7 +53,7 @@ def test_a_row_has_the_fields_of_the_interface_in_their_order():
 
 
 def test_a_mismatch_says_on_how_many_of_the_databases_it_is_one():
-    same = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (7,7);"
+    same = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (NULL, NULL);"
     (row,) = score(item("SELECT b FROM t", setups=(SETUP, same, OTHER), harsh=(OTHER,)))
     assert (row["outcome"], row["ex_harsh"], row["failed"]) == ("mismatch", False, 2)
     (row,) = score(item("SELECT c FROM t"))
