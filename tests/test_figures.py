@@ -47,7 +47,7 @@ def score(key: str, outcome: str) -> dict:
     return {
         "id": key,
         "outcome": outcome,
-        **dict.fromkeys(("ex", "ex_strict", "ex_set", "em_text", "em_ast"), ex),
+        **dict.fromkeys(("ex", "ex_harsh", "ex_strict", "ex_set", "em_text", "em_ast"), ex),
         "format_valid": outcome not in ("no_sql", "truncated"),
         "vacuous": outcome == "vacuous_match",
         "ambiguous_gold": key == "q00",

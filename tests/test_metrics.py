@@ -21,16 +21,17 @@ def true(measured: dict) -> set[str]:
 
 
 def test_the_fields_stand_in_the_order_of_the_interface():
-    names = ["ex", "ex_strict", "ex_set", "em_text", "em_ast", "format_valid", "vacuous", "ambiguous_gold"]
+    names = ["ex", "ex_harsh", "ex_strict", "ex_set", "em_text", "em_ast", "format_valid", "vacuous", "ambiguous_gold"]
     assert list(measure(case())) == [*METRICS, *FLAGS] == names
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (case(), {"ex", "ex_strict", "ex_set", "em_text", "em_ast", "format_valid"}),
-        (case("select A from t"), {"ex", "ex_strict", "ex_set", "em_ast", "format_valid"}),
-        (case("So: SELECT a FROM t", verdicts=(RIGHT, SWAPPED)), {"ex", "em_text"}),
+        (case(), {"ex", "ex_harsh", "ex_strict", "ex_set", "em_text", "em_ast", "format_valid"}),
+        (case("select A from t"), {"ex", "ex_harsh", "ex_strict", "ex_set", "em_ast", "format_valid"}),
+        (case("So: SELECT a FROM t", verdicts=(RIGHT, SWAPPED)), {"ex", "ex_harsh", "em_text"}),
+        (case(harsh=(RIGHT, WRONG)), {"ex", "ex_strict", "ex_set", "em_text", "em_ast", "format_valid"}),
         (case("SELECT b FROM t", "mismatch", (RIGHT, AS_SET)), {"ex_set", "format_valid"}),
         (case("SELECT b FROM t", "mismatch", (WRONG,)), {"format_valid"}),
         (case("SELECT a FROM t", "timeout", ()), {"em_text", "em_ast", "format_valid"}),

@@ -52,6 +52,33 @@ def mutants_of(sql: str) -> dict[str, str | None]:
             "SELECT age FROM player WHERE NOT boss IN (SELECT id FROM guild)",
         ),
         ("SELECT age FROM player", 'SELECT "guild" FROM player'),
+        (
+            "SELECT g.size FROM guild AS g JOIN player AS p ON p.guild = g.id",
+            'SELECT g.size FROM guild AS g JOIN player AS p ON p.guild = g.id GROUP BY "g"."rowid"',
+        ),
+        ("SELECT COUNT(*) FROM player", 'SELECT COUNT(DISTINCT "player"."age") FROM player'),
+        (
+            "SELECT g.name, COUNT(*) FROM guild AS g JOIN player AS p ON p.guild = g.id GROUP BY g.id",
+            "SELECT g.name, COUNT(*) FROM guild AS g JOIN player AS p ON p.guild = g.id GROUP BY g.name",
+        ),
+        (
+            "SELECT g.name, COUNT(*) FROM guild AS g JOIN player AS p ON p.guild = g.id GROUP BY g.name",
+            'SELECT g.name, COUNT(*) FROM guild AS g JOIN player AS p ON p.guild = g.id GROUP BY "g"."id"',
+        ),
+        (
+            "SELECT name FROM player ORDER BY age LIMIT 1",
+            "SELECT name FROM player WHERE age = (SELECT age FROM player ORDER BY age LIMIT 1)",
+        ),
+        (
+            "SELECT age FROM player GROUP BY age ORDER BY COUNT(*) DESC LIMIT 1",
+            "SELECT age FROM player GROUP BY age HAVING COUNT(*) = "
+            "(SELECT COUNT(*) FROM player GROUP BY age ORDER BY COUNT(*) DESC LIMIT 1)",
+        ),
+        ("SELECT AVG(age) FROM player", "SELECT ROUND(AVG(age)) FROM player"),
+        ("SELECT AVG(age) FROM player", "SELECT (CAST(SUM(age) * 1.0 AS REAL) / COUNT(*)) FROM player"),
+        ("SELECT age FROM player WHERE name = 'Bob'", "SELECT age FROM player WHERE name = 'Bob' COLLATE NOCASE"),
+        ("SELECT age FROM player LIMIT 3 OFFSET 20", "SELECT age FROM player LIMIT 3 OFFSET 21"),
+        ("SELECT name FROM player ORDER BY age", "SELECT name FROM player WHERE NOT age IS NULL ORDER BY age"),
     ],
 )
 def test_changes(gold, mutant):
@@ -89,6 +116,11 @@ def test_every_mutant_parses_and_differs_in_text():
         (
             "SELECT name FROM guild WHERE id IN (SELECT guild FROM player)",
             "SELECT name FROM guild WHERE id IN (SELECT DISTINCT guild FROM player)",
+        ),
+        ("SELECT name FROM player ORDER BY guild", "SELECT name FROM player WHERE NOT guild IS NULL ORDER BY guild"),
+        (
+            "SELECT p.name FROM player AS p",
+            'SELECT p.name FROM player AS p JOIN "guild" AS _parent ON "p"."guild" = "_parent"."id"',
         ),
     ],
 )
@@ -128,6 +160,6 @@ def test_a_double_quoted_name_that_is_no_column_is_a_literal():
 
 
 def test_rates():
-    power = Power(mutants=20, killed=12, survived=3, equivalent=4, presumed=1)
+    power = Power(mutants=20, killed=10, harshly=2, survived=3, equivalent=4, presumed=1)
     assert (power.raw_rate, power.kill_rate) == (0.6, 0.8)
-    assert Power(0, 0, 0, 0, 0).kill_rate is None
+    assert Power(0, 0, 0, 0, 0, 0).kill_rate is None

@@ -22,8 +22,8 @@ from text2sql.scoring.score import Item, gold_problems, score_all, score_file, s
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 SETUP = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'x'),(2,'y'),(3,'z');"
 OTHER = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'y'),(5,'x');"
-FIELDS = ["id", "outcome", "ex", "ex_strict", "ex_set", "em_text", "em_ast", "format_valid", "vacuous"]
-FIELDS += ["ambiguous_gold", "sql", "error", "engine"]
+FIELDS = ["id", "outcome", "ex", "ex_harsh", "ex_strict", "ex_set", "em_text", "em_ast", "format_valid", "vacuous"]
+FIELDS += ["ambiguous_gold", "sql", "error", "engine", "failed"]
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT MAX(x) FROM c"
 STUCK = "SELECT instr(printf('%.990000c', 'a'), printf('%.490000c', 'a') || 'b')"
 GREEDY = f"{ENDLESS[:-20]} SELECT x, printf('%.900000c', 'x') FROM c ORDER BY 2"
@@ -46,10 +46,27 @@ def test_a_row_has_the_fields_of_the_interface_in_their_order():
     (row,) = score(item("SELECT b AS n FROM t;", gold="SELECT  b AS n FROM t"))
     assert list(row) == FIELDS
     assert row == {
-        "id": "row", "outcome": "match", "ex": True, "ex_strict": True, "ex_set": True, "em_text": True, "em_ast": True,
-        "format_valid": True, "vacuous": False, "ambiguous_gold": False, "sql": "SELECT b AS n FROM t", "error": None,
-        "engine": "sqlite",
+        "id": "row", "outcome": "match", "ex": True, "ex_harsh": True, "ex_strict": True, "ex_set": True,
+        "em_text": True, "em_ast": True, "format_valid": True, "vacuous": False, "ambiguous_gold": False,
+        "sql": "SELECT b AS n FROM t", "error": None, "engine": "sqlite", "failed": 0,
     }  # fmt: skip
+
+
+def test_a_mismatch_says_on_how_many_of_the_databases_it_is_one():
+    same = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (NULL, NULL);"
+    (row,) = score(item("SELECT b FROM t", setups=(SETUP, same, OTHER), harsh=(OTHER,)))
+    assert (row["outcome"], row["ex_harsh"], row["failed"]) == ("mismatch", False, 2)
+    (row,) = score(item("SELECT c FROM t"))
+    assert (row["outcome"], row["failed"]) == ("schema", None)
+
+
+def test_harsh_fillings_decide_ex_harsh_and_nothing_else():
+    missing = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'y'),(NULL,'x');"
+    prediction = "SELECT a FROM t WHERE a IS NOT NULL"
+    (scored,) = score_all([item(prediction, setups=(SETUP, OTHER), harsh=(SETUP, missing))], workers=1)
+    row = scored.row
+    assert (row["outcome"], row["ex"], row["ex_strict"], row["ex_set"]) == ("match", True, True, True)
+    assert (row["ex_harsh"], row["failed"], scored.results["databases"]) == (False, 0, 2)
 
 
 @pytest.mark.parametrize(

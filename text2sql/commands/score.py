@@ -6,8 +6,9 @@ python -m text2sql score predictions.jsonl --populate 5 --workers 4 > scores.jso
 Rows in: {id, setup_sql | database, gold_sql, prediction, dialect?, truncated?}. `setup_sql` is a script of DDL and
 rows, `database` the path of an SQLite file, `prediction` the model's raw text, `dialect` a sqlglot name (default
 sqlite) for all three texts, `truncated` true where the model hit its token limit.
-Rows out: {id, outcome, ex, ex_strict, ex_set, em_text, em_ast, format_valid, vacuous, ambiguous_gold, sql, error,
-engine}; docs/evaluation.md explains them. Exit code 0 when every row got an outcome of its own, 1 after an infra_error.
+Rows out: {id, outcome, ex, ex_harsh, ex_strict, ex_set, em_text, em_ast, format_valid, vacuous, ambiguous_gold, sql,
+error, engine, failed}; docs/evaluation.md explains them. Exit code 0 when every row got an outcome of its own, 1 after
+an infra_error.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 from text2sql.base.errors import UserError
 from text2sql.base.files import json_line, read_jsonl
 from text2sql.base.params import EvaluationParams, check
-from text2sql.databases.populate import populate_rows
+from text2sql.databases.populate import Fillings, fillings, populate_rows
 from text2sql.engines.pool import cores
 from text2sql.engines.question import Question, foreign_rows, open_engines, translations
 from text2sql.engines.sqlite import Limits
@@ -91,7 +92,7 @@ def checked(row: dict, file: Path, number: int) -> dict:
     return row
 
 
-def filled(rows: Sequence[dict], args: argparse.Namespace) -> dict[int, tuple[str, ...]]:
+def filled(rows: Sequence[dict], args: argparse.Namespace) -> dict[int, Fillings]:
     """The filled databases of the rows whose setup brings no rows, by the row's place; none where no filling helps."""
     empty = [
         {"id": place, "context": row["setup_sql"], "answer": row["gold_sql"], "dialect": row.get("dialect")}
@@ -99,22 +100,17 @@ def filled(rows: Sequence[dict], args: argparse.Namespace) -> dict[int, tuple[st
         if row.get("setup_sql") is not None and not brings_rows(row["setup_sql"], row.get("dialect"))
     ]
     with tempfile.TemporaryDirectory() as folder:
-        instances, results = populate_rows(empty, args.populate, args.seed, args.workers, Path(folder, "populate"))
-    scripts = {(one["schema_key"], one["instance"]): one["setup_sql"] for one in instances}
-    return {
-        result["id"]: tuple(scripts[result["schema_key"], number] for number in result["instances"])
-        for result in results
-        if result["usable"]
-    }
+        return fillings(*populate_rows(empty, args.populate, args.seed, args.workers, Path(folder, "populate")))
 
 
-def to_items(rows: Sequence[dict], populated: dict[int, tuple[str, ...]]) -> list[Item]:
+def to_items(rows: Sequence[dict], populated: dict[int, Fillings]) -> list[Item]:
     """The rows as the engine takes them."""
     items = []
     for place, row in enumerate(rows):
         dialect = row.get("dialect")
         if place in populated:
-            question = Question(row["gold_sql"], populated[place], dialect=dialect)
+            ordinary, harsh = populated[place]
+            question = Question(row["gold_sql"], ordinary, dialect=dialect, harsh=harsh)
         elif row.get("database") is not None:
             question = Question(row["gold_sql"], database=row["database"], dialect=dialect)
         else:

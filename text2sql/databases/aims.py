@@ -28,6 +28,19 @@ class Atom:
 
 
 @dataclass
+class Uses:
+    """What the way in which a gold uses a column, given as (table, column), says about the column's values.
+
+    `missing`: the gold expects NULL, or leaves NULL out of a mean or sum. `shared`: different rows may hold the same.
+    `identifying`: it takes the value for the thing itself, grouping joined rows by it or comparing sets of it.
+    """
+
+    missing: set[tuple[str, str]] = field(default_factory=set)
+    shared: set[tuple[str, str]] = field(default_factory=set)
+    identifying: set[tuple[str, str]] = field(default_factory=set)
+
+
+@dataclass
 class Aim:
     """One gold's wishes. `sources[i]` is the table of occurrence i.
 
@@ -45,6 +58,8 @@ class Aim:
     repeats: list[int] = field(default_factory=list)
     constants: dict[tuple[str, str], list] = field(default_factory=dict)  # (table, column): values worth having
     numeric: set[tuple[str, str]] = field(default_factory=set)  # text columns that golds calculate with
+    rows: int = 0  # that the gold needs to answer at all: its largest LIMIT and OFFSET together
+    uses: Uses = field(default_factory=Uses)
 
 
 def parse(sql: str, schema: Schema) -> exp.Expr | None:
@@ -87,6 +102,9 @@ class _Reader:
         if isinstance(node, exp.SetOperation):
             left, right = self.query(node.this, outer, ctes), self.query(node.expression, outer, ctes)
             links: list[tuple[Place, Place]] = [(a, b) for a, b in zip(left, right, strict=False) if a and b]
+            joined = any(side.find(exp.Join, exp.In, exp.Exists) for side in (node.this, node.expression))
+            said = self.aim.uses.identifying if joined else self.aim.uses.shared
+            said |= {key for pair in links for key in map(self.key, pair)}
             if isinstance(node, exp.Intersect):
                 self.aim.equal += links
             else:
@@ -102,8 +120,11 @@ class _Reader:
             if item is not None:
                 self.source(item.this, scope, outer, ctes)
         for join in joins:
+            before = len(self.aim.equal)
             if join.args.get("on"):
                 self.condition(join.args["on"], scopes, ctes)
+            if join.args.get("side"):
+                self.aim.uses.missing |= {self.key(place) for pair in self.aim.equal[before:] for place in pair}
             using = [c.name.lower() for c in join.args.get("using") or []]
             if (join.args.get("method") or "").upper() == "NATURAL":
                 names = [set(columns) for columns in scope.values()]
@@ -127,12 +148,44 @@ class _Reader:
             for column in calculating.find_all(exp.Column):
                 if place := self.place(column, scopes):
                     self.aim.numeric.add((self.aim.sources[place[0]], place[1]))
+        grouped = [place for e in group.expressions if (place := self.place(e, scopes))] if group else []
         if group:
-            self.aim.fixed += [place for e in group.expressions if (place := self.place(e, scopes))]
+            self.aim.fixed += grouped
             self.aim.repeats += [1, 2, 3]
+        self.uses(node, projections, grouped, scopes)
+        self.limit(node)
         if not outer:
             self.aim.projected += [place for place in projections if place]
         return projections
+
+    def key(self, place: Place) -> tuple[str, str]:
+        return self.aim.sources[place[0]], place[1]
+
+    def uses(self, node: exp.Select, projections: list, grouped: list[Place], scopes: list[dict]) -> None:
+        """Reads what a select says about the values of its columns (see `Uses`)."""
+        uses = self.aim.uses
+        for asking in node.find_all(exp.Is, exp.Coalesce, exp.Nullif, exp.Avg, exp.Sum):
+            if asking.find_ancestor(exp.Select) is node:
+                uses.missing |= {self.key(p) for c in asking.find_all(exp.Column) if (p := self.place(c, scopes))}
+        alone = not node.args.get("joins")
+        shown = [place for place in projections if place]
+        for count in node.find_all(exp.Count):
+            if isinstance(count.this, exp.Distinct):
+                uses.shared |= {self.key(p) for e in count.this.expressions if (p := self.place(e, scopes))}
+        if node.args.get("distinct"):
+            uses.shared |= set(map(self.key, shown))
+        keyed = any(self.schema.identifies(*self.key(place)) for place in grouped)
+        if grouped and (alone or (keyed and node.args.get("limit"))):
+            uses.shared |= set(map(self.key, [*shown, *grouped]))
+        elif grouped:
+            uses.identifying |= set(map(self.key, [*shown, *grouped] if keyed else grouped))
+
+    def limit(self, node: exp.Select) -> None:
+        bounds = [node.args[part].expression for part in ("limit", "offset") if node.args.get(part)]
+        numbers = [int(bound.name) for bound in bounds if isinstance(bound, exp.Literal) and bound.is_int]
+        if node.args.get("offset") and sum(numbers) < MANY:
+            self.aim.rows = max(self.aim.rows, sum(numbers))
+            self.aim.repeats += [sum(numbers) + 1]
 
     def source(self, node: exp.Expr, scope: dict, outer: list[dict], ctes: dict) -> None:
         name = (node.alias_or_name or f"#{len(scope)}").lower()
@@ -270,6 +323,9 @@ class _Reader:
                 values = self.aim.constants.setdefault((self.aim.sources[place[0]], place[1]), [])
                 for constant in constants:
                     values += [*values_around(constant), constant * 2, constant / 2]
+                    column = self.schema.column(self.aim.sources[place[0]], place[1])
+                    if column and column.kind == "real":  # where rounding makes a difference
+                        values += [constant - 0.3, constant + 0.3]
 
     def link(self, node: exp.Expr, scopes: list[dict], ctes: dict, wanted: bool) -> None:
         """[NOT] IN and [NOT] EXISTS over a query."""

@@ -185,6 +185,17 @@ def _partner_needed(join: exp.Join) -> bool:
     return _rejects_null(where and where.this, alias) or any(_rejects_null(j.args.get("on"), alias) for j in later)
 
 
+def _never_null(column: exp.Expr, select: exp.Select, schema: Schema) -> bool:
+    """Whether a column of the select is NOT NULL or equal to something, and no outer join adds NULLs."""
+    if not isinstance(column, exp.Column) or any(join.args.get("side") for join in select.args.get("joins") or []):
+        return False
+    place = _of(column, _sources(select))
+    source = _sources(select).get(place[0]) if place else None
+    found = schema.column(source.name, column.name) if isinstance(source, exp.Table) else None
+    held = any(place in (_of(side, _sources(select)) for side in (e.this, e.expression)) for e in _conjuncts(select))
+    return bool(found and found.not_null) or (place is not None and held)
+
+
 def equivalent(kind: str, node: exp.Expr, new: exp.Expr, schema: Schema) -> str | None:
     """The rule that proves replacing `node` by `new` to change no answer, or None."""
     select = node if isinstance(node, exp.Select) else node.find_ancestor(exp.Select)
@@ -213,6 +224,16 @@ def equivalent(kind: str, node: exp.Expr, new: exp.Expr, schema: Schema) -> str 
             return "a NOT NULL foreign key always finds its parent"
         if _partner_needed(node):
             return "a later condition drops rows without a partner"
+    if kind == "not null" and isinstance(node, exp.Select):
+        added = new.args["where"].this
+        asked = (added.expression if isinstance(added, exp.And) else added).this.this
+        if _never_null(asked, node, schema):
+            return "the column is NOT NULL"
+    if kind == "join added" and isinstance(node, exp.Select):
+        on, target = new.args["joins"][-1].args["on"], new.args["joins"][-1].this
+        one = (on.expression.name,) in schema.tables[target.name.lower()].keys
+        if one and _never_null(on.this, node, schema):
+            return "a NOT NULL foreign key always finds its one parent"
     if kind in ("aggregate", "distinct") and isinstance(node, exp.Count) and isinstance(node.this, exp.Column):
         table = table_of(node.this, schema)
         column = table and schema.column(table, node.this.name)

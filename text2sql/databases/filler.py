@@ -154,29 +154,34 @@ class Pools:
 class Filler:
     """One filling in the making. `rows[table]` are the rows so far, as dicts."""
 
-    def __init__(self, schema: Schema, pools: Pools, rng: random.Random) -> None:
+    def __init__(self, schema: Schema, pools: Pools, rng: random.Random, gaps: bool = True) -> None:
+        """gaps: whether a table may stay empty."""
         self.schema, self.pools, self.rng = schema, pools, rng
         self.rows: dict[str, list[dict[str, Value]]] = {table.name: [] for table in schema.tables.values()}
         self.pending: list[tuple[Table, dict[str, Value]]] = []
+        self.taken: dict[tuple[str, tuple[str, ...]], set[tuple]] = {
+            (table.name, key): set() for table in schema.tables.values() for key in table.keys
+        }
         self.counter = rng.randrange(1, 50)
         self.cap = ROWS
-        self.empty = {rng.choice(list(self.rows))} if len(self.rows) > 1 and rng.random() < 0.15 else set()
+        parents = {link.parent for table in schema.tables.values() for link in table.foreign_keys}
+        leaves = [name for name in self.rows if name not in parents]
+        self.empty = {rng.choice(leaves)} if gaps and leaves and len(self.rows) > 1 and rng.random() < 0.15 else set()
         self.level: set[tuple[str, str]] = set()  # columns that hold one value only
         self.connection = opened(";\n".join(schema.before))
         self.connection.set_authorizer(None)
         self.connection.execute("PRAGMA query_only = 0")
         self.connection.set_progress_handler(None, 0)
         self.connection.execute("BEGIN")
-        self._parents_are_unique()
+        self._hold_undeclared_keys()
         self._styles()
 
-    def _parents_are_unique(self) -> None:
-        """A foreign key asks for a key at the other end, whether or not the DDL says so."""
-        for table in self.schema.tables.values():
-            for number, link in enumerate(table.foreign_keys):
-                columns = ", ".join(quoted(name) for name in link.parent_columns)
-                name = quoted(f"key for {table.name} {number}")
-                self.connection.execute(f"CREATE UNIQUE INDEX {name} ON {quoted(link.parent)} ({columns})")
+    def _hold_undeclared_keys(self) -> None:
+        for number, (table, key) in enumerate(self.schema.undeclared):
+            columns = ", ".join(map(quoted, key))
+            self.connection.execute(
+                f"CREATE UNIQUE INDEX {quoted(f'undeclared key {number}')} ON {quoted(table)} ({columns})"
+            )
 
     def _styles(self) -> None:
         """How each column behaves in this filling: how many different values, how many of them aimed, how many NULL."""
@@ -217,6 +222,8 @@ class Filler:
         """Adds a row that has the wanted values; None when the constraints do not allow one."""
         if len(self.pending) >= DEPTH or table.name in self.empty:
             return None
+        if any(all(name in wanted for name in key) and self.is_taken(table, key, wanted) for key in table.keys):
+            return None
         made: dict[str, Value] | None = None
         for attempt in range(TRIES):
             row = dict(wanted)
@@ -237,6 +244,10 @@ class Filler:
                 made = row
                 break
         return made
+
+    def is_taken(self, table: Table, key: tuple[str, ...], row: dict[str, Value]) -> bool:
+        """Whether a row with the same values in the columns of a key is there; SQLite may find further ones alike."""
+        return tuple(row[name] for name in key) in self.taken[table.name, key]
 
     def _close_dates(self, table: Table, row: dict[str, Value], wanted: dict[str, Value]) -> None:
         """Half of the time, puts a row's later date columns a little after its first one."""
@@ -263,6 +274,9 @@ class Filler:
             return True
         found = [other for other in self.rows[parent.name] if all(other.get(key) == v for key, v in wanted.items())]
         found = [other for other in found if all(other.get(key) is not None for _, key in pairs)]
+        if link.columns in table.keys:  # one child a parent
+            taken, kinds = self.taken[table.name, link.columns], self.pools.kinds
+            found = [r for r in found if tuple(as_kind(r[k], kinds[table.name, c]) for c, k in pairs) not in taken]
         own = [r for t, r in self.pending if t is parent and all(r.get(key) is not None for _, key in pairs)]
         own = [r for r in own if all(r.get(key) == value for key, value in wanted.items())]
         if wanted and own:
@@ -293,18 +307,45 @@ class Filler:
         except (sqlite3.IntegrityError, OverflowError):
             return False
         self.rows[table.name].append(row)
+        for key in table.keys:
+            value = tuple(row[name] for name in key)
+            if None not in value:
+                self.taken[table.name, key].add(value)
         return True
 
     # rows for a gold --------------------------------------------------------------------------------------------
     def aim_at(self, aim: Aim, miss: float) -> None:
         """Adds rows that the gold finds as one group; with probability `miss` each of them just misses."""
         places = self._classes(aim)
-        kept: dict = {}
+        if aim.fixed and aim.uses.shared and self.rng.random() < 0.3:
+            self._merging_groups(aim, places)
+            return
         group = [places[place] for place in aim.fixed if place in places]
         if not group and self.rng.random() < 0.4:  # equal answers from different rows
             group = [places[place] for place in aim.projected if place in places]
-        repeats = self.rng.choice([n for n in aim.repeats if n < self.cap - 4] or [1, 1, 2])
+        elif len(aim.sources) > 1 and self.rng.random() < 0.6:  # one parent with several children
+            anchor = self.rng.randrange(len(aim.sources))
+            group = [cls for place, cls in places.items() if place[0] == anchor]
+        repeats = self.rng.choice([n for n in aim.repeats if n < self.cap - 4] or [1, 2, 2])
         spike = self.rng.choice([-1, 1]) if self.rng.random() < 0.3 else 0
+        self._group(aim, places, group, {}, repeats, miss, spike)
+
+    def _merging_groups(self, aim: Aim, places: dict[Place, int]) -> None:
+        """A large group, and two smaller ones that are larger together and alike in what two groups may share."""
+        group = [places[place] for place in aim.fixed if place in places]
+        shared = {cls for place, cls in places.items() if (aim.sources[place[0]], place[1]) in aim.uses.shared}
+        shared -= {places[p] for p in aim.fixed if p in places and self.schema.identifies(aim.sources[p[0]], p[1])}
+        size = self.rng.choice([1, 2, 3])
+        alike: dict[int, Value] = {}
+        for count, kept in ((size + 1, {}), (size, {}), (size, alike)):
+            made = self._group(aim, places, group + sorted(shared), dict(kept), count, 0.0, 0)
+            if count == size and not alike:
+                alike.update((cls, made[cls]) for cls in shared if made.get(cls) is not None)
+
+    def _group(
+        self, aim: Aim, places: dict[Place, int], group: list[int], kept: dict, repeats: int, miss: float, spike: int
+    ) -> dict[int, Value]:
+        """Adds `repeats` finds that agree in the classes of the group, and in what is `kept`; what they agree in."""
         order = {name: number for number, name in enumerate(self.parents_first())}
         sources = sorted(range(len(aim.sources)), key=lambda index: (order[aim.sources[index]], index))
         for _ in range(repeats):
@@ -320,6 +361,7 @@ class Filler:
                     continue
                 self._source_row(aim, index, places, chosen, spike)
             kept = {cls: chosen[cls] for cls in group if cls in chosen}
+        return kept
 
     def _classes(self, aim: Aim) -> dict[Place, int]:
         """The number of each place's equality class in this filling; NOT IN links are made half of the time."""

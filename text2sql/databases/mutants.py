@@ -12,42 +12,45 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from text2sql.databases.equivalence import equivalent, is_join_condition, table_of
-from text2sql.databases.schema import Schema
+from text2sql.databases.schema import Schema, Table
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A changed gold. `equivalent` names the rule that proves the change to be none in meaning, or is None."""
+    """A changed gold. `equivalent` names the rule that proves the change to be none in meaning, or is None;
+    `ordinarily` the one that proves so for ordinary fillings."""
 
     kind: str
     sql: str
     equivalent: str | None = None
+    ordinarily: str | None = None
 
 
 @dataclass(frozen=True)
 class Power:
-    """Counts of one gold's mutants on its instances: killed + survived + equivalent + presumed = mutants.
+    """Counts of one gold's mutants on its instances; those after `mutants` add up to it.
 
-    killed: some instance answers otherwise than for the gold. survived: no instance does, but another filling did.
-    equivalent: proven by rule. presumed: told apart by nothing that was tried.
+    killed: some ordinary instance answers otherwise than for the gold. harshly: none does, but a harsh one. survived:
+    no instance does, but another filling did. equivalent: proven by rule. presumed: nothing tried told it apart.
     """
 
     mutants: int
     killed: int
+    harshly: int
     survived: int
     equivalent: int
     presumed: int
 
     @property
     def raw_rate(self) -> float | None:
-        """killed / mutants."""
-        return self.killed / self.mutants if self.mutants else None
+        """Of all mutants, those that some instance tells apart."""
+        return (self.killed + self.harshly) / self.mutants if self.mutants else None
 
     @property
     def kill_rate(self) -> float | None:
-        """killed / (mutants that are not, as far as known, equivalent); None where there is none."""
-        different = self.killed + self.survived
-        return self.killed / different if different else None
+        """Of the mutants that are not, as far as known, equivalent, those told apart; None where there is none."""
+        different = self.killed + self.harshly + self.survived
+        return (self.killed + self.harshly) / different if different else None
 
 
 # Changes: each takes a node and yields (kind, replacement) pairs ----------------------------------------------------
@@ -112,6 +115,12 @@ def _aggregates(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
         yield "distinct", type(node)(this=exp.Distinct(expressions=[node.this.copy()]))
     if isinstance(node, exp.Count) and not star and not distinct:
         yield "aggregate", exp.Count(this=exp.Star())
+    if isinstance(node, exp.Avg):
+        if not isinstance(node.parent, exp.Round):
+            yield "rounding", exp.Round(this=node.copy())
+        if not distinct:
+            whole = exp.Mul(this=exp.Sum(this=node.this.copy()), expression=exp.Literal.number("1.0"))
+            yield "aggregate", exp.Paren(this=exp.Div(this=whole, expression=exp.Count(this=exp.Star())))
 
 
 def _constants(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
@@ -123,6 +132,8 @@ def _constants(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
         return
     if node.is_string:
         text = node.name
+        if isinstance(node.parent, exp.EQ) and text.lower() != text.upper() and not set(text) & set("%_"):
+            yield "letter case", exp.Collate(this=node.copy(), expression=exp.Var(this="NOCASE"))
         if isinstance(node.parent, (exp.Like, exp.ILike)):
             core = text.strip("%")
             for pattern in dict.fromkeys([f"%{core}%", f"{core}%", f"%{core}", core]):
@@ -163,6 +174,9 @@ def _shape(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
         count = int(node.expression.name)
         for number in (count + 1, count - 1) if count > 1 else (count + 1,):
             yield "limit", exp.Limit(expression=exp.Literal.number(number))
+    if isinstance(node, exp.Offset) and isinstance(node.expression, exp.Literal) and node.expression.is_int:
+        for number in (int(node.expression.name) + 1, 0):
+            yield "offset", exp.Offset(expression=exp.Literal.number(number))
     if isinstance(node, exp.Ordered):
         changed = node.copy()
         changed.set("desc", not node.args.get("desc"))
@@ -215,13 +229,156 @@ def _columns(schema: Schema) -> Callable[[exp.Expr], Iterator[tuple[str, exp.Exp
     return change
 
 
-def mutants(tree: exp.Expr | None, schema: Schema) -> list[Mutant]:
-    """The mutants of a gold's tree (from `aims.parse`), without repetitions, in the order of the text."""
+def _column(alias: str, name: str) -> exp.Column:
+    return exp.column(name, alias, quoted=True)
+
+
+def _tables(select: exp.Expr, schema: Schema) -> dict[str, Table] | None:
+    """The base tables of a select by alias; None where it reads anything else."""
+    found: dict[str, Table] = {}
+    for item in [select.args.get("from_"), *(select.args.get("joins") or [])]:
+        table = schema.tables.get(item.this.name.lower()) if item and isinstance(item.this, exp.Table) else None
+        if table is None or item.this.alias_or_name.lower() in found:
+            return None
+        found[item.this.alias_or_name.lower()] = table
+    return found
+
+
+def _owner(column: exp.Expr, tables: dict[str, Table]) -> str | None:
+    """The alias whose column this is."""
+    if not isinstance(column, exp.Column) or isinstance(column.this, exp.Star):
+        return None
+    if column.table:
+        return column.table.lower() if column.table.lower() in tables else None
+    name = column.name.lower()
+    return next((alias for alias, table in tables.items() if name in map(str.lower, table.columns)), None)
+
+
+def _rows(schema: Schema) -> Callable[[exp.Expr], Iterator[tuple[str, exp.Expr]]]:
+    """What models take for the same: a semi-join and a join, the number of rows and of different values, a thing's key
+    and its name, a table and its join to what it refers to."""
+
+    def change(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
+        select = node if isinstance(node, exp.Select) else node.find_ancestor(exp.Select)
+        tables = _tables(select, schema) if select is not None else None
+        if not tables or select is None:
+            return
+        if isinstance(node, exp.Count) and not isinstance(node.this, exp.Distinct):
+            for column in _counted(node, select, tables):
+                yield "count of different values", exp.Count(this=exp.Distinct(expressions=[column]))
+        if isinstance(node, exp.Group):
+            yield from _regrouped(node, select, tables)
+        if node is not select:
+            return
+        shown = {_owner(e.unalias(), tables) for e in select.expressions}
+        plain = not select.args.get("group") and not any(e.find(exp.AggFunc) for e in select.expressions)
+        sorted_by = {_owner(c, tables) for c in (select.args.get("order") or exp.Order()).find_all(exp.Column)}
+        bag = not select.args.get("distinct") and not isinstance(select.parent, (exp.SetOperation, exp.In, exp.Exists))
+        if plain and bag and None not in shown and sorted_by <= shown and not _settles(shown, select, tables):
+            changed = select.copy()
+            keys = [_column(alias, "rowid") for alias in tables if alias in shown]
+            changed.set("group", exp.Group(expressions=keys))
+            yield "join multiplicity", changed
+        for ordered in select.args["order"].expressions if select.args.get("order") else []:
+            if _owner(ordered.this, tables):
+                present = exp.Not(this=exp.Is(this=ordered.this.copy(), expression=exp.Null()))
+                yield "not null", select.copy().where(present, copy=False)
+        yield from _tied(select)
+        yield from _joined(select, tables, schema)
+
+    return change
+
+
+def _tied(select: exp.Select) -> Iterator[tuple[str, exp.Expr]]:
+    """All rows or groups with the first one's sort key, in place of the first one."""
+    limit, keys = select.args.get("limit"), select.args["order"].expressions if select.args.get("order") else []
+    if limit is None or limit.expression.name != "1" or select.args.get("offset") or len(keys) != 1:
+        return
+    first = select.copy()
+    first.set("expressions", [keys[0].this.copy()])
+    first.set("distinct", None)
+    held = exp.EQ(this=keys[0].this.copy(), expression=exp.Subquery(this=first))
+    changed = select.copy()
+    changed.set("order", None)
+    changed.set("limit", None)
+    yield "ties", changed.having(held, copy=False) if select.args.get("group") else changed.where(held, copy=False)
+
+
+def _settles(aliases: set, select: exp.Select, tables: dict[str, Table]) -> bool:
+    """Whether a row of these tables has at most one partner in each other table: by its whole key."""
+    settled = set(aliases)
+    equalities = [e for e in select.find_all(exp.EQ) if e.find_ancestor(exp.Select) is select]
+    pairs = [(e.this, e.expression) for e in equalities] + [(e.expression, e.this) for e in equalities]
+    while True:
+        more = {
+            owner
+            for near, far in pairs
+            if (owner := _owner(far, tables)) is not None
+            and owner not in settled
+            and _owner(near, tables) in settled
+            and any((far.name.lower(),) == tuple(map(str.lower, key)) for key in tables[owner].keys)
+        }
+        if not more:
+            return settled >= set(tables)
+        settled |= more
+
+
+def _counted(count: exp.Count, select: exp.Select, tables: dict[str, Table]) -> Iterator[exp.Column]:
+    """Columns whose different values a count of rows may be taken for; of a join also each table's rows."""
+    for alias, table in tables.items() if isinstance(count.this, exp.Star) else ():
+        linked = {name for link in table.foreign_keys for name in link.columns}
+        free = [name for name in table.columns if name not in linked and (name,) not in table.keys]
+        free.sort(key=lambda name: not any(name in key for key in table.keys))  # parts of a key first
+        yield from (_column(alias, name) for name in free[:2])
+    if len(tables) > 1:
+        yield from (_column(alias, "rowid") for alias in tables if not _settles({alias}, select, tables))
+
+
+def _regrouped(group: exp.Group, select: exp.Select, tables: dict[str, Table]) -> Iterator[tuple[str, exp.Expr]]:
+    """By a name that is shown in place of the key, by the key in place of or beside a name."""
+    shown = [e.unalias() for e in select.expressions if _owner(e.unalias(), tables)]
+    for position, key in enumerate(group.expressions):
+        owner = _owner(key, tables)
+        if owner is None:
+            continue
+        others = [c for c in shown if c.name.lower() != key.name.lower()]
+        primary = tables[owner].primary_key
+        if len(primary) == 1 and primary[0].lower() != key.name.lower():
+            others.append(_column(owner, primary[0]))
+        for other in others:
+            changed = group.copy()
+            changed.expressions[position].replace(other.copy())
+            yield "regrouped", changed
+
+
+def _joined(select: exp.Select, tables: dict[str, Table], schema: Schema) -> Iterator[tuple[str, exp.Expr]]:
+    """A join to a table that a foreign key refers to and the query does without."""
+    if any(isinstance(e.unalias(), exp.Star) for e in select.expressions):
+        return
+    for alias, table in tables.items():
+        for link in table.foreign_keys:
+            if len(link.columns) != 1 or link.parent in [other.name for other in tables.values()]:
+                continue
+            parent = exp.alias_(exp.Table(this=exp.to_identifier(link.parent, quoted=True)), "_parent", table=True)
+            on = exp.EQ(this=_column(alias, link.columns[0]), expression=_column("_parent", link.parent_columns[0]))
+            changed = select.copy()
+            for column in changed.find_all(exp.Column):  # names stay unambiguous
+                mine = column.find_ancestor(exp.Select) is changed and not column.table and _owner(column, tables)
+                if mine:
+                    column.set("table", exp.to_identifier(mine, quoted=True))
+            yield "join added", changed.join(parent, on=on, copy=False)
+
+
+def mutants(tree: exp.Expr | None, schema: Schema, strict: Schema | None = None) -> list[Mutant]:
+    """The mutants of a gold's tree (from `aims.parse`), without repetitions, in the order of the text.
+
+    strict: the schema of its ordinary fillings.
+    """
     if tree is None:
         return []
     original = tree.sql("sqlite")
     found: dict[str, Mutant] = {}
-    changes = [_comparisons, _connectives, _aggregates, _constants, _shape, _columns(schema)]
+    changes = [_comparisons, _connectives, _aggregates, _constants, _shape, _columns(schema), _rows(schema)]
     for position, node in enumerate(tree.walk()):
         for change in changes:
             for kind, new in change(node):
@@ -232,7 +389,9 @@ def mutants(tree: exp.Expr | None, schema: Schema) -> list[Mutant]:
                     _nth(copy, position).replace(new.copy())
                     sql = copy.sql("sqlite")
                 if sql != original and sql not in found:
-                    found[sql] = Mutant(kind, sql, equivalent(kind, node, new, schema))
+                    rule = equivalent(kind, node, new, schema)
+                    ordinarily = rule or (equivalent(kind, node, new, strict) if strict else None)
+                    found[sql] = Mutant(kind, sql, rule, ordinarily)
     return list(found.values())
 
 

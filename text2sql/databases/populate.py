@@ -1,9 +1,9 @@
-"""Evaluation databases for contexts that bring no rows: k seeded fillings per row, aimed at its gold and its mutants.
+"""Evaluation databases for contexts that bring no rows: seeded fillings per question, aimed at its gold and mutants.
 
-A schema's golds share their fillings: of many candidates, each aimed at the golds whose mutants still live, the one
-that tells most of them apart is kept. A gold for which that leaves mutants alive (or no row found) gets candidates of
-its own; what they add goes into the schema's pool, from which every gold takes the k fillings that serve it best.
-Everything is a pure function of context, golds, dialect, k and seed.
+A gold gets k ordinary fillings (`databases.ordinary` says what that means) and half as many harsh ones. Of a stream of
+candidates those are kept that tell mutants apart which none before them did; where mutants stay alive or no row is
+found, the stream goes on for a while. Everything is a pure function of context, gold, dialect, k and seed, so that a
+verdict never depends on which other questions stand in the file.
 """
 
 import hashlib
@@ -13,8 +13,11 @@ import random
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import sqlglot
 from sqlglot import exp
@@ -26,6 +29,7 @@ from text2sql.base.text import first_line
 from text2sql.databases import aims
 from text2sql.databases.filler import ROWS, Filler, Pools
 from text2sql.databases.mutants import Power, mutants
+from text2sql.databases.ordinary import ordinary
 from text2sql.databases.schema import Schema, opened, read_schema
 from text2sql.engines.pool import Lost, guarded_map
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, query
@@ -33,26 +37,28 @@ from text2sql.scoring.compare import compare
 from text2sql.scoring.gold import answer_gold, plan
 from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
 
-VERSION = 1  # of this algorithm; finished parts of another version are not taken up again
-SHARED_CANDIDATES = 10  # per shared filling
-OWN_CANDIDATES = 60  # for a gold that the shared fillings do not serve fully; also the probes for equivalence
+VERSION = 2  # of this algorithm; finished parts of another version are not taken up again
+CANDIDATES = 60  # looked at for a gold's fillings of one tier, at most; also the probes for equivalence
+FRUITLESS = 8  # in a row, that end the search for mutants which may be equivalent
 LIMITS = Limits(rows=20_000)
-JOB_SECONDS = 1800.0
+JOB_SECONDS = 300.0
 JOB_BYTES = 1024 * 2**20
+CHUNK = 4
 
 
 @dataclass
 class Filled:
-    """What one gold got. `instances` are numbers into the schema's scripts, k of them (none where not usable).
+    """What one gold got: the scripts of its ordinary fillings, k of them, and of its harsh ones (none if not usable).
 
     `reason` says why a gold is not usable: `gold_error: …`, `dialect: …` or `no_rows`, when no filling made it answer.
     """
 
-    instances: list[int] = field(default_factory=list)
+    scripts: list[str] = field(default_factory=list)
+    harsh: list[str] = field(default_factory=list)
     usable: bool = False
     reason: str | None = None
-    power: Power = field(default_factory=lambda: Power(0, 0, 0, 0, 0))
-    by_kind: dict[str, list[int]] = field(default_factory=dict)  # mutant kind: [killed, survived, equivalent, presumed]
+    power: Power = field(default_factory=lambda: Power(0, 0, 0, 0, 0, 0))
+    by_kind: dict[str, list[int]] = field(default_factory=dict)  # mutant kind: counts in the order of `Power`
     undecided: list[str] = field(default_factory=list)  # the mutants nothing told apart, for inspection
 
 
@@ -66,7 +72,10 @@ class Gold:
         self.sql = sql
         self.aim = aims.read_aim(tree, schema, empty)
         self.plan = plan(sql)
-        self.mutants = [m for m in mutants(tree, schema) if isinstance(query(empty, m.sql, LIMITS), Answer)]
+        self.strict = ordinary(schema, self.aim)
+        self.mutants = [
+            m for m in mutants(tree, schema, self.strict) if isinstance(query(empty, m.sql, LIMITS), Answer)
+        ]
         self.open = {number for number, mutant in enumerate(self.mutants) if not mutant.equivalent}
         self.killable: set[int] = set()
 
@@ -94,203 +103,129 @@ def read_gold(sql: str, schema: Schema, empty: Connection) -> Gold:
         return Gold(sql, None, schema, empty)
 
 
-def candidate(schema: Schema, pools: Pools, golds: list[Gold], focus: list[int], seed: str) -> str:
-    """The script of one filling aimed at the golds in focus, as many as fit."""
-    rng = random.Random(seed)
-    filler = Filler(schema, pools, rng)
-    miss = rng.choice([0.2, 0.4, 0.6])
-    least = rng.choice([3, 8, 14, 20, ROWS - 4])
-    if len(focus) == 1:
-        filler.cap = max(ROWS, max(golds[focus[0]].aim.repeats, default=0) + 6)
-    order = list(focus)
-    rng.shuffle(order)
-    passes = 1 if len(order) > 12 else rng.choice([2, 4]) if len(order) > 3 else rng.choice([3, 6, 9])
-    for number in order * passes:
-        filler.aim_at(golds[number].aim, miss)
-    filler.fill(least)
+def candidate(schema: Schema, pools: Pools, gold: Gold, number: int, name: str, gaps: bool) -> str:
+    """The script of one filling aimed at the gold. Its style goes with its number, so that the first ones differ."""
+    rng = random.Random(f"{name}/{number}")
+    filler = Filler(schema, pools, rng, gaps)
+    miss = (0.4, 0.2, 0.6)[number % 3]
+    least = (14, 20, 8, ROWS - 4, 3)[number % 5]
+    filler.cap = max(ROWS, max(gold.aim.repeats, default=0) + 6)
+    for _ in range((6, 9, 3, 6)[number % 4]):
+        filler.aim_at(gold.aim, miss)
+    filler.fill(max(least, gold.aim.rows + 3))
     return filler.script()
 
 
-def populate(context: str, golds: list[str], k: int, seed: int) -> tuple[list[str], list[Filled]]:
-    """Fills one SQLite schema for its golds (SQLite too): the scripts, and for each gold which k of them are its own.
+def populate(context: str, sql: str, k: int, seed: int) -> Filled:
+    """Fills a SQLite schema for one gold (SQLite too).
 
     Each script is DDL and INSERTs that `engines.sqlite.build` accepts and that honours PRIMARY KEY, UNIQUE, NOT NULL,
     CHECK and FOREIGN KEY, except foreign keys to tables that the context does not define, which are left out.
     """
-    schema = read_schema(context)
+    schema = _schema(context)
     if isinstance(schema, Failure):
-        return [], [Filled(reason=f"gold_error: context: {schema.error}") for _ in golds]
-    empty = opened(";\n".join(schema.before + schema.after))
-    results: list[Filled] = []
-    valid: list[Gold] = []
-    at: dict[str, int] = {}  # equal golds are worked on once
-    for sql in golds:
+        return Filled(reason=f"gold_error: context: {schema.error}")
+    with closing(opened(";\n".join(schema.before + schema.after))) as empty:
         answer = query(empty, sql, LIMITS)
-        results.append(Filled(reason=f"gold_error: {answer.error}") if isinstance(answer, Failure) else Filled())
-        if isinstance(answer, Answer) and sql not in at:
-            at[sql] = len(valid)
-            valid.append(read_gold(sql, schema, empty))
-    name = f"{seed}/{hashlib.sha256(context.encode('utf-8', 'backslashreplace')).hexdigest()}"
-    scripts, finished = _fill_apart(schema, valid, k, name)
-    for result, sql in zip(results, golds, strict=True):
-        if result.reason is None:
-            vars(result).update(vars(finished[at[sql]]))
-    return _used(scripts, results)
-
-
-def _fill_apart(schema: Schema, golds: list[Gold], k: int, name: str) -> tuple[list[str], list[Filled]]:
-    """As `_fill`, with the golds that make it fail kept apart: each costs itself its aim, and the others nothing.
-
-    Raises what `_fill` raises where no gold alone is the cause.
-    """
+        if isinstance(answer, Failure):
+            return Filled(reason=f"gold_error: {answer.error}")
+        gold = read_gold(sql, schema, empty)
+    digest = hashlib.sha256(f"{context}\n{sql}".encode("utf-8", "backslashreplace")).hexdigest()
     try:
-        return _fill(schema, golds, k, name)
-    except MemoryError:
+        return _fill(schema, gold, k, f"{seed}/{digest}")
+    except MemoryError:  # the pool's, to count against the gold
         raise
-    except Exception:
-        causes = [gold for gold in golds if isinstance(_attempt(schema, gold, k, name), Exception)]
-        if not causes:
-            raise
-    scripts, finished = _fill(schema, [gold for gold in golds if gold not in causes], k, name)
-    others = iter(finished)
-    results = []
-    for gold in golds:
-        if gold not in causes:
-            results.append(next(others))
-            continue
-        gold.aim = aims.Aim()
-        made = _attempt(schema, gold, k, name)
-        if isinstance(made, Exception):
-            results.append(Filled(reason=f"lost: {first_line(made)}"))
-            continue
-        own, (result,) = made
-        result.instances = [len(scripts) + number for number in result.instances]
-        scripts += own
-        results.append(result)
-    return scripts, results
+    except Exception:  # a value that cannot be written, say: without its aim the gold is filled for by chance
+        gold.aim, gold.strict = aims.Aim(), ordinary(schema, aims.Aim())
+        return _fill(schema, gold, k, f"{seed}/{digest}")
 
 
-def _attempt(schema: Schema, gold: Gold, k: int, name: str) -> tuple[list[str], list[Filled]] | Exception:
-    """`_fill` for one gold alone, or why that fails."""
-    try:
-        return _fill(schema, [gold], k, name)
-    except MemoryError:
-        raise
-    except Exception as error:
-        return error
+_schema = lru_cache(maxsize=32)(read_schema)  # many golds are of one schema
 
 
-def _fill(schema: Schema, golds: list[Gold], k: int, name: str) -> tuple[list[str], list[Filled]]:
-    """Scripts for all golds, and what each of them got."""
-    for gold in golds:
-        gold.killable.clear()
-    pools = Pools(schema, [gold.aim for gold in golds])
-    scripts = _share(schema, pools, golds, k, name)
-    finished = []
-    for number, gold in enumerate(golds):
-        view = _serve(schema, pools, gold, scripts, k, f"{name}/own/{number}")
-        finished.append(_choose(gold, view, k))
-    return scripts, finished
+def _fill(schema: Schema, gold: Gold, k: int, name: str) -> Filled:
+    pools = Pools(schema, [gold.aim])
+    ordinarily = {number for number in gold.open if not gold.mutants[number].ordinarily}
+    scripts, killed, answered = _search(gold.strict, pools, gold, ordinarily, k, f"{name}/ordinary", False)
+    if not answered:
+        return Filled(reason="no_rows: no filling makes the gold return rows", power=Power(0, 0, 0, 0, 0, 0))
+    left = gold.open - killed
+    harsh, harshly, _ = _search(schema, pools, gold, left, (k + 1) // 2, f"{name}/harsh", True)
+    return _filled(gold, scripts, harsh, killed, harshly)
 
 
-def _share(schema: Schema, pools: Pools, golds: list[Gold], k: int, name: str) -> list[str]:
-    """k fillings for all golds together, each the best of several for what the ones before it left alive."""
-    alive = [set(gold.open) for gold in golds]
-    silent = set(range(len(golds)))
-    scripts: list[str] = []
-    for slot in range(k):
-        best: tuple[float, str, list] = (float("-inf"), "", [])
-        focus = [n for n in range(len(golds)) if alive[n] or n in silent]
-        for attempt in range(SHARED_CANDIDATES):
-            rng = random.Random(f"{name}/focus/{slot}/{attempt}")
-            some = focus or list(range(len(golds)))
-            aimed = some if slot == 0 or len(some) <= 6 else rng.sample(some, rng.choice([6, min(12, len(some))]))
-            script = candidate(schema, pools, golds, aimed, f"{name}/shared/{slot}/{attempt}")
-            connection = opened(script)
-            seen = [gold.look(connection, alive[n]) for n, gold in enumerate(golds)]
-            connection.close()
-            score = sum(-1000 if s is None else len(s[1]) + 5 * (n in silent and s[0]) for n, s in enumerate(seen))
-            if score > best[0]:
-                best = (score, script, seen)
-            if not focus:
-                break
-        scripts.append(best[1])
-        for number, seen in enumerate(best[2]):
-            if seen is not None:
-                alive[number] -= seen[1]
-                if seen[0]:
-                    silent.discard(number)
-    return scripts
+def _search(
+    schema: Schema, pools: Pools, gold: Gold, mutants: set[int], k: int, name: str, gaps: bool
+) -> tuple[list[str], set[int], bool]:
+    """k scripts of a stream of candidates, which of the mutants they tell apart, and whether the gold has rows on one.
 
-
-def _serve(schema: Schema, pools: Pools, gold: Gold, scripts: list[str], k: int, name: str) -> list:
-    """Looks at the pool's scripts for one gold and, while mutants live or no row is found, adds scripts of its own.
-
-    Returns what `Gold.look` says of each script, from the first on as far as was needed.
+    At first each candidate that tells a mutant apart which none before it did; of too many, those that tell most.
     """
-    view: list = []
-
-    def missing() -> bool:
-        seen = [s for s in view if s is not None]
-        return not any(s[0] for s in seen) or bool(gold.open - set().union(*(s[1] for s in seen)))
-
-    for position, script in enumerate(scripts):
-        if position >= k and not missing():
-            return view
-        connection = opened(script)
-        view.append(gold.look(connection, gold.open))
-        connection.close()
-    for attempt in range(OWN_CANDIDATES):
-        if not missing():
+    alive, answered, fruitless = set(mutants), False, 0
+    telling: list[str] = []
+    spare: list[str] = []
+    for number in range(CANDIDATES):
+        if number >= k and answered and (not alive or fruitless >= FRUITLESS):
             break
-        seen = [s for s in view if s is not None]
-        alive = gold.open - set().union(*(s[1] for s in seen))
-        script = candidate(schema, pools, [gold], [0], f"{name}/{attempt}")
-        connection = opened(script)
-        found = gold.look(connection, alive)
-        if found and (found[1] or (found[0] and not any(s[0] for s in seen))):
-            scripts.append(script)
-            view.append(gold.look(connection, gold.open))
-        connection.close()
-    return view
+        script = candidate(schema, pools, gold, number, name, gaps)
+        with closing(opened(script)) as database:
+            seen = gold.look(database, alive)
+        if seen is None or (gold.plan.limited and not gaps and not seen[0] and number < CANDIDATES - k):
+            continue
+        first = seen[0] and not answered
+        answered |= seen[0]
+        alive -= seen[1]
+        fruitless = 0 if seen[1] or first else fruitless + 1
+        (telling if seen[1] or first else spare).append(script)
+    if len(telling) <= k:
+        return [*telling, *spare][:k], mutants - alive, answered
+    return _best(gold, telling, mutants, k)
 
 
-def _choose(gold: Gold, view: list, k: int) -> Filled:
+def _best(gold: Gold, scripts: list[str], mutants: set[int], k: int) -> tuple[list[str], set[int], bool]:
     """The k scripts that together tell most mutants apart, the first ones where it makes no difference."""
-    left, answered = set(gold.open), False
+    view = []
+    for script in scripts:
+        with closing(opened(script)) as database:
+            view.append(gold.look(database, mutants) or (False, set()))
+    left, answered = set(mutants), False
     chosen: list[int] = []
-    usable = [n for n, seen in enumerate(view) if seen is not None]
-    for _ in range(min(k, len(usable))):
-        gains = {n: len(left & view[n][1]) + 1000 * (view[n][0] and not answered) for n in usable if n not in chosen}
+    for _ in range(k):
+        gains = {
+            n: len(left & view[n][1]) + 1000 * (view[n][0] and not answered)
+            for n in range(len(scripts))
+            if n not in chosen
+        }
         best = max(gains, key=lambda n: (gains[n], -n))
         chosen.append(best)
         left -= view[best][1]
         answered |= view[best][0]
-    killed = gold.open - left
+    return [scripts[n] for n in sorted(chosen)], mutants - left, answered
+
+
+def _filled(gold: Gold, scripts: list[str], harsh: list[str], killed: set[int], harshly: set[int]) -> Filled:
     by_kind: dict[str, list[int]] = {}
-    counts = [0, 0, 0, 0]
     undecided = []
     for number, mutant in enumerate(gold.mutants):
-        state = 2 if mutant.equivalent else 0 if number in killed else 1 if number in gold.killable else 3
-        counts[state] += 1
-        by_kind.setdefault(mutant.kind, [0, 0, 0, 0])[state] += 1
-        if state == 3:
+        if mutant.equivalent:
+            state = 3
+        else:
+            state = 0 if number in killed else 1 if number in harshly else 2 if number in gold.killable else 4
+        by_kind.setdefault(mutant.kind, [0] * 5)[state] += 1
+        if state == 4:
             undecided.append(mutant.sql)
-    reason = None if answered else "no_rows: no filling makes the gold return rows"
-    strength = Power(len(gold.mutants), *counts)
-    return Filled(sorted(chosen) if answered else [], answered, reason, strength, by_kind, undecided)
-
-
-def _used(scripts: list[str], results: list[Filled]) -> tuple[list[str], list[Filled]]:
-    """Without the scripts that no gold took."""
-    used = sorted({n for result in results for n in result.instances})
-    place = {old: new for new, old in enumerate(used)}
-    for result in results:
-        result.instances = [place[n] for n in result.instances]
-    return [scripts[n] for n in used], results
+    counts = [sum(column) for column in zip(*by_kind.values(), strict=True)] or [0] * 5
+    return Filled(scripts, harsh, True, None, Power(len(gold.mutants), *counts), by_kind, undecided)
 
 
 # Many rows ----------------------------------------------------------------------------------------------------------
+
+
+class Fillings(NamedTuple):
+    """The scripts that a row is scored on, by tier."""
+
+    ordinary: tuple[str, ...] = ()
+    harsh: tuple[str, ...] = ()
 
 
 def populate_rows(
@@ -298,33 +233,39 @@ def populate_rows(
 ) -> tuple[list[dict], list[dict]]:
     """Evaluation databases for rows {id, context, answer, dialect}: (instances, results), both in the rows' order.
 
-    instances: {schema_key, instance, setup_sql}, each script once. results, one a row: {id, schema_key, instances,
-    usable, reason, mutants, killed, survived, equivalent, presumed, kill_rate, by_kind, undecided}; `instances` are the
-    numbers of the k scripts of its schema that the row is scored on. Rows of one context and dialect share a
-    schema_key.
+    instances: {key, tier, instance, setup_sql}, where tier is ordinary or harsh. results, one a row: {id, key, usable,
+    reason, mutants, killed, harshly, survived, equivalent, presumed, kill_rate, by_kind, undecided}. Rows of one
+    context, dialect and gold share a key, and their instances.
 
-    Works in `workers` processes; finished schemas are kept in the file `unfinished`, from which a run that was stopped
+    Works in `workers` processes; finished golds are kept in the file `unfinished`, from which a run that was stopped
     goes on. The results are the same bytes for any number of workers.
     """
     rows = list(rows)
-    groups: dict[tuple[str, str], list[dict]] = {}
-    for row in rows:
-        groups.setdefault((row["context"], (row.get("dialect") or "sqlite").lower()), []).append(row)
-    jobs = [
-        (context, dialect, [row["answer"] for row in group], k, seed) for (context, dialect), group in groups.items()
-    ]
+    names = [(row["context"], (row.get("dialect") or "sqlite").lower(), row["answer"]) for row in rows]
+    different = list(dict.fromkeys(names))
+    jobs = [(*name, k, seed) for name in different]
     instances, results = [], {}
-    for (context, dialect, *_), done in zip(jobs, _finish(jobs, workers, Path(unfinished)), strict=True):
-        key = hashlib.sha256(f"{dialect}\n{context}".encode("utf-8", "backslashreplace")).hexdigest()[:16]
-        instances += [{"schema_key": key, "instance": n, "setup_sql": sql} for n, sql in enumerate(done["scripts"])]
-        for row, filled in zip(groups[context, dialect], done["golds"], strict=True):
-            strength = Power(**filled["power"])
-            results[id(row)] = {
-                "id": row["id"], "schema_key": key, "instances": filled["instances"], "usable": filled["usable"],
-                "reason": filled["reason"], **filled["power"], "kill_rate": strength.kill_rate,
-                "by_kind": filled["by_kind"], "undecided": filled["undecided"],
-            }  # fmt: skip
-    return instances, [results[id(row)] for row in rows]
+    for name, filled in zip(different, _finish(jobs, workers, Path(unfinished)), strict=True):
+        key = hashlib.sha256("\n".join(name).encode("utf-8", "backslashreplace")).hexdigest()[:16]
+        for tier, scripts in (("ordinary", filled["scripts"]), ("harsh", filled["harsh"])):
+            instances += [
+                {"key": key, "tier": tier, "instance": n, "setup_sql": script} for n, script in enumerate(scripts)
+            ]
+        results[name] = {
+            "key": key, "usable": filled["usable"], "reason": filled["reason"], **filled["power"],
+            "kill_rate": Power(**filled["power"]).kill_rate, "by_kind": filled["by_kind"],
+            "undecided": filled["undecided"],
+        }  # fmt: skip
+    return instances, [{"id": row["id"], **results[name]} for row, name in zip(rows, names, strict=True)]
+
+
+def fillings(instances: Iterable[dict], results: Iterable[dict]) -> dict[Any, Fillings]:
+    """The scripts of each usable row by its id, from what `populate_rows` returns."""
+    scripts: dict[str, dict[str, tuple[str, ...]]] = {}
+    for row in instances:
+        tiers = scripts.setdefault(row["key"], {"ordinary": (), "harsh": ()})
+        tiers[row["tier"]] += (row["setup_sql"],)
+    return {row["id"]: Fillings(**scripts[row["key"]]) for row in results if row["usable"]}
 
 
 def _finish(jobs: list[tuple], workers: int, unfinished: Path) -> Iterator[dict]:
@@ -332,14 +273,14 @@ def _finish(jobs: list[tuple], workers: int, unfinished: Path) -> Iterator[dict]
     names = [_fingerprint(job) for job in jobs]
     kept = {done.pop("job"): done for done in whole_lines(unfinished)}
     open_jobs = [job for job, name in zip(jobs, names, strict=True) if name not in kept]
-    fresh = guarded_map(_job, open_jobs, workers=workers, seconds=JOB_SECONDS, memory_bytes=JOB_BYTES, chunk=1)
+    fresh = guarded_map(_job, open_jobs, workers=workers, seconds=JOB_SECONDS, memory_bytes=JOB_BYTES, chunk=CHUNK)
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     with open(unfinished, "a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-        for job, name in tqdm(list(zip(jobs, names, strict=True)), desc="populate", unit="schema", disable=None):
+        for name in tqdm(names, desc="populate", unit="gold", disable=None):
             if name not in kept:
                 done = next(fresh)
                 if isinstance(done, Lost):
-                    done = {"scripts": [], "golds": [asdict(Filled(reason=f"lost: {done.error}")) for _ in job[2]]}
+                    done = asdict(Filled(reason=f"lost: {done.error}"))
                 file.write(json_line({"job": name, **done}) + "\n")
                 file.flush()
                 yield done
@@ -353,23 +294,23 @@ def _fingerprint(job: tuple) -> str:
 
 
 def _job(job: tuple) -> dict:
-    """One schema with its golds, in their own dialect."""
-    context, dialect, golds, k, seed = job
-    ddl = to_sqlite_ddl(context, dialect)
+    """One gold in its own dialect."""
+    context, dialect, gold, k, seed = job
+    ddl = _sqlite_ddl(context, dialect)
     if isinstance(ddl, Untranslatable):
-        reason = _named(Untranslatable(f"context: {ddl.reason}", ddl.outcome))
-        return {"scripts": [], "golds": [asdict(Filled(reason=reason)) for _ in golds]}
-    translated = [to_sqlite(gold, dialect) for gold in golds]
-    good = [sql for sql in translated if isinstance(sql, str)]
+        return asdict(Filled(reason=_named(Untranslatable(f"context: {ddl.reason}", ddl.outcome))))
+    sql = to_sqlite(gold, dialect)
+    if isinstance(sql, Untranslatable):
+        return asdict(Filled(reason=_named(sql)))
     try:
-        scripts, filled = populate(ddl, good, k, seed)
+        return asdict(populate(ddl, sql, k, seed))
     except MemoryError:
         raise
     except Exception as error:  # say, a trigger of the context that refuses every row
-        scripts, filled = [], [Filled(reason=f"lost: {first_line(error)}") for _ in good]
-    queue = iter(filled)
-    results = [next(queue) if isinstance(sql, str) else Filled(reason=_named(sql)) for sql in translated]
-    return {"scripts": scripts, "golds": [asdict(result) for result in results]}
+        return asdict(Filled(reason=f"lost: {first_line(error)}"))
+
+
+_sqlite_ddl = lru_cache(maxsize=32)(to_sqlite_ddl)
 
 
 def _named(why: Untranslatable) -> str:
@@ -377,16 +318,16 @@ def _named(why: Untranslatable) -> str:
 
 
 def summarize(results: list[dict]) -> dict:
-    """Totals over rows: {n, usable, unusable: {reason: n}, mutants, killed, survived, equivalent, presumed, raw_rate,
-    kill_rate, by_kind}. Only usable rows' mutants count. kill_rate leaves out proven and presumed equivalents."""
+    """Totals over rows: {n, usable, unusable: {reason: n}, mutants, killed, harshly, survived, equivalent, presumed,
+    raw_rate, kill_rate, by_kind}. Only usable rows' mutants count. `kill_rate` leaves out proven and presumed
+    equivalents; `by_kind` holds the counts in this order."""
     usable = [row for row in results if row["usable"]]
-    total = {
-        key: sum(row[key] for row in usable) for key in ("mutants", "killed", "survived", "equivalent", "presumed")
-    }
+    names = [field.name for field in fields(Power)]
+    total = {name: sum(row[name] for row in usable) for name in names}
     kinds: dict[str, list[int]] = {}
     for row in usable:
         for kind, counts in row["by_kind"].items():
-            kinds[kind] = [a + b for a, b in zip(kinds.get(kind, [0] * 4), counts, strict=True)]
+            kinds[kind] = [a + b for a, b in zip(kinds.get(kind, [0] * len(counts)), counts, strict=True)]
     reasons = Counter(row["reason"].split(":")[0] for row in results if not row["usable"])
     strength = Power(**total)
     return {
@@ -401,13 +342,9 @@ def write_databases(folder: str | os.PathLike, instances: list[dict], results: l
     write_jsonl(Path(folder) / "rows.jsonl", results)
 
 
-def read_databases(folder: str | os.PathLike) -> dict[str, list[str]]:
-    """The scripts each row is scored on, by row id; none for rows that are not usable. Equal scripts are one object."""
-    scripts = {
-        (row["schema_key"], row["instance"]): row["setup_sql"] for row in read_jsonl(Path(folder) / "instances.jsonl")
-    }
-    rows = read_jsonl(Path(folder) / "rows.jsonl")
-    return {row["id"]: [scripts[row["schema_key"], number] for number in row["instances"]] for row in rows}
+def read_databases(folder: str | os.PathLike) -> dict[Any, Fillings]:
+    """The scripts each row is scored on, by row id; a row that is not usable is not there."""
+    return fillings(read_jsonl(Path(folder) / "instances.jsonl"), read_jsonl(Path(folder) / "rows.jsonl"))
 
 
 def read_unusable(folder: str | os.PathLike) -> dict[str, str]:

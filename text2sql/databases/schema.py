@@ -5,7 +5,7 @@ Asking the engine instead of parsing the DDL means that whatever SQLite accepts 
 
 import re
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from text2sql.engines.sqlite import Connection, Failure, build
 from text2sql.sql.spelling import quoted
@@ -45,7 +45,8 @@ class Table:
 class Schema:
     """`tables` by lower-case name. `before` and `after` are the statements to run before and after adding rows.
 
-    A foreign key to a table or column that the context does not define forbids nothing and is left out.
+    A foreign key to a table or column that the context does not define forbids nothing and is left out. What a foreign
+    key refers to in a table that declares no key is that table's key; `undeclared` are such keys, by table name.
     `rows` holds up to 50 values of each column that the context's own INSERTs bring, by (table, column).
     """
 
@@ -53,6 +54,19 @@ class Schema:
     before: list[str]
     after: list[str]
     rows: dict[tuple[str, str], list] = field(default_factory=dict)
+    undeclared: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+
+    def add_key(self, name: str, columns: tuple[str, ...]) -> None:
+        """No two rows of the table are to be alike in the columns."""
+        table = self.tables[name.lower()]
+        if columns not in table.keys:
+            self.tables[name.lower()] = replace(table, keys=(*table.keys, columns))
+            self.undeclared.append((table.name, columns))
+
+    def identifies(self, table: str, column: str) -> bool:
+        """Whether the column says which row is meant: a key, part of one, or a reference. Names as in the DDL."""
+        found = self.tables[table.lower()]
+        return any(column in columns for columns in (*found.keys, *(link.columns for link in found.foreign_keys)))
 
     def column(self, table: str, name: str) -> Column | None:
         """The column by names in any case."""
@@ -127,7 +141,10 @@ def _read(connection: sqlite3.Connection) -> Schema:
     schema = Schema(tables, [], [], rows)
     for table in list(tables.values()):
         links = tuple(_foreign_keys(connection, schema, table))
-        tables[table.name.lower()] = Table(table.name, table.columns, table.primary_key, table.keys, links)
+        tables[table.name.lower()] = replace(table, foreign_keys=links)
+    keyless = {table.name for table in tables.values() if not table.keys}
+    for link in [link for table in tables.values() for link in table.foreign_keys if link.parent in keyless]:
+        schema.add_key(link.parent, link.parent_columns)
     schema.before = [sql for kind, _, sql in objects if kind == "table"]
     schema.after = [sql for kind, _, sql in objects if kind != "table"]
     return schema

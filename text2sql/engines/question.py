@@ -50,16 +50,21 @@ class Question(NamedTuple):
     dialect: str | None = None  # of gold and prediction; None is SQLite
     setup_dialect: str | None = None  # of the scripts
     problem: str | None = None  # why there is no database to score on, where that is known
+    harsh: tuple[str, ...] = ()  # further scripts, which decide the stricter verdict `ex_harsh` alone
 
 
 def row_question(
-    row: Mapping[str, Any], scripts: Sequence[str] = (), problem: str | None = None, engines: Engines = ALONE
+    row: Mapping[str, Any],
+    scripts: Sequence[str] = (),
+    problem: str | None = None,
+    engines: Engines = ALONE,
+    harsh: Sequence[str] = (),
 ) -> Question:
     """The question of a row of the evaluation table {answer, context, database, dialect}.
 
-    scripts: filled databases in SQLite, beside the row's context where that brings rows, else in its place; they are
-    left out where the context goes to an engine of its own. problem: why no script could be made; it stands unless the
-    context brings rows or the row has a file of its own.
+    scripts: filled databases in SQLite, beside the row's context where that brings rows, else in its place; they and
+    the harsh ones are left out where the context goes to an engine of its own. problem: why no script could be made; it
+    stands unless the context brings rows or the row has a file of its own.
     """
     dialect = row["dialect"]
     if row["database"] is not None:
@@ -69,11 +74,11 @@ def row_question(
         return own
     if not brings_rows(row["context"], dialect):
         problem = problem if scripts or problem is not None else NO_ROWS
-        return Question(row["answer"], tuple(scripts), dialect=dialect, problem=problem)
+        return Question(row["answer"], tuple(scripts), dialect=dialect, problem=problem, harsh=tuple(harsh))
     context = setup_script(row["context"], dialect)
     if isinstance(context, Failure):
         return Question(row["answer"], dialect=dialect, problem=f"{context.outcome}: {context.error}")
-    return Question(row["answer"], (context, *scripts), dialect=dialect)
+    return Question(row["answer"], (context, *scripts), dialect=dialect, harsh=tuple(harsh))
 
 
 # --- The choice of an engine -----------------------------------------------------------------------------------------
@@ -219,14 +224,14 @@ def _failure_or_text(translated: str | Untranslatable) -> str | Failure:
 
 
 def databases(question: Question, limits: Limits, engine: Engine = SQLITE) -> Iterator[Database | Failure]:
-    """The databases that a question is scored on, in their order, each opened when its turn comes.
+    """The databases that a question is scored on, the harsh ones last, each opened when its turn comes.
 
     They stay open for the next question about the same ones, so a caller does not close them. Raises UserError for a
     file that is missing or no SQLite database.
     """
     if question.database is not None:
         yield _kept_file(question.database, limits)
-    for setup in question.setups:
+    for setup in (*question.setups, *question.harsh):
         yield _kept(engine, setup, question.setup_dialect, limits)
 
 

@@ -26,6 +26,7 @@ class Case(NamedTuple):
     verdicts: tuple[Verdict, ...]  # by database, up to the first that settles it; none where the prediction did not run
     vacuous: bool  # the gold has no row on any database
     ambiguous: bool  # the gold's LIMIT cuts through a tie on one of them
+    harsh: tuple[Verdict, ...] = ()  # by harsh filling, up to the first that settles it; none unless it is right so far
 
 
 Measure = Callable[[Case], bool]
@@ -57,6 +58,12 @@ def measure(case: Case) -> dict[str, bool | None]:
 def ex(case: Case) -> bool:
     """The answer is the gold's on every database, under one permutation of the columns on each."""
     return case.outcome in MATCHES
+
+
+@metric
+def ex_harsh(case: Case) -> bool:
+    """As `ex`, and on the harsh fillings too, where there are any."""
+    return ex(case) and all(verdict.ex for verdict in case.harsh)
 
 
 @metric

@@ -60,7 +60,7 @@ class GoldCheck(NamedTuple):
     problem: str | None  # why it cannot be scored against
     vacuous: bool = False  # it returns no row on any of its databases
     ambiguous: bool = False  # its LIMIT cuts through a tie on one of them
-    databases: int = 0  # how many it has
+    databases: int = 0  # how many it has, the harsh ones aside
     database: int = 1  # the first on which it has rows, counted from 1; 1 where there is none
     result: dict[str, Any] | None = None  # its first rows there
     outcome: str = "gold_error"  # where there is a problem; infra_error where it is not the gold's
@@ -125,15 +125,15 @@ def score_file(
 
 def arm_items(
     rows: Sequence[dict],
-    databases: Mapping[str, Sequence[str]],
+    databases: Mapping[str, tuple[Sequence[str], Sequence[str]]],
     unusable: Mapping[str, str],
     generations: Sequence[dict],
     engines: Engines = ALONE,
 ) -> list[Item]:
     """The items of one arm: rows of the evaluation table joined by id with their databases and their generations.
 
-    databases: filled databases by row id, unusable: why there is none, both and engines as `row_question` takes them.
-    Raises UserError when the generations are not those of the rows, one each.
+    databases: filled databases by row id, ordinary and harsh; unusable: why there are none; both and engines as
+    `row_question` takes them. Raises UserError when the generations are not those of the rows, one each.
     """
     generated = {generation["id"]: generation for generation in generations}
     ids = [row["id"] for row in rows]
@@ -143,12 +143,19 @@ def arm_items(
     return [
         Item(
             row["id"],
-            row_question(row, databases.get(row["id"], ()), unusable.get(row["id"]), engines),
+            _filled_question(row, databases.get(row["id"], ((), ())), unusable.get(row["id"]), engines),
             generated[row["id"]]["text"],
             generated[row["id"]]["finish_reason"] == "length",
         )
         for row in rows
     ]
+
+
+def _filled_question(
+    row: dict, filled: tuple[Sequence[str], Sequence[str]], problem: str | None, engines: Engines
+) -> Question:
+    ordinary, harsh = filled
+    return row_question(row, ordinary, problem, engines, harsh)
 
 
 def score_key(items: Sequence[Item], limits: Limits = DEFAULT_LIMITS, engines: Engines = ALONE) -> str:
@@ -180,8 +187,9 @@ def score_all(
 ) -> Iterator[Scored]:
     """Yields what is said of every item, in their order. engines: those that are there beside SQLite.
 
-    `row`: {id, outcome, the metrics and flags of `metrics.py`, sql, error, engine}: the verdicts are booleans, null for
-    gold_error and infra_error; `sql` is the extracted statement, untranslated; `engine` names where it ran.
+    `row`: {id, outcome, the metrics and flags of `metrics.py`, sql, error, engine, failed}: the verdicts are booleans,
+    null for gold_error and infra_error; `sql` is the extracted statement, untranslated; `engine` names where it ran;
+    `failed` says on how many of the databases, the harsh ones aside, the answer differs, null where it did not run.
     `results`: {id, databases, database, gold, prediction}: how many databases there are, and the first rows
     (`results.first_rows`, or {error}) on the one, counted from 1, that shows the verdict: where a wrong answer first
     differs from the gold, else where the gold first has rows. `prediction` is null where there is no verdict.
@@ -300,6 +308,7 @@ def _check_gold(question: Question, engine: Engine, limits: Limits) -> GoldCheck
         return GoldCheck(f"{golds.outcome}: {golds.error}")
     if not all(compare(gold, gold.answer).ex_strict for gold in golds):
         return GoldCheck("mismatch: the gold's answer does not equal itself")
+    golds = golds[: len(golds) - len(question.harsh)]
     filled = next((place for place, gold in enumerate(golds) if gold.answer.rows), None)
     shown = filled or 0
     return GoldCheck(
@@ -324,8 +333,8 @@ def _score(item: Item, gold: GoldCheck, engine: Engine, limits: Limits) -> Score
     if isinstance(sql, Failure):
         return _scored(item, engine, gold, sql.outcome, extracted, sql.error)
 
-    right = True
     verdicts: list[Verdict] = []
+    harsh: list[Verdict] = []
     shown: dict[str, Any] = {}  # database, gold and prediction of the results
     opened = databases(item.question, limits, engine)
     if engine != SQLITE:  # a database that had to make room is built again before the clock runs
@@ -336,15 +345,21 @@ def _score(item: Item, gold: GoldCheck, engine: Engine, limits: Limits) -> Score
             answer = database.query(sql, limits)
             if isinstance(answer, Failure):
                 return _scored(item, engine, gold, answer.outcome, extracted, answer.error)
-            verdicts.append(compare(expected, answer))
-            if right and (number == gold.database or not verdicts[-1].ex):
-                kept = gold.result if number == gold.database else _first_rows(expected.answer)
-                shown = {"database": number, "gold": kept, "prediction": _first_rows(answer)}
-            right = right and verdicts[-1].ex
-            if not right and not all(verdict.ex_set for verdict in verdicts):
+            verdict = compare(expected, answer)
+            if number > gold.databases:
+                harsh.append(verdict)
+            else:
+                right = all(earlier.ex for earlier in verdicts)
+                verdicts.append(verdict)
+                if right and (number == gold.database or not verdict.ex):
+                    kept = gold.result if number == gold.database else _first_rows(expected.answer)
+                    shown = {"database": number, "gold": kept, "prediction": _first_rows(answer)}
+            if number >= gold.databases and not all(earlier.ex for earlier in (*verdicts, *harsh)):
                 break
+    right = all(verdict.ex for verdict in verdicts)
     match = "vacuous_match" if gold.vacuous else "match"
-    return _scored(item, engine, gold, match if right else "mismatch", extracted, verdicts=verdicts, shown=shown)
+    outcome = match if right else "mismatch"
+    return _scored(item, engine, gold, outcome, extracted, verdicts=verdicts, harsh=harsh, shown=shown)
 
 
 def _scored(
@@ -355,13 +370,18 @@ def _scored(
     extracted: Extracted,
     error: str | None = None,
     verdicts: Sequence[Verdict] = (),
+    harsh: Sequence[Verdict] = (),
     shown: Mapping[str, Any] | None = None,
 ) -> Scored:
     """Row and results of an item. shown: database, gold and prediction of the results, where the prediction ran."""
     question = item.question
-    case = Case(question.gold_sql, question.dialect, extracted, outcome, tuple(verdicts), gold.vacuous, gold.ambiguous)
-    row = {"id": item.id, "outcome": outcome, **measure(case), "sql": extracted.sql, "error": error}
+    case = Case(
+        question.gold_sql, question.dialect, extracted, outcome, tuple(verdicts), gold.vacuous, gold.ambiguous,
+        tuple(harsh),
+    )  # fmt: skip
+    row: dict[str, Any] = {"id": item.id, "outcome": outcome, **measure(case), "sql": extracted.sql, "error": error}
     row["engine"] = verdict_of(question, engine)
+    row["failed"] = sum(not verdict.ex for verdict in verdicts) if verdicts else None
     if gold.problem is not None:
         shown = {"database": None, "gold": {"error": gold.problem}, "prediction": None}
     elif shown is None:

@@ -1,0 +1,100 @@
+"""What makes a filling ordinary: the rules by which a schema is made stricter than it is declared.
+
+DDL rarely says all that holds of its data. Rows that a careful person would enter know their names and dates, and have
+the partner that a reference speaks of; a filling that breaks this tells queries apart that agree on real rows. The
+rules are the same for every data set and look at nothing but declared constraints, names of columns, and the gold:
+
+1. A column is never NULL, unless
+   - the gold itself asks for NULL (IS NULL, COALESCE, an outer join on it), or takes a mean or sum of it, where a
+     measurement that was not taken is an everyday thing; or
+   - it is a foreign key that the gold does not join by, in a table with a key of its own: not every car has a maker.
+     A table that is nothing but links has no row without its links.
+2. A name is not shared by two rows of a table with a key, nor is a name of a person or a title that the gold takes
+   for the thing itself: what joined rows are grouped by, what sets of joined rows are compared by. Otherwise first and
+   family names may be shared, and titles come back (the same festival next year). So may all that the gold expects to
+   repeat: what it shows or counts DISTINCT, groups of one table's rows, and what is shown of groups by a key that a
+   LIMIT picks from (of two that share a name, another one would win; a list, however, is read as a list of different
+   things).
+3. A column that the gold sets equal to another table's whole key refers to it, declared or not: it has its partner.
+4. No table is empty, and a gold that picks the first of its rows by a LIMIT has some to pick from.
+
+Fillings of the schema as declared are the harsh ones.
+"""
+
+import re
+from dataclasses import replace
+
+from text2sql.databases.aims import Aim
+from text2sql.databases.schema import ForeignKey, Schema, Table
+
+_NAME = re.compile(r"name$|(이름|명)$", re.IGNORECASE)
+_TITLE = re.compile(r"(title|label)$|제목$", re.IGNORECASE)
+_OF_PERSONS = re.compile(r"^(f|l|m|first|last|middle|given|family|sur|nick|fore)_?name$", re.IGNORECASE)
+
+
+def ordinary(schema: Schema, aim: Aim) -> Schema:
+    """The stricter schema for the fillings of a gold."""
+    strict = Schema(dict(schema.tables), schema.before, schema.after, schema.rows, list(schema.undeclared))
+    links = {_key(aim, place) for pair in (*aim.equal, *aim.maybe_equal) for place in pair}
+    for lower, table in schema.tables.items():
+        columns = {
+            name: replace(column, not_null=column.not_null or _known(table, name, aim, links))
+            for name, column in table.columns.items()
+        }
+        strict.tables[lower] = replace(table, columns=columns)
+    for child, parent in _references(schema, aim):
+        table = strict.tables[child[0].lower()]
+        link = ForeignKey((child[1],), parent[0], (parent[1],))
+        strict.tables[child[0].lower()] = replace(table, foreign_keys=(*table.foreign_keys, link))
+    for table in schema.tables.values():
+        for name in table.columns:
+            if _unique(schema, table, name, aim):
+                strict.add_key(table.name, (name,))
+    return strict
+
+
+def _key(aim: Aim, place: tuple[int, str]) -> tuple[str, str]:
+    return aim.sources[place[0]], place[1]
+
+
+def _known(table: Table, name: str, aim: Aim, links: set[tuple[str, str]]) -> bool:
+    """Rule 1: whether the column is never NULL."""
+    if (table.name, name) in aim.uses.missing:
+        return False
+    refers = {column for link in table.foreign_keys for column in link.columns}
+    if name not in refers or (table.name, name) in links:
+        return True
+    own = any(not refers & set(key) for key in table.keys)
+    return not own
+
+
+def _unique(schema: Schema, table: Table, name: str, aim: Aim) -> bool:
+    """Rule 2: whether no two rows share the column's value."""
+    key = (table.name, name)
+    if key in aim.uses.shared or table.columns[name].kind != "text":
+        return False
+    own = [columns for columns in table.keys if len(columns) == 1 and columns != (name,)]
+    if not own or schema.identifies(table.name, name):
+        return False
+    called = name.lower().rstrip("s") == table.name.lower().rstrip("s")  # airlines.airline
+    usual = bool(called or _NAME.search(name)) and not _OF_PERSONS.match(name)
+    return usual or (key in aim.uses.identifying and bool(_NAME.search(name) or _TITLE.search(name)))
+
+
+def _references(schema: Schema, aim: Aim) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+    """Rule 3: (child, parent) columns of references that the schema does not declare."""
+    found = []
+    for pair in aim.equal:
+        for child, parent in (pair, pair[::-1]):
+            child_key, parent_key = _key(aim, child), _key(aim, parent)
+            table, target = schema.tables[child_key[0].lower()], schema.tables[parent_key[0].lower()]
+            declared = any(child[1] in link.columns for link in table.foreign_keys)
+            if (
+                target.primary_key == (parent[1],)
+                and table.name != target.name
+                and not declared
+                and (child[1],) not in table.keys
+                and (child_key, parent_key) not in found
+            ):
+                found.append((child_key, parent_key))
+    return found
