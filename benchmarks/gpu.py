@@ -11,7 +11,9 @@ Seconds are those after loading; "stage" ways are the generate stage's own code,
 batch sets up. nf4_alone, the exercise's way, is measured on three prompts and extrapolated to all.
 Training: rows of 1,024 tokens through the finetune function; tokens per second within the last two thirds of the steps,
 so that neither compilation nor the ten checkpoints of a run are in them; seconds hold both. train_nf4_checkpointing has
-the exercise's settings. Ways with "ddp" and "fsdp" take every card, and are left out where there is one.
+the exercise's settings. Ways with "schema" train on questions about schemas of so many tokens, several about each in a
+batch, every row alone or with the schema once for all of them (finetune.share_prefixes); their figure is questions per
+second, within the same steps. Ways with "ddp" and "fsdp" take every card, and are left out where there is one.
 """
 
 import argparse
@@ -51,6 +53,7 @@ GENERATING = {
 }
 NF4 = {"quantization": "nf4", "batch_size": 8, "gradient_checkpointing": True}
 BF16 = {"batch_size": 4, "gradient_checkpointing": False}
+COMPILED = {"gradient_checkpointing": False, "compile": True}
 TRAINING = {
     "train_nf4_checkpointing": (NF4, 0.05),
     "train_bf16_plain": (BF16, 0.05),
@@ -59,6 +62,18 @@ TRAINING = {
     "train_stage_nf4": (NF4 | {"compile": True}, 0.0),
     "train_ddp": (BF16 | {"compile": True}, 0.0),
     "train_fsdp_nf4": (NF4, 0.0),
+}
+# Tokens of a schema, and how many questions about it, of QUESTION tokens with their SQL, stand in a batch.
+SCHEMAS = {
+    "train_schema_300_alone": (300, 8),
+    "train_schema_300_shared": (300, 8),
+    "train_schema_1000_alone": (1000, 16),
+    "train_schema_1000_shared": (1000, 16),
+}
+QUESTION = 90
+TRAINING |= {
+    way: (COMPILED | {"batch_size": together, "share_prefixes": together if way.endswith("shared") else "never"}, 0.0)
+    for way, (_, together) in SCHEMAS.items()
 }
 # Ways that run in a process a card, by accelerate's configuration.
 LAUNCHED = {"train_ddp": "configs/ddp.yaml", "train_fsdp_nf4": "configs/fsdp_qlora.yaml"}
@@ -230,28 +245,42 @@ def train_by(args: argparse.Namespace, size: dict) -> dict:
     changes, dropout = TRAINING[args.way]
     prompt, config = read_params("prompt", "finetune")
     prompt = prompt.model_copy(update={"chat": False})
-    changes = changes | {"compile": changes.get("compile", False) and torch.cuda.is_available()}
+    changes = {"share_prefixes": "never"} | changes
+    changes |= {"compile": changes.get("compile", False) and torch.cuda.is_available()}
     lora = config.lora.model_copy(update={"lora_dropout": dropout})
-    config = config.model_copy(update={**changes, "lora": lora, "max_length": size["tokens"], "accumulation": 1})
+    schema, _ = SCHEMAS.get(args.way, (0, 0))
+    longest = schema + 3 * QUESTION if schema else size["tokens"]
+    config = config.model_copy(update={**changes, "lora": lora, "max_length": longest, "accumulation": 1})
     processes = int(os.environ.get("WORLD_SIZE", 1))
+    rows = size["steps"] * config.batch_size * processes
+    pointer = pointer_to(args.model)
+    tokenizer = load.load_tokenizer(pointer)
 
     def table(filler: int):
-        rows = size["steps"] * config.batch_size * processes
         parts = {"db_id": "d", "context": "CREATE TABLE t (a INT);", "answer": "SELECT a FROM t", "language": "en"}
         return to_table({"id": f"q{row}", "question": f"{row:05}{'x' * filler}", **parts} for row in range(rows))
 
-    pointer = pointer_to(args.model)
-    (example, *_), _ = build_examples(table(0), load.load_tokenizer(pointer), prompt, size["tokens"])
+    def table_of_schemas():
+        parts = {"answer": "SELECT a FROM t", "language": "en"}
+        for row in range(rows):
+            columns = "".join(f", c{number:03} INT" for number in range(schema // 10))
+            context = f"CREATE TABLE t{row // config.batch_size:04} (a INT{columns});"
+            question = f"{row:05}{'x' * (QUESTION - len(parts['answer']) - 22)}"
+            yield {"id": f"q{row}", "db_id": context[:18], "context": context, "question": question, **parts}
+
+    (example, *_), _ = build_examples(table(0), tokenizer, prompt, size["tokens"])
     start = time.monotonic()
     finetune(
-        table(size["tokens"] - len(example["input_ids"])), pointer, prompt, config, 1,
+        to_table(table_of_schemas()) if schema else table(size["tokens"] - len(example["input_ids"])),
+        pointer, prompt, config, 1,
         adapter_folder=args.out / "adapter", metrics_folder=args.out / "train", work=args.out / "work",
     )  # fmt: skip
     late = steps[len(steps) // 3 :]
-    tokens = len(late) * config.batch_size * size["tokens"] * processes
+    questions = len(late) * config.batch_size * processes / sum(late)
+    rate = {"questions_per_second": round(questions, 1)} if schema else {}
+    rate |= {} if schema else {"tokens_per_second": round(questions * size["tokens"])}
     return {
-        "tokens_per_second": round(tokens / sum(late)), "steps": len(steps), "cards": processes,
-        "seconds": round(time.monotonic() - start, 1), **peak(),
+        **rate, "steps": len(steps), "cards": processes, "seconds": round(time.monotonic() - start, 1), **peak(),
     }  # fmt: skip
 
 

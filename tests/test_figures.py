@@ -396,6 +396,8 @@ def test_training_is_said_in_one_line():
     assert show.training_line(training) == (
         "trained: 560 examples, 140 steps, 61,234 tokens (3.1 % padding on top), 4,884,480 parameters"
     )
+    sharing = show.training_line(training | {"padding_share": 0, "shared_share": 0.472})
+    assert "61,234 tokens (47.2 % shared), " in sharing
     more = training | {"eval_rows": 40, "too_long": ["a", "b"], "kept_step": 100}
     assert show.training_line(more) == (
         "trained: 560 examples and 40 held out, 140 steps (kept: step 100), 61,234 tokens (3.1 % padding on top), "

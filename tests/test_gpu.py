@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.usefixtures("in_the_project"), pytest.mark.skipif("no_
     "changes",
     [
         {},
+        {"share_prefixes": "never"},
         {"quantization": "nf4"},
         {"quantization": "nf4", "gradient_checkpointing": True, "lora": {"lora_dropout": 0.05}},
         {"packing": "padding_free"},
@@ -76,7 +77,7 @@ def test_cards_together_learn_what_one_does(quantization, tiny_model, tmp_path):
             continue
         folder = tmp_path / name
         test_launch.write_inputs(folder, tiny_model)
-        test_launch.set_params(folder, quantization=quantization, **changes)
+        test_launch.set_params(folder, quantization=quantization, share_prefixes="never", **changes)
         done = test_launch.run_stage(folder, CUDA_VISIBLE_DEVICES="0" if name == "one" else "0,1")
         assert done.returncode == 0, done.stderr
         curves[name] = test_launch.losses(folder)

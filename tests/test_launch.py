@@ -98,6 +98,7 @@ def test_two_processes_learn_what_one_does(folders):
 def test_two_processes_count_every_row_once(folders):
     one, two = (read_json(folders[name] / "metrics/train/summary.json") for name in ("one", "two"))
     assert (two["rows"], two["steps"], two["tokens"]) == (one["rows"], one["steps"], one["tokens"])
+    assert two["computed_tokens"] == one["computed_tokens"] < one["tokens"]  # with the schema once for both rows
 
 
 def test_the_outputs_are_those_of_one_process_and_nothing_else_is_left(folders):
@@ -118,7 +119,7 @@ def test_a_4_bit_base_whose_weights_are_shared_out_learns_the_same(tiny_model, t
         "two": {"batch_size": 2, "launcher": "accelerate", "accelerate": "configs/fsdp_qlora.yaml"},
     }.items():
         write_inputs(tmp_path / name, tiny_model)
-        set_params(tmp_path / name, quantization="nf4", **changes)
+        set_params(tmp_path / name, quantization="nf4", share_prefixes="never", **changes)  # shards share none
     done = run_stage(tmp_path / "one")
     assert done.returncode == 0, done.stderr
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

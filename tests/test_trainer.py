@@ -68,7 +68,7 @@ def test_a_model_whose_packed_examples_see_each_other_is_refused(pointers, tmp_p
 
 def test_a_padding_free_batch_holds_no_padding_and_learns_as_well(pointers, tmp_path):
     for packing in ("none", "padding_free"):
-        train(pointers["llama"], tmp_path / packing, packing=packing)
+        train(pointers["llama"], tmp_path / packing, packing=packing, share_prefixes="never")
     counts = {packing: read_json(tmp_path / packing / "train/summary.json") for packing in ("none", "padding_free")}
     assert counts["padding_free"]["padding_share"] == 0 < counts["none"]["padding_share"]
     assert counts["padding_free"]["tokens"] == counts["none"]["tokens"] == counts["padding_free"]["computed_tokens"]

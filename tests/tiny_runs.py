@@ -36,10 +36,11 @@ def prompt_of(row: dict, tokenizer) -> list[int]:
 def training(**changes) -> FinetuneParams:
     values = {
         "quantization": "none", "dtype": "auto", "learning_rate": 1e-2, "weight_decay": 0.0, "warmup": 0.1,
-        "scheduler": "cosine", "epochs": 2.0, "batch_size": 2, "accumulation": 1, "max_length": 1024, "eval_rows": 0,
-        "keep": "last", "shots": 0, "patience": None, "attention": "auto", "packing": "none",
-        "gradient_checkpointing": "auto",
-        "compile": False, "liger": False, "launcher": "none", "accelerate": "configs/ddp.yaml",
+        "scheduler": "cosine",
+        "epochs": 2.0, "batch_size": 2, "accumulation": 1, "max_length": 1024, "eval_rows": 0, "keep": "last",
+        "shots": 0, "patience": None, "attention": "auto", "packing": "none", "share_prefixes": "auto",
+        "gradient_checkpointing": "auto", "compile": False, "liger": False, "launcher": "none",
+        "accelerate": "configs/ddp.yaml",
     }  # fmt: skip
     lora = {
         "r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": "all-linear", "use_dora": False,

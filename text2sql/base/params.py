@@ -179,6 +179,7 @@ class FinetuneParams(Section):
     patience: Positive | None
     attention: Literal["auto", "sdpa", "flash_attention_2", "eager"]
     packing: Literal["none", "padding_free"]
+    share_prefixes: Literal["auto", "never"] | Positive
     gradient_checkpointing: Literal["auto"] | bool
     compile: bool
     liger: bool

@@ -107,10 +107,12 @@ def engines(counts: dict[str, int]) -> str:
 
 def training_line(training: dict) -> str:
     """What the adapter was trained on, in words."""
+    shared = training.get("shared_share", 0)  # there since 0.2.0
+    beside = f"{percent(shared)} shared" if shared else f"{percent(training['padding_share'])} padding on top"
     parts = [
         f"{training['rows']:,} examples",
         f"{training['steps']:,} steps",
-        f"{training['tokens']:,} tokens ({percent(training['padding_share'])} padding on top)",
+        f"{training['tokens']:,} tokens ({beside})",
         f"{training['trainable_parameters']:,} parameters",
     ]
     if training["eval_rows"]:

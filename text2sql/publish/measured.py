@@ -80,7 +80,8 @@ def answers(
     backend: Backend, rows: Sequence[dict], texts: Sequence[str], name: str
 ) -> tuple[dict[str, Completion], float]:
     """The rows' greedy answers by id, and how many tokens a second were written."""
-    start, found = time.monotonic(), {}
+    start = time.monotonic()
+    found: dict[str, Completion] = {}
     with tqdm(total=len(rows), unit=" rows", desc=f"generate {name}") as bar:
         for piece in backend.complete([(text,) for text in texts], [None] * len(texts), (), (0, 1)):
             found |= {rows[index]["id"]: completion for index, completion in piece.items()}

@@ -22,6 +22,7 @@ from text2sql.base.params import FinetuneParams, PromptParams
 from text2sql.base.text import first_line
 from text2sql.dataset.examples import Retriever
 from text2sql.models import adapters, load, preflight, prompts
+from text2sql.sql.context import schema_of
 from text2sql.training import fidelity, memory
 from text2sql.training.progress import LOWER
 from text2sql.training.trainer import CompletionTrainer, last_complete_checkpoint
@@ -94,7 +95,8 @@ def finetune(
             "kept_step": trainer.state.best_global_step if config.keep == "best" else trainer.state.global_step,
             "tokens": tokens,
             "computed_tokens": computed,
-            "padding_share": round(1 - tokens / computed, 4),
+            "padding_share": round(max(0, 1 - tokens / computed), 4),
+            "shared_share": round(max(0, 1 - computed / tokens), 4),
             "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
             "machine": machine(torch.get_num_threads()) | {"device": measured["device"]},
         }
@@ -115,8 +117,10 @@ def build_examples(
     shots: int = 0,
     others: pd.DataFrame | None = None,
 ) -> tuple[list[dict], list[str]]:
-    """Tokenised examples (`input_ids`, and `labels` that mask the prompt), and the ids of rows longer than max_length.
+    """Tokenised examples, and the ids of rows longer than max_length.
 
+    An example has `input_ids`, `labels` that mask the prompt, and `schema`, a number that rows with equal contexts and
+    languages share: their prompts begin alike.
     shots: how many rows of `others` stand before each, chosen as before an evaluation question, but never one that asks
     the same; those that do not fit are left out, the least alike first. A row that is too long alone is left out whole:
     cut SQL would teach the model to stop in the middle.
@@ -125,7 +129,9 @@ def build_examples(
     pool = [] if others is None or not shots else others.to_dict("records")
     retriever = Retriever(pool)
     examples, too_long = [], []
+    schemas: dict[tuple[str, str], int] = {}
     for row in table.to_dict("records"):
+        schema = schemas.setdefault((row["language"], schema_of(row["context"])), len(schemas))
         after = prompts.completion_ids(row["answer"], tokenizer)
         shown = [pool[place] for place in retriever.nearest(row, shots, unlike=True)]
         before = prompts.prompt_ids(prompts.with_examples(row, shown, templates, prompt), tokenizer, prompt.chat)
@@ -135,7 +141,7 @@ def build_examples(
         if len(before) + len(after) > max_length:
             too_long.append(row["id"])
         else:
-            examples.append({"input_ids": before + after, "labels": [-100] * len(before) + after})
+            examples.append({"input_ids": before + after, "labels": [-100] * len(before) + after, "schema": schema})
     return examples, too_long
 
 

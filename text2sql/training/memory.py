@@ -43,17 +43,16 @@ def training_bytes(
     return weights + BYTES_PER_TRAINED_PARAMETER * trained + tokens * layers + 10 * completions * shape["vocab_size"]
 
 
-def checkpoints_gradients(model: PeftModel, config: FinetuneParams, longest: int, learnt: int) -> bool:
+def checkpoints_gradients(model: PeftModel, config: FinetuneParams, tokens: int, completions: int) -> bool:
     """What `finetune.gradient_checkpointing` comes to: auto asks the card's memory, and says what it found.
 
-    longest: tokens of the longest example. learnt: of the longest completion.
+    tokens: of the largest batch, padding included. completions: those of them that may be learnt.
     """
     if config.gradient_checkpointing != "auto":
         return config.gradient_checkpointing
     if model.device.type != "cuda":  # others do not tell their memory in one way
         return False
-    rows, dropout = config.batch_size, config.lora.lora_dropout > 0
-    needed, why = needs_checkpointing(model, rows * longest, rows * learnt, dropout)
+    needed, why = needs_checkpointing(model, tokens, completions, config.lora.lora_dropout > 0)
     print(f"finetune: {why}", file=sys.stderr)
     return needed
 

@@ -15,8 +15,9 @@ LOWER = "lower finetune.learning_rate (params.yaml)"
 class Progress(TrainerCallback):
     """Shows the tokens trained on, their rate, the time left and the loss; stops at a loss that is not a number.
 
-    total: tokens of the whole run. `counts` holds how many were trained on, real ones and those computed (padding
-    included), over all processes. Raises UserError for a loss that is not a number.
+    total: tokens of the whole run. `counts` holds how many were trained on, over all processes: those of the rows, and
+    those computed, which padding makes more and shared beginnings fewer. Raises UserError for a loss that is not a
+    number.
     """
 
     def __init__(self, total: float) -> None:
@@ -27,9 +28,8 @@ class Progress(TrainerCallback):
     def count(self, model: torch.nn.Module, args: tuple, inputs: dict[str, Any]) -> None:
         """Runs before each forward pass of the model."""
         if model.training:
-            computed, mask = inputs["input_ids"].numel(), inputs.get("attention_mask")
-            self.step[0] += computed if mask is None else int(mask.sum())
-            self.step[1] += computed
+            self.step[0] += row_tokens(inputs)
+            self.step[1] += inputs["input_ids"].numel()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -64,3 +64,15 @@ class Progress(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.bar.close()
+
+
+def row_tokens(inputs: dict[str, Any]) -> int:
+    """How many tokens a batch's rows have, each row counted whole.
+
+    Where rows stand behind one another in a sequence, a row ends where positions fall back.
+    """
+    if "position_ids" not in inputs:
+        return int(inputs["attention_mask"].sum())
+    positions = inputs["position_ids"][0]
+    ends = positions.diff(append=positions.new_full((1,), -1)) < 0
+    return int((positions[ends] + 1).sum())

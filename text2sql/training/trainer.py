@@ -21,7 +21,7 @@ from text2sql.base.files import read_json, write_json
 from text2sql.base.params import FinetuneParams
 from text2sql.base.text import first_line
 from text2sql.models import load
-from text2sql.training import memory
+from text2sql.training import memory, prefixes
 from text2sql.training.progress import Progress
 
 COMPLETE = "complete"  # a checkpoint's file that is written last; it holds the tokens trained on so far
@@ -46,25 +46,28 @@ class CompletionTrainer(SFTTrainer):
     ) -> None:
         check(model, config)
         self.loraplus_ratio = config.lora.loraplus_lr_ratio
+        self.sharing = prefixes.share(model, examples, config, seed)
         self.lengths = [len(example["input_ids"]) for example in examples]
         self.progress = Progress(sum(self.lengths) * config.epochs)
         patience = [EarlyStoppingCallback(config.patience)] if config.patience else []
         try:
             super().__init__(
                 model=model,
-                args=settings(model, examples, held, config, seed, work),
+                args=settings(model, examples, held, config, seed, work, self.sharing),
                 train_dataset=Dataset.from_list(examples),
-                eval_dataset=Dataset.from_list(sorted(held, key=lambda row: len(row["input_ids"]))) if held else None,
+                eval_dataset=Dataset.from_list(in_batches(held, self.sharing)) if held else None,
                 processing_class=tokenizer,
                 callbacks=[self.progress, *patience],
             )
         except ValueError as error:  # an adapter on the output layer, for one
             raise UserError(f"params.yaml, finetune: TRL says: {first_line(error)}; fix it") from error
         if self.args.use_cpu:
-            memory.say_how_long(model, self.progress.total)
+            memory.say_how_long(model, self.sharing.tokens * config.epochs if self.sharing else self.progress.total)
         self.remove_callback(PrinterCallback)
+        if self.sharing:
+            self.data_collator = self.sharing.collator
         parameters = inspect.signature(model.get_base_model().forward).parameters
-        self.takes_last_logits = self.args.use_cpu and "logits_to_keep" in parameters
+        self.takes_logits = self.args.use_cpu and "logits_to_keep" in parameters
         model.register_forward_pre_hook(self.progress.count, with_kwargs=True)
         for parameter in model.parameters():
             if parameter.requires_grad:  # TRL makes them bf16 beside a 4-bit base, where small updates are lost
@@ -91,6 +94,8 @@ class CompletionTrainer(SFTTrainer):
         return self.optimizer
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler | None:
+        if self.sharing:
+            return self.sharing.sampler
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         together = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
@@ -100,7 +105,7 @@ class CompletionTrainer(SFTTrainer):
         self, model: Any, inputs: dict, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """TRL's loss; on a CPU by `completion_loss`, where the model can leave out logits."""
-        if not self.takes_last_logits:
+        if not self.takes_logits:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss, outputs = completion_loss(model, inputs, num_items_in_batch, self.args.world_size)
         return (loss, outputs) if return_outputs else loss
@@ -131,29 +136,39 @@ class LengthSampler(LengthGroupedSampler):
         self.generator = torch.Generator().manual_seed(self.seed + epoch) if epoch else None
 
 
+def in_batches(held: list[dict], sharing: prefixes.Sharing | None) -> list[dict]:
+    """Held-out examples in the order of their batches: by schema where they share beginnings, else by length."""
+    return sorted(held, key=lambda row: (row["schema"] if sharing else 0, len(row["input_ids"])))
+
+
 def completion_loss(model: Any, inputs: dict, in_step: Any, processes: int) -> tuple[torch.Tensor, Any]:
-    """The loss that TRL computes, from the logits behind the first completed token alone, and the model's output.
+    """The loss that TRL computes, from the logits of completed tokens alone, and the model's output.
 
     TRL's own way spares memory by going over the vocabulary in pieces, in fp32, and works out a gradient for the output
     layer, which is frozen here: on a CPU that is a fifth of all the time. in_step: the completions' tokens in the whole
     step, over all processes; where it is None the loss is the batch's mean.
     """
-    labels = inputs["labels"]
-    first = int((labels != -100).any(dim=0).nonzero()[0])
     others = {name: value for name, value in inputs.items() if name != "labels"}
-    outputs = model(**others, use_cache=False, logits_to_keep=labels.shape[1] - first + 1)
-    asked = labels[:, first:] != -100
-    logits = outputs.logits[:, -1 - asked.shape[1] : -1][asked].float()
-    total = torch.nn.functional.cross_entropy(logits, labels[:, first:][asked], reduction="sum")
+    labels = inputs["labels"][:, 1:]
+    asked = labels != -100
+    outputs = model(**others, use_cache=False, logits_to_keep=torch.nn.functional.pad(asked, (0, 1)))
+    total = torch.nn.functional.cross_entropy(outputs.logits.float(), labels[asked], reduction="sum")
     return total / asked.sum() if in_step is None else total * processes / in_step, outputs
 
 
 def settings(
-    model: PeftModel, examples: list[dict], held: list[dict], config: FinetuneParams, seed: int, work: Path
+    model: PeftModel,
+    examples: list[dict],
+    held: list[dict],
+    config: FinetuneParams,
+    seed: int,
+    work: Path,
+    sharing: prefixes.Sharing | None,
 ) -> SFTConfig:
     """`finetune` of params.yaml in TRL's words; what stands here as a value is the project's choice."""
     device, dtype = load.device_and_dtype()[0], load.number_format(config.dtype)
     longest = max(len(example["input_ids"]) for example in examples)
+    tokens = sharing.largest if sharing else config.batch_size * longest
     learnt = max(len(example["labels"]) - example["labels"].count(-100) for example in examples)
     packed = config.packing == "padding_free"
     return SFTConfig(
@@ -173,7 +188,7 @@ def settings(
         padding_free=packed,
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
-        gradient_checkpointing=memory.checkpoints_gradients(model, config, longest, learnt),
+        gradient_checkpointing=memory.checkpoints_gradients(model, config, tokens, config.batch_size * learnt),
         use_liger_kernel=config.liger,
         router_aux_loss_coef=0.0,  # what chooses experts is frozen, and the loss is that of the SQL alone
         ddp_find_unused_parameters=False,
