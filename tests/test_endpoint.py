@@ -59,7 +59,7 @@ def judge(url, folder, *words, **changes):
 def server(url, chat=True, **changes):
     values = {
         "backend": "openai", "base_url": url, "max_new_tokens": 20, "batch_tokens": "auto", "quantization": "none",
-        "cuda_graphs": True, "models": {"base": "m"}, "concurrency": 4,
+        "cuda_graphs": True, "dtype": "auto", "models": {"base": "m"}, "concurrency": 4,
     }  # fmt: skip
     return Server(chat, GenerateParams.model_validate(ASKED | values | changes), "base")
 
