@@ -211,10 +211,9 @@ def fit(
 
     write: a table as the prompt shows it, with or without values; assemble: the schema of tables and how each is
     written; tokens: length of the prompt with a schema; own_size: of a piece of a schema alone; total: how many tables
-    the whole schema has. The tables nearest to
-    the question are taken, in the schema's order, those that have nothing to do with it only up to UNRELATED tokens;
-    where not even the nearest fits, it is cut to its keys and the columns nearest to the question. Raises UserError
-    when nothing fits.
+    the whole schema has. The tables nearest to the question are taken, in the schema's order, those that have nothing
+    to do with it only up to UNRELATED tokens; where not even the nearest fits, it is cut to its keys and the columns
+    nearest to the question. Raises UserError when nothing fits.
     """
     order, related = nearest(tables, asked)
     most, used = room - tokens(assemble([], [])), 0
