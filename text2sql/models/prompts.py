@@ -295,7 +295,7 @@ def prompt_ids(
             raise UserError(
                 f"params.yaml, prompt.chat_kwargs: the model's chat template reads no {', '.join(unknown)}; remove it"
             )
-        _stop_the_clock(template)
+        stop_the_clock(template)
         return tokenizer.apply_chat_template(  # type: ignore[return-value]
             messages(prompt, system), add_generation_prompt=True, return_dict=False, **given
         )
@@ -329,7 +329,7 @@ def _variables(template: str) -> set[str]:
     return meta.find_undeclared_variables(environment.parse(text))
 
 
-def _stop_the_clock(template: str) -> None:
+def stop_the_clock(template: str) -> None:
     """Has the template's `strftime_now` tell TODAY. transformers compiles each template once and keeps it."""
     from transformers.utils.chat_template_utils import (
         _compile_jinja_template,  # seconds, and only where tokens are made
