@@ -64,7 +64,7 @@ def one_at_a_time(table, adapter: Path | None) -> dict:
     stops, texts, tokens = load.stop_tokens(model, tokenizer), {}, 0
     start = time.monotonic()
     for row in table.to_dict("records"):
-        ids = prompts.prompt_ids((prompts.build_prompt(row, templates, prompt),), tokenizer, prompt.chat)
+        ids = prompts.tokenize(prompts.build_prompt(row, templates, prompt), tokenizer, prompt)
         (answer,) = complete_padded(model, tokenizer, [ids], stops, config.max_new_tokens, [None])
         texts[row["id"]] = tokenizer.decode(answer, skip_special_tokens=True)
         tokens += len(answer)

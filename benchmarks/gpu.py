@@ -167,11 +167,13 @@ def generate_by(way: str, model: Path, size: dict) -> dict:
     from text2sql.generation.generate import open_backend
 
     count, who, changes = GENERATING[way]
-    config = read_params("generate")[0].model_copy(update={"max_new_tokens": size["new"], **changes})
+    prompt, config = read_params("prompt", "generate")
+    prompt = prompt.model_copy(update={"chat": False})
+    config = config.model_copy(update={"max_new_tokens": size["new"], **changes})
     texts = [f"{number:08} {'x' * (size['prompt'] - 9)}" for number in range(size[count])]
     start = time.monotonic()
     if who == "stage":
-        backend = open_backend(pointer_to(model), "models/base", False, config, "base")
+        backend = open_backend(pointer_to(model), "models/base", prompt, config, "base")
 
         def answer() -> int:
             pieces = backend.complete([(text,) for text in texts], [None] * len(texts), (), (0, 1))

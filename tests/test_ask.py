@@ -18,12 +18,14 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from text2sql.ask import choose, database, schema, session, sqlite
+from text2sql.ask import choose, database, session, sqlite
 from text2sql.base.errors import UserError, install
 from text2sql.base.params import ArmParams, read_params
 from text2sql.base.text import printable, printable_json
 from text2sql.cli import main
 from text2sql.engines.sqlite import Answer, Failure
+from text2sql.models import schema
+from text2sql.sql.ddl import Table, read_script
 
 SHOP = """
 CREATE TABLE customers (customer_id INTEGER PRIMARY KEY, name TEXT, city TEXT);
@@ -262,8 +264,8 @@ def test_a_model_that_is_not_there_is_one_line(shop, capsys):
 # The schema ------------------------------------------------------------------------------------------------------
 
 
-def read(path: Path) -> list[schema.Table]:
-    return sqlite.schema(path)[0]
+def read(path: Path) -> list[Table]:
+    return read_script(sqlite.schema(path)[0], "sqlite").tables
 
 
 def test_every_name_survives(tmp_path):
@@ -277,23 +279,24 @@ def test_every_name_survives(tmp_path):
     assert {table.name for table in tables} == {"select", "sqlitedata", "sqlite-x", "고객", "🍎", "seen"}
     with closing(sqlite3.connect(":memory:")) as connection:  # what is written for a cut table is SQL too
         for table in tables:
-            connection.execute(table.written(table.columns))
+            connection.execute(table.narrowed(table.columns).statement if table.columns else table.statement)
             described = connection.execute(f'PRAGMA table_info("{table.name}")').fetchall()
-            assert [row[1] for row in described] == [column.name for column in table.columns]
+            assert table.is_view or [row[1] for row in described] == [column.name for column in table.columns]
 
 
-def test_what_is_written_has_the_form_of_the_training_contexts(tmp_path):
+def test_a_table_cut_to_some_columns_keeps_their_definitions_and_keys(tmp_path):
     script = """
     CREATE TABLE clients(client_code TEXT PRIMARY KEY, plan TEXT);
     CREATE TABLE calls(client_code TEXT, day DATE, n INTEGER, PRIMARY KEY (client_code, day),
                        FOREIGN KEY (client_code) REFERENCES clients(client_code));
     """
     clients, calls = sorted(read(make(tmp_path / "x.db", script)), key=lambda table: -len(table.name))
-    assert clients.written(clients.columns) == "CREATE TABLE clients (client_code TEXT PRIMARY KEY, plan TEXT);"
-    assert calls.written(calls.columns) == (
-        "CREATE TABLE calls (client_code TEXT REFERENCES clients(client_code), day DATE, n INTEGER, "
-        "PRIMARY KEY (client_code, day));"
+    assert clients.narrowed(clients.columns[:1]).statement == "CREATE TABLE clients (client_code TEXT PRIMARY KEY)"
+    assert calls.narrowed(calls.columns).statement == (
+        "CREATE TABLE calls (client_code TEXT, day DATE, n INTEGER, PRIMARY KEY (client_code, day), "
+        "FOREIGN KEY (client_code) REFERENCES clients(client_code))"
     )
+    assert calls.narrowed(calls.columns[1:2]).statement == "CREATE TABLE calls (day DATE)"
 
 
 def test_a_broken_view_is_named_and_left_out(shop, says, capsys):
@@ -319,9 +322,35 @@ def test_sample_values_only_where_they_are_allowed(shop, says):
     assert "city TEXT /* e.g. 'Seoul', 'Busan' */" in with_values
 
 
-def test_a_comment_cannot_end_itself():
-    table = schema.Table("t", (schema.Column("a", "INTEGER", comment="x */ ); DROP TABLE t; /* y\nz"),))
-    assert table.statement == "CREATE TABLE t (a INTEGER /* x * / ); DROP TABLE t; / * y z */);"
+def test_a_run_that_trained_with_values_shows_them_without_being_asked(shop, says):
+    settings = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(settings.replace("  values: 0 ", "  values: 1 "), encoding="utf-8")
+    stub = says("SELECT 1")
+    assert main(["ask", "--db", "shop.db", "x"]) == main(["ask", "--db", "shop.db", "--sample-values", "x"]) == 0
+    assert "city TEXT /* e.g. 'Seoul' */" in stub.prompts[0] and stub.prompts[0] == stub.prompts[1]
+
+
+def test_only_the_named_tables_are_shown(shop, says, capsys):
+    stub = says("SELECT 1")
+    assert main(["ask", "--db", "shop.db", "--tables", "orders, spenders", "x"]) == 0
+    assert "CREATE TABLE orders" in stub.prompts[0] and "CREATE VIEW spenders" in stub.prompts[0]
+    assert "CREATE TABLE customers" not in stub.prompts[0]
+    assert main(["ask", "--db", "shop.db", "--tables", "order", "x"]) == 1
+    assert capsys.readouterr().err.startswith("error: --tables: there is no table order, or the login may not read it;")
+
+
+def test_a_cut_schema_is_cut_here_too_and_the_count_is_of_all_tables(shop, says, capsys):
+    settings = Path("params.yaml").read_text(encoding="utf-8")
+    settings = settings.replace("  schema: full ", "  schema: cut ").replace(
+        "  schema_tables: 12 ", "  schema_tables: 2 "
+    )
+    Path("params.yaml").write_text(settings, encoding="utf-8")
+    stub = says("SELECT 1")
+    assert main(["ask", "--db", "shop.db", "Which customers are there?"]) == 0
+    assert capsys.readouterr().err == (
+        "the prompt has room for 2 of 3 tables, those nearest to the question (customers, orders)\n"
+    )
+    assert "spenders" not in stub.prompts[0]
 
 
 def test_five_hundred_tables_are_cut_to_those_that_matter(shop, says, capsys):
@@ -343,20 +372,26 @@ def test_five_hundred_tables_are_cut_to_those_that_matter(shop, says, capsys):
 
 
 def test_tables_that_have_nothing_to_do_with_the_question_do_not_fill_the_prompt():
-    tables = [schema.Table(f"thing_{n}", (schema.Column("id"), schema.Column(f"a{n}"))) for n in range(400)]
-    tables += [schema.Table(f"orders_{n}", (schema.Column("id"), schema.Column("amount"))) for n in range(10)]
-    context, _ = schema.fit(tables, "Which orders are open?", len, 9000, len)
-    assert context.count("orders_") == 10 and 900 < len(context) <= schema.UNRELATED
-    context, _ = schema.fit(tables, "Anything?", len, 9000, len)  # none is known to be of no use
-    assert 8900 < len(context) <= 9000
+    script = "".join(f"CREATE TABLE thing_{n} (id INTEGER, a{n} TEXT);" for n in range(400))
+    tables = read_script(
+        script + "".join(f"CREATE TABLE orders_{n} (id INTEGER, amount REAL);" for n in range(10))
+    ).tables
+
+    def fitting(question: str) -> str:
+        write = lambda table, valued: schema.written(table, None, "ddl")  # noqa: E731
+        assemble = lambda tables, pieces: schema.assembled(tables, pieces, "ddl", None)  # noqa: E731
+        return schema.fit(tables, question, write, assemble, tokens=len, own_size=len, room=9000, total=410)[0]
+
+    assert fitting("Which orders are open?").count("orders_") == 10
+    assert 900 < len(fitting("Which orders are open?")) <= schema.UNRELATED
+    assert 8900 < len(fitting("Anything?")) <= 9000  # none is known to be of no use
 
 
 def test_korean_words_find_korean_names():
-    tables = [
-        schema.Table("재고", (schema.Column("수량"),)),
-        schema.Table("고객", (schema.Column("이름"),)),
-        schema.Table("orders", (schema.Column("id"), schema.Column("x", comment="주문 일자"))),
-    ]
+    tables = read_script(
+        "CREATE TABLE 재고 (수량 INT); CREATE TABLE 고객 (이름 TEXT);"
+        "CREATE TABLE orders (id INT, x DATE /* 주문 일자 */);"
+    ).tables
     assert schema.nearest(tables, "고객이 몇 명인가요?") == ([1, 0, 2], 1)
     assert schema.nearest(tables, "주문을 보여 주세요") == ([2, 0, 1], 1)
 
@@ -396,7 +431,7 @@ def test_every_attack_is_refused_and_changes_nothing(shop):
     before = contents(shop.parent)
     (prompt,) = read_params("prompt")
     answered = []
-    with database.connect("t.db", 1.0, 10_000, False) as opened:
+    with database.connect("t.db", 1.0, 10_000) as opened:
         for row in rows:
             model = Stub(row["prediction"]).model()
             try:
@@ -453,7 +488,7 @@ def test_a_database_in_wal_mode_is_read_whole_and_left_alone(shop, writer, state
     names = {file.name for file in path.parent.iterdir()}
     kept = lambda: [file.read_bytes() for file in (path, Path(f"{path}-wal")) if file.exists()]  # noqa: E731
     before = kept()
-    with database.connect(str(path), 5.0, 100, False) as opened:
+    with database.connect(str(path), 5.0, 100) as opened:
         assert opened.run("SELECT COUNT(*) FROM customers").rows == [(4,)]
         assert kept() == before
         if state == "open":  # what is written meanwhile is seen
@@ -465,7 +500,7 @@ def test_a_database_in_wal_mode_is_read_whole_and_left_alone(shop, writer, state
 def test_a_writer_with_an_open_transaction_is_no_obstacle(shop, writer):
     writer("BEGIN IMMEDIATE")
     writer("INSERT INTO customers VALUES (4, 'Noor', 'Jeju')")
-    with database.connect(str(shop), 5.0, 100, False) as opened:
+    with database.connect(str(shop), 5.0, 100) as opened:
         assert opened.run("SELECT COUNT(*) FROM customers").rows == [(3,)]
         writer("COMMIT")
         assert opened.run("SELECT COUNT(*) FROM customers").rows == [(4,)]
@@ -479,7 +514,7 @@ def test_full_text_tables_are_searched(shop):
 
 def test_the_clock_is_the_real_one(shop):
     """Scoring pins it; a question about last month means last month."""
-    with closing(sqlite3.connect(":memory:")) as other, database.connect(str(shop), 5.0, 100, False) as opened:
+    with closing(sqlite3.connect(":memory:")) as other, database.connect(str(shop), 5.0, 100) as opened:
         for _ in range(2):  # the year may turn in between
             if opened.run("SELECT date('now')").rows == other.execute("SELECT date('now')").fetchall():
                 return
@@ -563,7 +598,7 @@ def test_a_served_model_answers(shop, monkeypatch):
     from text2sql.generation import generate
 
     monkeypatch.setattr(
-        generate, "open_arm", lambda pointer, adapter, chat, config, arm: lambda prompts, samples, seed: [[arm]]
+        generate, "open_arm", lambda pointer, adapter, prompt, config, arm: lambda prompts, samples, seed: [[arm]]
     )
     prompt, config = read_params("prompt", "generate")
     config = config.model_copy(update={"backend": "openai"})

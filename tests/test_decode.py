@@ -1,7 +1,7 @@
 """The decoding loop against transformers' own, and what it leaves to that."""
 
 import pytest
-from tiny_runs import generation, prompt_of, run, table
+from tiny_runs import PROMPT, generation, prompt_of, run, table
 
 from text2sql.generation.decode import SERVED, decode, plan_batches, serves
 from text2sql.generation.generate import open_arm
@@ -108,7 +108,7 @@ def test_what_the_loop_cannot_serve_goes_to_generate(tmp_path, tokenizer):
     tokenizer.save_pretrained(tmp_path / "model")
     pointer = {"source": "folder", "name": str(tmp_path / "model")}
     assert [row["completion_tokens"] for row in run(pointer, tmp_path / "out")] == [6] * 7
-    answer = open_arm(pointer, "models/base", False, generation(), "base")
+    answer = open_arm(pointer, "models/base", PROMPT, generation(), "base")
     sampled = answer([("a question",), ("another",)], samples=2, seed=3)
     assert sampled == answer([("a question",), ("another",)], samples=2, seed=3)
     assert [found[:1] for found in sampled] == answer([("a question",), ("another",)])

@@ -36,6 +36,8 @@ SETTINGS = {
     "num_key_value_heads": 1, "head_dim": 32, "max_position_embeddings": 1024, "tie_word_embeddings": True,
 }  # fmt: skip
 
+CHAT = PROMPT.model_copy(update={"chat": True})
+
 
 def save_random(kind: str, folder: Path, tokenizer, **settings) -> dict:
     """Writes a model with random weights, wide enough apart that rounding does not choose its tokens; its pointer."""
@@ -118,7 +120,7 @@ class TestLlamaCpp:
         assert found == ours and len(set(found.values())) > 1
 
     def test_an_answer_depends_on_no_other_and_a_rerun_gives_the_rest(self, gguf, small):
-        backend = LlamaCpp(gguf, small, True, generation())
+        backend = LlamaCpp(gguf, small, CHAT, generation())
         whole = completions(backend)
         assert completions(backend, done={0, 2}) == {key: one for key, one in whole.items() if key not in (0, 2)}
         assert completions(backend, done=set(whole)) == {}
@@ -126,13 +128,13 @@ class TestLlamaCpp:
         assert {index: one for part in parts for index, one in part.items()} == whole
 
     def test_samples_follow_their_seed(self, gguf, small):
-        backend = LlamaCpp(gguf, small, True, generation())
+        backend = LlamaCpp(gguf, small, CHAT, generation())
         one, again, other = (completions(backend, [seed] * len(texts())) for seed in (1, 1, 2))
         assert one == again != other
 
     def test_bare_text_is_asked_too_and_a_prompt_without_room_is_kept_with_its_reason(self, gguf, small):
         given = [("SELECT",), ("x " * 1100,)]
-        backend = LlamaCpp(gguf, small, False, generation())
+        backend = LlamaCpp(gguf, small, PROMPT, generation())
         found = completions(backend, given=given)
         assert [backend.fits(prompt) for prompt in given] == [True, False]
         assert found[0].text and found[1].finish_reason == "prompt_too_long" and found[1].text == ""
@@ -142,14 +144,14 @@ class TestLlamaCpp:
         (model / "chat_template.jinja").write_text("{% for m in messages %}Q: {{ m['content'] }}\n{% endfor %}A:")
         export.convert(model, tmp_path / "other.gguf", "f32", "other")
         with pytest.raises(UserError, match=r"reads a prompt as other tokens .* \(from token 1 on\); export it again"):
-            completions(LlamaCpp(tmp_path / "other.gguf", small, True, generation()))
+            completions(LlamaCpp(tmp_path / "other.gguf", small, CHAT, generation()))
 
     def test_a_missing_and_a_broken_file_are_one_line(self, small, tmp_path):
         with pytest.raises(UserError, match="no such file; run `python -m text2sql export`"):
-            LlamaCpp(tmp_path / "none.gguf", small, True, generation())
+            LlamaCpp(tmp_path / "none.gguf", small, CHAT, generation())
         (tmp_path / "broken.gguf").write_bytes(b"GGUF" + b"\0" * 100)
         with pytest.raises(UserError, match=r"llama\.cpp cannot open it"):
-            completions(LlamaCpp(tmp_path / "broken.gguf", small, True, generation()))
+            completions(LlamaCpp(tmp_path / "broken.gguf", small, CHAT, generation()))
 
     def test_without_the_package_the_line_says_what_to_install(self):
         code = "import sys; sys.modules['xllamacpp'] = None; import text2sql.generation.llamacpp"
@@ -185,7 +187,7 @@ class TestFiles:
         export.convert(merged_model, tmp_path / "sixteen.gguf", "bf16", "small")
         export.quantise(program, tmp_path / "sixteen.gguf", tmp_path / "four.gguf")
         assert (tmp_path / "four.gguf").stat().st_size < (tmp_path / "sixteen.gguf").stat().st_size
-        assert completions(LlamaCpp(tmp_path / "four.gguf", small, True, generation()))
+        assert completions(LlamaCpp(tmp_path / "four.gguf", small, CHAT, generation()))
 
     def test_a_quantiser_that_fails_is_one_line(self, tmp_path):
         program = tmp_path / "llama-quantize"

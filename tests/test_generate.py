@@ -86,7 +86,7 @@ def test_the_adapter_changes_what_is_generated(pointer, adapter, whole, tmp_path
 
 
 def test_a_fine_tuned_arm_answers_as_the_stage_does(pointer, adapter, tmp_path):
-    answer = open_arm(pointer, str(adapter), PROMPT.chat, generation(), "finetuned")
+    answer = open_arm(pointer, str(adapter), PROMPT, generation(), "finetuned")
     texts = [(build_prompt(row, read_templates(PROMPT), PROMPT),) for row in table().to_dict("records")]
     assert [found for (found,) in answer(texts)] == [
         row["text"] for row in run(pointer, tmp_path / "out", adapter=adapter, arm="finetuned")
@@ -94,7 +94,7 @@ def test_a_fine_tuned_arm_answers_as_the_stage_does(pointer, adapter, tmp_path):
 
 
 def test_an_arm_answers_as_the_stage_does_and_samples_by_seed(pointer, whole):
-    answer = open_arm(pointer, "models/base", PROMPT.chat, generation(), "base")
+    answer = open_arm(pointer, "models/base", PROMPT, generation(), "base")
     texts = [(build_prompt(row, read_templates(PROMPT), PROMPT),) for row in table().to_dict("records")]
     assert [found for (found,) in answer(texts)] == [row["text"] for row in read_jsonl(whole / "out.jsonl")]
     sampled = answer(texts[:2], samples=3, seed=1)

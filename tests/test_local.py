@@ -62,7 +62,7 @@ def test_an_adapter_beside_a_4_bit_base(pointer, adapter, tmp_path):
 def test_the_format_is_the_one_that_is_asked_for(name, pointer, adapter, tmp_path):
     """fp16 as on a card without bf16."""
     config = generation(dtype=name)
-    assert local.LocalModel(pointer, adapter, False, config).model.dtype == load.FORMATS[name]
+    assert local.LocalModel(pointer, adapter, PROMPT, config).model.dtype == load.FORMATS[name]
     rows = run(pointer, tmp_path / name, adapter, arm="finetuned", dtype=name)
     assert [row["completion_tokens"] for row in rows] == [6] * 7
 

@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 import zlib
-from hashlib import sha256
 from pathlib import Path
 
 import psutil
@@ -30,7 +29,9 @@ from test_pin import COMMIT, hub_config, one_line, resolve_alone, serving
 from text2sql.base.files import atomic_write, read_json, read_jsonl, write_jsonl
 from text2sql.base.params import read_params
 from text2sql.dataset.rows import read_table
-from text2sql.models.prompts import build_prompt, read_templates
+from text2sql.models.load import load_tokenizer
+from text2sql.models.pin import read_pointer
+from text2sql.models.prompts import build_prompt, fingerprint, read_templates, tokenize
 
 OUTPUTS = ("data", "metrics", "models")
 GO_ON = "stopped: run the same command again to go on from what is finished"
@@ -174,8 +175,10 @@ def test_every_character_of_every_field_survives_every_stage(finished):
     prompt = read_params("prompt", path=finished.folder / "params.yaml")[0]
     with contextlib.chdir(finished.folder):
         templates = read_templates(prompt)
+        tokenizer = load_tokenizer(read_pointer("models/base"))
         rows = read_table("data/selected/eval.parquet").to_dict("records")
-    hashes = {row["id"]: sha256(build_prompt(row, templates, prompt).encode()).hexdigest() for row in rows}
+    texts = {row["id"]: build_prompt(row, templates, prompt) for row in rows}
+    hashes = {key: fingerprint(tokenize(text, tokenizer, prompt)) for key, text in texts.items()}
     for arm in ("base", "finetuned"):
         generated = list(read_jsonl(finished.folder / f"data/generations/{arm}.jsonl"))
         assert {row["id"]: row["prompt_sha256"] for row in generated} == hashes

@@ -1,7 +1,7 @@
 """Answers from a server that speaks OpenAI's API: a stub of one, real HTTP."""
 
 import pytest
-from tiny_runs import generation, run
+from tiny_runs import PROMPT, generation, run
 
 from text2sql.base.errors import UserError
 from text2sql.generation.generate import open_arm
@@ -80,7 +80,8 @@ def test_a_server_answers_row_by_row_under_the_arms_name(stub, tmp_path):
 
 
 def test_a_chat_and_samples_through_a_server(stub):
-    answer = open_arm({}, "models/base", True, generation(backend="openai", base_url=stub.url), "base")
+    prompt = PROMPT.model_copy(update={"chat": True})
+    answer = open_arm({}, "models/base", prompt, generation(backend="openai", base_url=stub.url), "base")
     assert answer([("one",), ("two",)], samples=2, seed=4) == [
         ["stub: one 가수 ", "stub: one 가수 5"],
         ["stub: two 가수 ", "stub: two 가수 5"],

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from conftest import ASKED, CONTEXTS
+from conftest import ASKED, CONTEXTS, ROOT
 
 from text2sql.base.files import read_jsonl
-from text2sql.base.params import FinetuneParams, GenerateParams, PromptParams
+from text2sql.base.params import FinetuneParams, GenerateParams, read_params
 from text2sql.dataset.rows import to_table
 from text2sql.generation.generate import generate
 from text2sql.models.prompts import build_prompt, prompt_ids, read_templates
 from text2sql.training.finetune import finetune
 
-PROMPT = PromptParams(template="en", context="schema", chat=False)
+PROMPT = read_params("prompt", path=ROOT / "params.yaml")[0].model_copy(update={"template": "en", "chat": False})
 
 
 def table(count: int = 7):

@@ -1,7 +1,8 @@
 """A database to ask, whatever kind: its dialect, its tables, and a way to run a query that can only read."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,47 +13,71 @@ from text2sql.ask import schema, servers, sqlite
 from text2sql.base.errors import UserError
 from text2sql.base.text import one_line
 from text2sql.engines.sqlite import Answer, Failure
-from text2sql.sql.spelling import literal, quoted
+from text2sql.models.schema import Values
+from text2sql.models.values import few, sample_query
+from text2sql.sql.ddl import Column, Table
 
-SAMPLES, SAMPLE_LENGTH = 3, 40  # of the values of one column, with --sample-values
 DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "postgres": "postgres", "mysql": "mysql", "mariadb": "mysql"}
 
 
 class Database(NamedTuple):
-    """`dialect` is sqlglot's name; `notes` are lines about what of the schema could not be read; `powers` says what the
-    login may do that no reader should, and is None where that is nothing."""
+    """`dialect` is sqlglot's name; `script` the schema as DDL; `notes` are lines about what of it could not be read;
+    `powers` says what the login may do that no reader should, and is None where that is nothing."""
 
+    name: str
     dialect: str
-    tables: list[schema.Table]
+    script: str
     notes: list[str]
     run: Callable[[str], Answer | Failure]
     powers: str | None = None
 
+    @property
+    def tables(self) -> list[Table]:
+        """The tables of the script, one of which there is at least."""
+        return schema.tables_of(self.script, self.dialect)
+
+    def values(self, count: int) -> Values:
+        """What reads at most `count` values of a table's columns from the database, each table once."""
+        mark = '"' if self.dialect == "postgres" else "`"
+
+        @cache
+        def read(table: Table, columns: tuple[Column, ...]) -> dict[str, Sequence[str]]:
+            answer = self.run(sample_query(table, columns, mark))
+            return {} if isinstance(answer, Failure) else few(columns, answer.rows, count)
+
+        return lambda table, columns: read(table, tuple(columns))
+
 
 @contextlib.contextmanager
-def connect(address: str, seconds: float, rows: int, sample_values: bool) -> Iterator[Database]:
+def connect(
+    address: str, seconds: float, rows: int, schema_name: str | None = None, tables: Sequence[str] = ()
+) -> Iterator[Database]:
     """The database at an SQLAlchemy URL, or the path of an SQLite file. Raises UserError.
 
-    seconds and rows limit each query.
+    seconds and rows limit each query. schema_name: of a server, in place of the login's own; tables: those to show.
     """
     url, dialect = check(address)
     powers = None
     with contextlib.ExitStack() as stack:
         if dialect == "sqlite":
+            if schema_name:
+                raise UserError("--schema: an SQLite file has one schema; leave it out")
             path = Path(url.database or "")
-            tables, notes = sqlite.schema(path)
+            name = path.stem
+            script, notes = sqlite.schema(path)
             run = stack.enter_context(sqlite.runner(path, seconds, rows))
         else:
             engine = servers.connect(url, dialect)
             stack.callback(engine.dispose)
-            tables, notes = read_server(engine)
+            name = schema_name or url.database or ""
+            script, notes = read_server(engine, schema_name or None)
             run = servers.runner(engine, dialect, seconds, rows)
             powers = servers.powers(engine, dialect)
-        if not tables:
+        if not script:
             raise UserError("--db: the database has no tables, or none that this login may read")
-        if sample_values:
-            tables = schema.with_values(tables, lambda table: samples(table, dialect, run))
-        yield Database(dialect, tables, notes, run, powers)
+        if tables:
+            script = schema.only(script, dialect, tables)
+        yield Database(name, dialect, script, notes, run, powers)
 
 
 def check(address: str) -> tuple[URL, str]:
@@ -80,24 +105,11 @@ def parsed(address: str) -> URL:
         raise UserError(f"--db: not a database URL; its form is {form} (special characters as %40)") from error
 
 
-def read_server(engine: Engine) -> tuple[list[schema.Table], list[str]]:
-    """The tables of a server's database. Raises UserError."""
+def read_server(engine: Engine, schema_name: str | None) -> tuple[str, list[str]]:
+    """The schema of a server's database as a script, and what of it could not be read. Raises UserError."""
     try:
-        return schema.read_tables(engine, engine.dialect.identifier_preparer.quote)
+        return schema.read_server(engine, schema_name)
     except SQLAlchemyError as error:
         raise UserError(
             f"{servers.shown(engine.url)}: the schema cannot be read ({servers.reason(error, engine.url)})"
         ) from error
-
-
-def samples(table: schema.Table, dialect: str, run: Callable[[str], Answer | Failure]) -> dict[str, tuple[str, ...]]:
-    """A few different short values of each column as SQL literals, from the table's first rows."""
-    name = quoted(table.name, "`" if dialect == "mysql" else '"')
-    answer = run(f"SELECT * FROM {name} LIMIT 50")
-    if isinstance(answer, Failure):
-        return {}
-    found = {}
-    for place, column in enumerate(answer.names):
-        cells = dict.fromkeys(row[place] for row in answer.rows if isinstance(row[place], int | float | str))
-        found[column] = tuple([text for text in map(literal, cells) if len(text) <= SAMPLE_LENGTH][:SAMPLES])
-    return found

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from text2sql.ask.choose import choose
 from text2sql.ask.database import Database
-from text2sql.ask.schema import fit
 from text2sql.base.arms import BASE_MODEL
 from text2sql.base.errors import UserError
 from text2sql.base.params import ArmParams, GenerateParams, PromptParams
@@ -74,20 +73,21 @@ def load(prompt: PromptParams, config: GenerateParams, name: str, arm: ArmParams
     examples = examples_of(arm.shots)
     if config.backend == "openai":
         size = lambda text: len(text.encode("utf-8", "backslashreplace")) // BYTES_PER_TOKEN + 1  # noqa: E731
-        answer = generate.open_arm({}, arm.model, prompt.chat, config, name)
+        answer = generate.open_arm({}, arm.model, prompt, config, name)
         room = SERVER_CONTEXT - config.max_new_tokens
         return Model(answer, lambda built: size(prompts.bare_text(built)), size, room, examples)
     prepare_process()
     from text2sql.models import load  # takes seconds, here in the background
 
     pointer = pin.read_pointer("models/base")
-    answer = generate.open_arm(pointer, arm.model, prompt.chat, config, name)
+    answer = generate.open_arm(pointer, arm.model, prompt, config, name)
     room = (load.max_positions(load.load_config(pointer)) or SERVER_CONTEXT) - config.max_new_tokens
     tokenizer = cache(lambda: load.load_tokenizer(pointer))  # half a second, and rarely needed
 
     def tokens(built: Prompt) -> int:
-        most = sum(len(text.encode("utf-8", "backslashreplace")) + TEMPLATE for text in built)  # a byte is a token
-        return most if most <= room else len(prompts.prompt_ids(built, tokenizer(), prompt.chat))
+        texts = (prompt.system or "", *built)
+        most = sum(len(text.encode("utf-8", "backslashreplace")) + TEMPLATE for text in texts)  # a byte is a token
+        return most if most <= room else len(prompts.tokenize(built, tokenizer(), prompt))
 
     own_tokens = lambda text: len(tokenizer()(text, add_special_tokens=False)["input_ids"])  # noqa: E731
     return Model(answer, tokens, own_tokens, room, examples)
@@ -162,22 +162,23 @@ def reply_once(
 ) -> Reply:  # fmt: skip
     """One turn of `reply_to`."""
     templates = prompts.read_templates(prompt)
-    row = {"question": question, "language": language_of(question), "dialect": database.dialect}
-    whole = row | {"context": ""}
-    shown = model.examples(whole)
+    row = {
+        "db_id": database.name, "dialect": database.dialect, "context": database.script,
+        "question": question, "language": language_of(question),
+    }  # fmt: skip
+    shown, turns = model.examples(row), prompts.turns_of([], templates, prompt)
+    tokens = lambda text: model.tokens((*turns, text))  # noqa: E731
     row["question"] = again(question, tried)
-
-    def build(context: str) -> Prompt:
-        return prompts.with_examples(row | {"context": context}, shown, templates, prompt)
-
     while True:  # examples make room for the schema, the least alike first
-        context, cut = fit(
-            database.tables, question, lambda context: model.tokens(build(context)), model.room, model.own_tokens
-        )
-        if not cut or not shown:
+        turns = prompts.turns_of(shown, templates, prompt)
+        text, cut, no_room = prompts.fit_prompt(
+            row, templates, prompt, values=database.values(prompt.values), tokens=tokens,
+            own_size=model.own_tokens, room=model.room,
+        )  # fmt: skip
+        if not no_room or not shown:
             break
         shown.pop()
-    (texts,) = model.answer([build(context)], samples=samples, seed=seed)
+    (texts,) = model.answer([(*turns, text)], samples=samples, seed=seed)
     found = [extract(text, dialect=database.dialect) for text in texts]
     queries = [one.sql for one in found if one.sql and one.outcome is None]
     if not queries:

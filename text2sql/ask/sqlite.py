@@ -6,19 +6,14 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import create_engine
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import StaticPool
-
-from text2sql.ask.schema import Table, read_tables
 from text2sql.base.errors import UserError
 from text2sql.base.text import one_line
 from text2sql.engines.pool import Lost, guarded_workers
 from text2sql.engines.sqlite import Answer, Failure, Limits, in_wal_mode, open_database, query, rows_apart
+from text2sql.sql.spelling import quoted
 
 COLUMNS = 2_000  # of a table: SQLite's own limit
 DEAD_MAN_SWITCH = 128  # that byte's place
@@ -94,21 +89,28 @@ def runner(path: Path, seconds: float, rows: int) -> Iterator[Callable[[str], An
         yield run
 
 
-def schema(path: Path) -> tuple[list[Table], list[str]]:
-    """The file's tables and views with the statements that made them; what cannot be read. Raises UserError."""
+def schema(path: Path) -> tuple[str, list[str]]:
+    """The statements that made the file's tables and views, as `sources.schemas.schema_of_database` gives them, and a
+    line about each view that cannot be read and is left out. Raises UserError.
+    """
     if not path.is_file():
         raise UserError(f"{one_line(path)}: no such database file; fix --db")
+    broken, statements = [], []
     try:
         with readable(path) as (file, live):
             uri = f"{file.resolve().as_uri()}?mode=ro{'' if live else '&immutable=1'}"
-            with contextlib.closing(sqlite3.connect(uri, uri=True, check_same_thread=False)) as connection:
-                statements = dict(
-                    connection.execute("SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'view')")
-                )
-                tables, broken = read_tables(
-                    create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
-                )
-    except (sqlite3.Error, SQLAlchemyError) as error:
-        reason = one_line(getattr(error, "orig", error))
-        raise UserError(f"{one_line(path)}: cannot be read as an SQLite database ({reason})") from error
-    return [replace(table, ddl=statements.get(table.name)) for table in tables], broken
+            with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+                made = connection.execute(
+                    "SELECT type, name, sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL"
+                    " AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY rowid"
+                ).fetchall()
+                for kind, name, sql in made:
+                    try:
+                        if kind == "view":
+                            connection.execute(f"SELECT * FROM {quoted(name)} LIMIT 0")  # prepared, and so resolved
+                        statements.append(f"{sql.strip().rstrip(';')};")
+                    except sqlite3.Error as error:
+                        broken.append(f"the view {one_line(name)} cannot be read and is left out ({one_line(error)})")
+    except sqlite3.Error as error:
+        raise UserError(f"{one_line(path)}: cannot be read as an SQLite database ({one_line(error)})") from error
+    return "\n".join(statements), broken

@@ -25,6 +25,14 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 NumberFormat = Literal["auto", "bf16", "fp16", "fp32"]
 
 
+# What transformers' apply_chat_template takes for itself and hands on to no template.
+CHAT_ARGUMENTS = frozenset(
+    "conversation tools documents chat_template add_generation_prompt continue_final_message tokenize padding "
+    "truncation sanitize_control_tokens max_length return_tensors return_dict return_assistant_tokens_mask "
+    "tokenizer_kwargs".split()
+)
+
+
 class Section(BaseModel):
     """Strict: an unknown key, a missing key, a number written as text, or one without end is an error."""
 
@@ -133,7 +141,31 @@ class ArmParams(Section):
 class PromptParams(Section):
     template: Literal["auto", "en", "ko", "short"]
     context: Literal["schema", "full"]
+    schema_: Literal["full", "cut"] = Field(alias="schema")
+    schema_tables: Positive
+    schema_format: Literal["ddl", "m-schema"]
+    values: Annotated[int, Field(ge=0, le=20)]
+    notes: bool
+    dialect: Literal["auto"] | bool
     chat: bool
+    chat_kwargs: dict[str, Any]
+    system: str | None
+
+    @model_validator(mode="after")
+    def a_full_context_is_shown_as_it_is(self) -> "PromptParams":
+        if self.context == "full" and (self.schema_ == "cut" or self.schema_format != "ddl" or self.values):
+            raise PydanticCustomError("full_context", "context: full shows a script as it is, so it takes no cut,"
+                                      " other format or values; set context: schema")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def a_chat_is_asked_for(self) -> "PromptParams":
+        if not self.chat and (self.system is not None or self.chat_kwargs):
+            raise PydanticCustomError("no_chat", "system and chat_kwargs are a chat's; set chat: true or empty them")
+        if taken := sorted(CHAT_ARGUMENTS & self.chat_kwargs.keys()):
+            problem = f"chat_kwargs: {', '.join(taken)} is set by the pipeline and not the template's; remove it"
+            raise PydanticCustomError("chat_kwargs", problem)  # type: ignore[arg-type]
+        return self
 
 
 class LoraParams(Section):

@@ -23,6 +23,8 @@ from text2sql.base.params import read_arm, read_params
 from text2sql.base.resume import FOLDER
 from text2sql.base.text import one_line
 
+SAMPLES = 3  # values of a column, where prompt.values is 0 and --sample-values asks for some
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("question", nargs="?", help="the question (default: ask for one after another)")
@@ -30,7 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arm", metavar="NAME", help="of params.yaml's list (default: the first trained arm)")
     parser.add_argument("--samples", type=int, default=1, metavar="N", help="candidates, of which the majority counts")
     parser.add_argument("--seed", type=int, default=0, help="of the candidates after the first (default: 0)")
-    parser.add_argument("--sample-values", action="store_true", help="show the model a few values of each column")
+    parser.add_argument("--schema", metavar="NAME", help="a server's schema (default: the login's own)")
+    parser.add_argument("--tables", metavar="A,B", default="", help="the only tables to show the model")
+    parser.add_argument(
+        "--sample-values", action="store_true", help="show the model 3 values of each text column if it learnt without"
+    )
     parser.add_argument("--retries", type=int, default=0, metavar="N", help="ask again with the database's error")
     parser.add_argument("--limit", type=int, metavar="N", help="rows to show (default: 50; with --csv all)")
     parser.add_argument("--no-run", action="store_true", help="show the SQL and run nothing")
@@ -55,11 +61,14 @@ def run(args: argparse.Namespace) -> int:
     prompt, config, score, arms = read_params("prompt", "generate", "score", "arms")
     name = args.arm or of_kind(kinds(arms), "trained")[0]
     arm = read_arm(name)
+    if args.sample_values and not prompt.values:
+        prompt = prompt.model_copy(update={"values": SAMPLES})
+    tables = [name.strip() for name in args.tables.split(",") if name.strip()]
     session.check_arm(config, arm)
     database.check(args.db)
     with (
         session.in_background(session.load, prompt, config, name, arm) as loading,
-        database.connect(args.db, score.seconds, show.ROWS, args.sample_values) as opened,
+        database.connect(args.db, score.seconds, show.ROWS, args.schema, tables) as opened,
     ):
         if opened.powers and not args.trust_login:
             raise UserError(

@@ -43,6 +43,10 @@ class Backend(Protocol):
         """
         ...
 
+    def reads(self, prompt: Prompt) -> list[int] | str:
+        """What the model is given of a prompt: its token ids where this process makes them, else its text."""
+        ...
+
     def fits(self, prompt: Prompt) -> bool:
         """Whether the model has room for an answer behind a prompt; True where only a server knows."""
         ...

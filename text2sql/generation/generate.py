@@ -1,6 +1,5 @@
 """Completions for a table's questions from one arm: by transformers, by vLLM, or by a server with OpenAI's API."""
 
-import hashlib
 import os
 import sys
 import time
@@ -17,6 +16,7 @@ from text2sql.base.files import json_line, write_jsonl
 from text2sql.base.params import GenerateParams, PromptParams
 from text2sql.base.resume import whole_lines
 from text2sql.generation.backend import Backend, Completion
+from text2sql.generation.recall import missing_tables, recall_line
 from text2sql.models import prompts
 from text2sql.models.prompts import Prompt
 
@@ -40,14 +40,19 @@ def generate(
     the prompt, the most alike first, and the fields of Completion.
 
     examples: for each row's id the training rows that may stand before it, the most alike first; as many do as leave
-    room for an answer. model: of the arm, as params.yaml has it. work: folder where finished rows wait for a rerun.
+    room for an answer. With a cut schema each line also has what `missing_tables` tells of the gold's tables, whose
+    recall is printed. model: of the arm, as params.yaml has it. work: folder where finished rows wait for a rerun.
     Under `accelerate launch` each process takes its share of the batches and the first one writes. Returns
     tokens_per_second of what this process generated and what its backend tells of the run. Raises UserError.
     """
     share, everyone = processes()
-    backend = open_backend(pointer, model, prompt.chat, config, arm)
+    backend = open_backend(pointer, model, prompt, config, arm)
     ids = table["id"].tolist()
-    built, used = build_prompts(table.to_dict("records"), examples, prompt, backend.fits, arm)
+    rows = table.to_dict("records")
+    built, used = build_prompts(rows, examples, prompt, backend.fits, arm)
+    missing = missing_tables(rows, prompt)
+    if missing and share[0] == 0:
+        print(f"generate {arm}: {recall_line(missing.values())}", file=sys.stderr)
 
     finished = read_finished(work)
     everyone()  # before any appends to a file that another may still be reading
@@ -60,18 +65,20 @@ def generate(
     ):
         bar.update(len(done))
         for piece in backend.complete(built, [None] * len(built), done, share):
-            rows = [
-                {"id": ids[index], "prompt_sha256": sha256(built[index]), "examples": used[index]}
+            lines = [
+                {"id": ids[index], "prompt_sha256": prompts.fingerprint(backend.reads(built[index]))}
+                | {"examples": used[index]}
                 | up_to_break(completion, built[index], prompt.chat)._asdict()
+                | missing.get(ids[index], {})
                 for index, completion in piece.items()
             ]
             # One line a piece: a kill in the middle leaves a torn line, and the whole piece is done again.
-            file.write(json_line({"rows": rows}) + "\n")
+            file.write(json_line({"rows": lines}) + "\n")
             file.flush()
             os.fsync(file.fileno())
-            tokens += sum(row["completion_tokens"] for row in rows)
+            tokens += sum(row["completion_tokens"] for row in lines)
             bar.set_postfix(tokens_per_second=f"{tokens / (time.monotonic() - start):.0f}")
-            bar.update(len(rows))
+            bar.update(len(lines))
     seconds = time.monotonic() - start
 
     everyone()
@@ -122,11 +129,6 @@ def up_to_break(completion: Completion, prompt: Prompt, chat: bool) -> Completio
     return completion._replace(text=text, finish_reason="stop")
 
 
-def sha256(prompt: Prompt) -> str:
-    """The digest of a prompt as one text."""
-    return hashlib.sha256(prompts.bare_text(prompt).encode()).hexdigest()
-
-
 def read_finished(work: Path) -> dict[str, dict]:
     """The rows that earlier runs, or the processes of this one, have finished, by id."""
     paths = sorted(work.glob("finished*.jsonl"))
@@ -147,30 +149,32 @@ def processes() -> tuple[tuple[int, int], Callable[[], None]]:
 
 
 def open_arm(
-    pointer: dict[str, Any], model: str, chat: bool, config: GenerateParams, arm: str
+    pointer: dict[str, Any], model: str, prompt: PromptParams, config: GenerateParams, arm: str
 ) -> Callable[..., list[list[str]]]:
     """Loads an arm once and returns `answer(prompts, samples=1, seed=0)`: for each prompt its `samples` raw texts.
 
     The first text is the greedy answer, what the pipeline's generate stage writes for it; the others are sampled with
     the seed. A prompt that the model has no room for gets empty texts. Raises UserError, also for a server's refusal.
     """
-    backend = open_backend(pointer, model, chat, config, arm)
+    backend = open_backend(pointer, model, prompt, config, arm)
 
     def answer(prompts: Sequence[Prompt], samples: int = 1, seed: int = 0) -> list[list[str]]:
-        repeated = [prompt for prompt in prompts for _ in range(samples)]
+        repeated = [one for one in prompts for _ in range(samples)]
         seeds = [None if sample == 0 else seed + sample for _ in prompts for sample in range(samples)]
         found = {}
         for piece in backend.complete(repeated, seeds, (), (0, 1)):
             for index, one in piece.items():
                 if one.error:
                     raise UserError(f"{arm}: {one.error}")
-                found[index] = up_to_break(one, repeated[index], chat).text
+                found[index] = up_to_break(one, repeated[index], prompt.chat).text
         return [[found[place * samples + sample] for sample in range(samples)] for place in range(len(prompts))]
 
     return answer
 
 
-def open_backend(pointer: dict[str, Any], model: str, chat: bool, config: GenerateParams, arm: str) -> Backend:
+def open_backend(
+    pointer: dict[str, Any], model: str, prompt: PromptParams, config: GenerateParams, arm: str
+) -> Backend:
     """What completes an arm's prompts as `config.backend` says; only that one's module, and its needs, are imported.
 
     model: of the arm, as params.yaml has it. Raises UserError.
@@ -178,11 +182,11 @@ def open_backend(pointer: dict[str, Any], model: str, chat: bool, config: Genera
     if kind(model) == "reference":
         from text2sql.generation.server import described
 
-        return described(Path(model), config, arm)
+        return described(Path(model), prompt, config, arm)
     if model.endswith(".gguf"):
         from text2sql.generation.llamacpp import LlamaCpp
 
-        return LlamaCpp(Path(model), pointer, chat, config)
+        return LlamaCpp(Path(model), pointer, prompt, config)
     adapter = None if model == BASE_MODEL else Path(model)
     if (Path(model) / "config.json").is_file():  # a merged model, which stands by itself
         pointer, adapter = {"source": "folder", "name": model, "checks": pointer.get("checks", {})}, None
@@ -190,12 +194,12 @@ def open_backend(pointer: dict[str, Any], model: str, chat: bool, config: Genera
         case "transformers":
             from text2sql.generation.local import LocalModel
 
-            return LocalModel(pointer, adapter, chat, config)
+            return LocalModel(pointer, adapter, prompt, config)
         case "vllm":
             from text2sql.generation.vllm import VLLM
 
-            return VLLM(pointer, adapter, chat, config)
+            return VLLM(pointer, adapter, prompt, config)
         case "openai":
             from text2sql.generation.server import Server
 
-            return Server(chat, config, arm)
+            return Server(prompt, config, arm)

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import torch
 
 from text2sql.base.errors import UserError, install
-from text2sql.base.params import GenerateParams
+from text2sql.base.params import GenerateParams, PromptParams
 from text2sql.generation.backend import TEMPERATURE, Backend, Completion, with_room
 from text2sql.models import load
-from text2sql.models.prompts import Prompt, answer_text, bare_text, messages, prompt_ids
+from text2sql.models.prompts import Prompt, answer_text, bare_text, messages, tokenize
 
 try:
     import xllamacpp
@@ -36,10 +36,10 @@ class LlamaCpp(Backend):
     rows before it.
     """
 
-    def __init__(self, file: Path, pointer: dict[str, Any], chat: bool, config: GenerateParams) -> None:
+    def __init__(self, file: Path, pointer: dict[str, Any], prompt: PromptParams, config: GenerateParams) -> None:
         if not file.is_file():
             raise UserError(f"{file}: no such file; run `python -m text2sql export`")
-        self.file, self.chat, self.config = file, chat, config
+        self.file, self.prompt, self.config = file, prompt, config
         self.tokenizer = load.load_tokenizer(pointer)
         self.limit = load.max_positions(load.load_config(pointer))
 
@@ -47,7 +47,7 @@ class LlamaCpp(Backend):
         self, prompts: Sequence[Prompt], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
     ) -> Iterator[dict[int, Completion]]:
         new = self.config.max_new_tokens
-        ids = [prompt_ids(prompt, self.tokenizer, self.chat) for prompt in prompts]
+        ids = list(map(self.reads, prompts))
         fits, too_long = with_room(ids, self.limit, new)
         if share[0] == 0 and too_long.keys() - done:
             yield too_long
@@ -56,13 +56,16 @@ class LlamaCpp(Backend):
             return
         served = Served(self.file, max(len(ids[index]) for index in fits) + new)
         for index in todo:
-            if (read := served.prompt_ids(prompts[index], self.chat)) != ids[index]:
+            if (read := served.prompt_ids(prompts[index], self.prompt)) != ids[index]:
                 raise UserError(f"{self.file}: {difference(read, ids[index])}; export it again")
         for index in todo:
             yield {index: self.answer(served, ids[index], seeds[index])}
 
+    def reads(self, prompt: Prompt) -> list[int]:
+        return tokenize(prompt, self.tokenizer, self.prompt)
+
     def fits(self, prompt: Prompt) -> bool:
-        length = len(prompt_ids(prompt, self.tokenizer, self.chat))
+        length = len(self.reads(prompt))
         return self.limit is None or length + self.config.max_new_tokens <= self.limit
 
     def answer(self, served: "Served", ids: list[int], seed: int | None) -> Completion:
@@ -98,11 +101,12 @@ class Served:
             raise UserError(f"{file}: llama.cpp cannot open it ({error}); run `python -m text2sql export`") from error
         self.file, self.address = file, urlsplit(self.server.listening_address)
 
-    def prompt_ids(self, prompt: Prompt, chat: bool) -> list[int]:
-        """The token ids that a prompt is for the file: by its own chat template where `chat`, and its own tokenizer."""
-        if not chat:
+    def prompt_ids(self, prompt: Prompt, config: PromptParams) -> list[int]:
+        """The token ids that a prompt is for the file: by its own chat template where a chat, and its own tokenizer."""
+        if not config.chat:
             return self.ids(bare_text(prompt))
-        return self.ids(self.ask("/apply-template", {"messages": messages(prompt)})["prompt"])
+        body = {"messages": messages(prompt, config.system), "chat_template_kwargs": config.chat_kwargs}
+        return self.ids(self.ask("/apply-template", body)["prompt"])
 
     def ids(self, text: str) -> list[int]:
         """The token ids of a text, with what the tokenizer puts around it."""

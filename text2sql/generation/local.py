@@ -8,11 +8,11 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from text2sql.base.errors import UserError
-from text2sql.base.params import GenerateParams
+from text2sql.base.params import GenerateParams, PromptParams
 from text2sql.generation import decode
 from text2sql.generation.backend import TEMPERATURE, Backend, Completion, with_room
 from text2sql.models import adapters, load, preflight
-from text2sql.models.prompts import Prompt, answer_text, opened_reasoning, prompt_ids
+from text2sql.models.prompts import Prompt, answer_text, opened_reasoning, tokenize
 
 CPU_BYTES = 3 * 2**28  # of a batch's keys and values, where no card's memory sets the limit
 CARD_SHARE = 0.7  # of the memory that the weights leave, for a batch's keys and values
@@ -21,8 +21,10 @@ CARD_SHARE = 0.7  # of the memory that the weights leave, for a batch's keys and
 class LocalModel(Backend):
     """Completes by transformers' model in this process, in batches of prompts that begin alike."""
 
-    def __init__(self, pointer: dict[str, Any], adapter: Path | None, chat: bool, config: GenerateParams) -> None:
-        self.chat, self.config = chat, config
+    def __init__(
+        self, pointer: dict[str, Any], adapter: Path | None, prompt: PromptParams, config: GenerateParams
+    ) -> None:
+        self.prompt, self.config = prompt, config
         self.tokenizer = load.load_tokenizer(pointer)
         self.model = load_arm(pointer, adapter, config.quantization, load.number_format(config.dtype))
         self.limit = load.max_positions(self.model.config)
@@ -39,7 +41,7 @@ class LocalModel(Backend):
         self, prompts: Sequence[Prompt], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
     ) -> Iterator[dict[int, Completion]]:
         new = self.config.max_new_tokens
-        ids = [prompt_ids(prompt, self.tokenizer, self.chat) for prompt in prompts]
+        ids = list(map(self.reads, prompts))
         fits, too_long = with_room(ids, self.limit, new)
         if share[0] == 0 and too_long.keys() - done:
             yield too_long
@@ -52,8 +54,11 @@ class LocalModel(Backend):
                 for index, answer in zip(batch, answers, strict=True)
             }
 
+    def reads(self, prompt: Prompt) -> list[int]:
+        return tokenize(prompt, self.tokenizer, self.prompt)
+
     def fits(self, prompt: Prompt) -> bool:
-        length = len(prompt_ids(prompt, self.tokenizer, self.chat))
+        length = len(self.reads(prompt))
         return self.limit is None or length + self.config.max_new_tokens <= self.limit
 
     def plan(self, ids: Sequence[list[int]], fits: list[int]) -> list[list[int]]:

@@ -12,7 +12,7 @@ from text2sql.base.endpoint.client import CHAT, Client, Traffic, options
 from text2sql.base.endpoint.cost import body_tokens, check_cost, cost_usd
 from text2sql.base.endpoint.failures import NoAnswer, Refused
 from text2sql.base.errors import UserError
-from text2sql.base.params import GenerateParams, check, read_yaml
+from text2sql.base.params import GenerateParams, PromptParams, check, read_yaml
 from text2sql.generation.backend import TEMPERATURE, Backend, Completion
 from text2sql.models.prompts import Prompt, bare_text, messages
 
@@ -22,12 +22,13 @@ TEXT = "/completions"
 class Server(Backend):
     """Completes by the server at config.base_url, which knows the arm as config.models says; each row by itself.
 
-    chat: the prompt goes as the turns of a chat, to the server's chat template; else as bare text. section: what
-    describes the server, for error messages.
+    With prompt.chat the prompt goes as the turns of a chat to the server's chat template, with prompt.chat_kwargs for
+    it (`chat_template_kwargs`, which vLLM, SGLang and llama.cpp take); else as bare text. section: what describes the
+    server, for error messages.
     """
 
-    def __init__(self, chat: bool, config: GenerateParams, arm: str, section: str = "generate") -> None:
-        self.chat, self.config, self.traffic = chat, config, Traffic()
+    def __init__(self, prompt: PromptParams, config: GenerateParams, arm: str, section: str = "generate") -> None:
+        self.prompt, self.config, self.traffic = prompt, config, Traffic()
         self.endpoint = Endpoint(section, config, config.models.get(arm, arm), f"{section}.models")
         key_for(self.endpoint)  # a bad address or a missing key shows before any row does
 
@@ -52,6 +53,9 @@ class Server(Backend):
             asking.result()
         self.tell()
 
+    def reads(self, prompt: Prompt) -> str:
+        return bare_text(prompt)  # the server makes the tokens
+
     def fits(self, prompt: Prompt) -> bool:
         return True
 
@@ -60,9 +64,13 @@ class Server(Backend):
         sampled = seed is not None
         temperature = TEMPERATURE if sampled and self.config.temperature is not None else self.config.temperature
         body: dict[str, Any] = {"model": self.endpoint.model}
-        body |= {"messages": messages(prompt)} if self.chat else {"prompt": bare_text(prompt)}
+        if self.prompt.chat:
+            body |= {"messages": messages(prompt, self.prompt.system)}
+            body |= {"chat_template_kwargs": self.prompt.chat_kwargs} if self.prompt.chat_kwargs else {}
+        else:
+            body["prompt"] = bare_text(prompt)
         body |= options(self.config, self.config.max_new_tokens, temperature)
-        if not self.chat:  # the older call knows the older name alone
+        if not self.prompt.chat:  # the older call knows the older name alone
             body["max_tokens"] = body.pop("max_completion_tokens", self.config.max_new_tokens)
         return body | ({"seed": seed} if sampled else {})
 
@@ -77,7 +85,7 @@ class Server(Backend):
             async def ask(index: int) -> None:
                 encoded = json.dumps(bodies[index], separators=(",", ":")).encode()
                 try:
-                    answer = await client.ask(CHAT if self.chat else TEXT, encoded, self.config.max_new_tokens)
+                    answer = await client.ask(CHAT if self.prompt.chat else TEXT, encoded, self.config.max_new_tokens)
                     ready.put_nowait({index: completion(answer)} | held)
                     held.clear()
                 except Refused as refusal:
@@ -119,7 +127,7 @@ class Server(Backend):
             print(f"{self.endpoint.model}: ${cost:.4f} for {self.traffic.answers} answers", file=sys.stderr)
 
 
-def described(path: Path, config: GenerateParams, arm: str) -> Server:
+def described(path: Path, prompt: PromptParams, config: GenerateParams, arm: str) -> Server:
     """The server of a reference arm, as its file describes it.
 
     The file has `model`, what the server calls the model, and any keys of the section `generate` that differ there;
@@ -131,7 +139,8 @@ def described(path: Path, config: GenerateParams, arm: str) -> Server:
         raise UserError(f"{path}: names no model; write `model:` with what the server calls it, and `base_url:`")
     values = config.model_dump() | {key: value for key, value in given.items() if key not in ("model", "chat")}
     asked = check(values | {"models": {arm: given["model"]}}, path, GenerateParams)
-    return Server(given.get("chat") is not False, asked, arm, str(path))
+    chat = given.get("chat") is not False
+    return Server(prompt.model_copy(update={"chat": chat}), asked, arm, str(path))
 
 
 def completion(answer: dict[str, Any]) -> Completion:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from text2sql.base.errors import UserError, install
-from text2sql.base.params import GenerateParams
+from text2sql.base.params import GenerateParams, PromptParams
 from text2sql.generation.backend import TEMPERATURE, Backend, Completion, with_room
 from text2sql.models import adapters, load, pin
-from text2sql.models.prompts import Prompt, answer_text, opened_reasoning, prompt_ids
+from text2sql.models.prompts import Prompt, answer_text, opened_reasoning, tokenize
 
 # vLLM would start its engine as a process of its own, forked from this one, which has loaded other libraries: it hangs.
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -32,8 +32,10 @@ START_SECONDS = 900.0  # until its engine answers: ten times what a small model 
 class VLLM(Backend):
     """Completes by vLLM in this process, which batches by itself."""
 
-    def __init__(self, pointer: dict[str, Any], adapter: Path | None, chat: bool, config: GenerateParams) -> None:
-        self.chat, self.config = chat, config
+    def __init__(
+        self, pointer: dict[str, Any], adapter: Path | None, prompt: PromptParams, config: GenerateParams
+    ) -> None:
+        self.prompt, self.config = prompt, config
         self.tokenizer = load.load_tokenizer(pointer)
         options: dict[str, Any] = {"quantization": "bitsandbytes"} if config.quantization == "nf4" else {}
         self.lora = None
@@ -50,7 +52,7 @@ class VLLM(Backend):
     def complete(
         self, prompts: Sequence[Prompt], seeds: Sequence[int | None], done: Collection[int], share: tuple[int, int]
     ) -> Iterator[dict[int, Completion]]:
-        ids = [prompt_ids(prompt, self.tokenizer, self.chat) for prompt in prompts]
+        ids = list(map(self.reads, prompts))
         fits, too_long = with_room(ids, self.limit, self.config.max_new_tokens)
         if share[0] == 0 and too_long.keys() - done:
             yield too_long
@@ -73,8 +75,11 @@ class VLLM(Backend):
                 for index, one in zip(piece, (result.outputs[0] for result in results), strict=True)
             }
 
+    def reads(self, prompt: Prompt) -> list[int]:
+        return tokenize(prompt, self.tokenizer, self.prompt)
+
     def fits(self, prompt: Prompt) -> bool:
-        return len(prompt_ids(prompt, self.tokenizer, self.chat)) + self.config.max_new_tokens <= self.limit
+        return len(self.reads(prompt)) + self.config.max_new_tokens <= self.limit
 
     def sampling(self, seed: int | None) -> SamplingParams:
         """How one prompt is answered: greedily, or drawn by its seed."""

@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
 from text2sql.base.params import IngestParams, read_params
-from text2sql.models.prompts import read_templates
+from text2sql.models.prompts import read_templates, without_optional
 from text2sql.publish.params import MERGED, RECORD, Base, PublishParams
 from text2sql.scoring.conclusions import points
 from text2sql.sources import SOURCES
@@ -76,7 +76,7 @@ def model_card(config: PublishParams, pointer: dict[str, Any]) -> ModelCard:
         ingest=ingest,
         generate=generate,
         prompt=prompt,
-        templates=sorted(set(read_templates(prompt).values())),
+        templates=sorted({without_optional(template) for template in read_templates(prompt).values()}),
         parameters=flat({"seed": seed, **finetune.model_dump()}),
         training=read_json("metrics/train/summary.json"),
         details=details,

@@ -56,12 +56,12 @@ def measure(
     templates = prompts.read_templates(prompt)
     texts = [prompts.build_prompt(row, templates, prompt) for row in rows]
     check_modelfiles(rows, texts, files[0], modelfiles, pointer, prompt)
-    adapter, adapter_speed = answers(LocalModel(pointer, Path(ADAPTER), prompt.chat, generate), rows, texts, "adapter")
+    adapter, adapter_speed = answers(LocalModel(pointer, Path(ADAPTER), prompt, generate), rows, texts, "adapter")
     before = answered(rows, adapter, score, evaluation)
     databases = {row["id"]: row["db_id"] for row in rows}
     records = {}
     for file in files:
-        found, speed = answers(LlamaCpp(file, pointer, prompt.chat, generate), rows, texts, file.name)
+        found, speed = answers(LlamaCpp(file, pointer, prompt, generate), rows, texts, file.name)
         what = compare_texts(before, answered(rows, found, score, evaluation), databases, ENOUGH)
         records[file.name] = {
             "bytes": file.stat().st_size,
@@ -117,11 +117,11 @@ def check_modelfiles(
     for row, text in zip(rows, texts, strict=True):
         path = modelfile_of(row["language"], modelfiles)
         whole = "{{ .System }}" not in modelfiles[path]
-        context = prompts.build_prompt(row, dict.fromkeys(("en", "ko"), "{context}"), prompt)
+        context = prompts.context_for(row, prompt)
         asked = ("", text.strip() if prompt.chat else text) if whole else (context, row["question"])
         read, measured = (
             served.ids(filled(modelfiles[path], *asked)),
-            prompts.prompt_ids((text,), tokenizer, prompt.chat),
+            prompts.tokenize(text, tokenizer, prompt),
         )
         if read != measured:
             raise UserError(f"{path}: {difference(read, measured)}")

@@ -98,7 +98,7 @@ def agreement(
     model = adapters.attach(load.load_model(pointer, dtype), adapter)
     limit = load.max_positions(model.config)
     ids = {
-        row["id"]: prompts.prompt_ids((prompts.build_prompt(row, templates, prompt),), tokenizer, prompt.chat)
+        row["id"]: prompts.tokenize(prompts.build_prompt(row, templates, prompt), tokenizer, prompt)
         for row in table.to_dict("records")
     }
     chosen = [key for key in ids if limit is None or len(ids[key]) + max_new_tokens <= limit][:CHECKED]

@@ -47,7 +47,7 @@ def schema_of_database(path: str | Path) -> str:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             statements = connection.execute(
                 "SELECT sql FROM sqlite_master WHERE type IN ('table', 'view') AND sql IS NOT NULL "
-                "AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
+                "AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY rowid"
             ).fetchall()
     except sqlite3.DatabaseError as error:
         raise UserError(f"{path}: not a SQLite database ({error})") from error

@@ -93,10 +93,15 @@ def schema_of(context: str, dialect: str | None = None) -> str:
     whole: a prompt then shows more than needed, never less.
     """
     try:
-        places = [place for place in _statements(context, dialect) if place]
+        found = statements(context, dialect)
     except ValueError:
         return context
-    return ";\n".join(_trimmed(context[start:end], dialect) for start, end in places) + ";" if places else ""
+    return ";\n".join(found) + ";" if found else ""
+
+
+def statements(context: str, dialect: str | None = None) -> list[str]:
+    """A script's statements that bring no rows, each without its semicolon. Raises ValueError at an unpaired quote."""
+    return [_trimmed(context[place[0] : place[1]], dialect) for place in _statements(context, dialect) if place]
 
 
 def brings_rows(context: str, dialect: str | None = None) -> bool:

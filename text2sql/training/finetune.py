@@ -134,10 +134,10 @@ def build_examples(
         schema = schemas.setdefault((row["language"], schema_of(row["context"])), len(schemas))
         after = prompts.completion_ids(row["answer"], tokenizer)
         shown = [pool[place] for place in retriever.nearest(row, shots, unlike=True)]
-        before = prompts.prompt_ids(prompts.with_examples(row, shown, templates, prompt), tokenizer, prompt.chat)
+        before = prompts.tokenize(prompts.with_examples(row, shown, templates, prompt), tokenizer, prompt)
         while shown and len(before) + len(after) > max_length:
             shown.pop()
-            before = prompts.prompt_ids(prompts.with_examples(row, shown, templates, prompt), tokenizer, prompt.chat)
+            before = prompts.tokenize(prompts.with_examples(row, shown, templates, prompt), tokenizer, prompt)
         if len(before) + len(after) > max_length:
             too_long.append(row["id"])
         else:
