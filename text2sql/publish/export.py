@@ -157,7 +157,7 @@ def ollama_template(
     if prompt.chat:
         turns = prompts.messages((text,), prompt.system)
         prompts.stop_the_clock(tokenizer.get_chat_template())
-        how = {"tokenize": False, "add_generation_prompt": True}
+        how: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True}
         text = str(tokenizer.apply_chat_template(turns, **how, **prompt.chat_kwargs))
         begin = tokenizer.bos_token
         if begin and text.startswith(begin) and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]:
