@@ -36,8 +36,6 @@ SETTINGS = {
     "num_key_value_heads": 1, "head_dim": 32, "max_position_embeddings": 1024, "tie_word_embeddings": True,
 }  # fmt: skip
 
-CHAT = PROMPT.model_copy(update={"chat": True})
-
 
 def save_random(kind: str, folder: Path, tokenizer, **settings) -> dict:
     """Writes a model with random weights, wide enough apart that rounding does not choose its tokens; its pointer."""
