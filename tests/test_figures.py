@@ -94,6 +94,7 @@ def write_run(data: Path, outcome: dict[str, tuple[str, str]] = OUTCOME) -> Path
             "leaked_by": {"domain": {}, "complexity": {}, "language": {}}, "duplicates": {}, "notes": [],
         },
     )  # fmt: skip
+    write_json(data / "raw/account.json", {split: {"left_out": {}, "changed": {}} for split in ("train", "test")})
     write_jsonl(data / "databases/instances.jsonl", [])
     write_jsonl(data / "databases/rows.jsonl", [])
     for place, arm in enumerate(ARMS):
