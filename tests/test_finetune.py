@@ -6,7 +6,7 @@ from pathlib import Path
 
 import architectures
 import pytest
-from tiny_runs import PROMPT, losses, run, table, train
+from tiny_runs import PROMPT, losses, run, table, train, training
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json, read_jsonl, write_json
@@ -15,11 +15,17 @@ from text2sql.models.prompts import completion_ids
 from text2sql.scoring.score import arm_items, score_file
 from text2sql.training import finetune as module
 from text2sql.training import trainer
-from text2sql.training.finetune import build_examples, hold_out
+from text2sql.training.finetune import build_examples, epochs_of, hold_out
 
 pytestmark = pytest.mark.usefixtures("in_the_project")
 
 # What is learnt
+
+
+@pytest.mark.parametrize(("rows", "epochs"), [(4, 5.0), (373, 3.0), (840, 2.0), (5_000, 1.0)])
+def test_epochs_follow_the_number_of_rows_where_they_are_auto(rows, epochs):
+    config = training(epochs="auto", batch_size=4)
+    assert epochs_of(config, rows) == epochs and epochs_of(training(epochs=1.5), rows) == 1.5
 
 
 def test_the_loss_is_on_the_completion_alone(tokenizer):

@@ -201,7 +201,7 @@ class FinetuneParams(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     warmup: Fraction
     scheduler: Literal["linear", "cosine", "constant_with_warmup"]
-    epochs: Annotated[float, Field(gt=0)]
+    epochs: Literal["auto"] | Annotated[float, Field(gt=0)]
     batch_size: Positive
     accumulation: Positive
     max_length: Positive

@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 import time
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from text2sql.training.trainer import CompletionTrainer, last_complete_checkpoin
 
 # Initialisations that take the adapter's start out of the base's weights.
 MUTATING = ("pissa", "olora")
+STEPS, MOST_EPOCHS = 250, 5  # of finetune.epochs: auto
 
 
 def finetune(
@@ -63,6 +65,7 @@ def finetune(
             problem = f"none of {len(there)} {name} rows fits {limit}"
             raise UserError(f"params.yaml, finetune.max_length: {problem}; {remedy}")
 
+    config = config.model_copy(update={"epochs": epochs_of(config, len(examples))})
     with memory.clear_errors(config):
         with state.main_process_first():
             if state.is_main_process:
@@ -91,6 +94,7 @@ def finetune(
             "rows": len(examples),
             "eval_rows": len(held),
             "too_long": too_long + held_too_long,
+            "epochs": config.epochs,
             "steps": trainer.state.global_step,
             "kept_step": trainer.state.best_global_step if config.keep == "best" else trainer.state.global_step,
             "tokens": tokens,
@@ -107,6 +111,17 @@ def finetune(
     # After a resume the seconds are those of the rest alone, so a rate over all tokens would flatter.
     rates = {"tokens_per_second": tokens, "computed_tokens_per_second": computed}
     return measured | ({} if checkpoint else {name: round(n / seconds, 1) for name, n in rates.items()})
+
+
+def epochs_of(config: FinetuneParams, rows: int) -> float:
+    """How often the rows are trained on: `auto` is as many whole times as make STEPS steps, between 1 and MOST_EPOCHS.
+
+    A few hundred rows seen once are too few steps to beat examples in the prompt (docs/arms.md has the measurement).
+    """
+    if config.epochs != "auto":
+        return config.epochs
+    steps = ceil(rows / (config.batch_size * config.accumulation))
+    return float(min(MOST_EPOCHS, ceil(STEPS / steps)))
 
 
 def build_examples(

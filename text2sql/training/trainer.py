@@ -48,7 +48,7 @@ class CompletionTrainer(SFTTrainer):
         self.loraplus_ratio = config.lora.loraplus_lr_ratio
         self.sharing = prefixes.share(model, examples, config, seed)
         self.lengths = [len(example["input_ids"]) for example in examples]
-        self.progress = Progress(sum(self.lengths) * config.epochs)
+        self.progress = Progress(sum(self.lengths) * float(config.epochs))
         patience = [EarlyStoppingCallback(config.patience)] if config.patience else []
         try:
             super().__init__(
@@ -62,7 +62,7 @@ class CompletionTrainer(SFTTrainer):
         except ValueError as error:  # an adapter on the output layer, for one
             raise UserError(f"params.yaml, finetune: TRL says: {first_line(error)}; fix it") from error
         if self.args.use_cpu:
-            memory.say_how_long(model, self.sharing.tokens * config.epochs if self.sharing else self.progress.total)
+            memory.say_how_long(model, self.sharing.tokens * float(config.epochs) if self.sharing else self.progress.total)
         self.remove_callback(PrinterCallback)
         if self.sharing:
             self.data_collator = self.sharing.collator
@@ -177,7 +177,7 @@ def settings(
         use_cpu=device == "cpu",
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.accumulation,
-        num_train_epochs=config.epochs,
+        num_train_epochs=float(config.epochs),
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         warmup_steps=config.warmup,
