@@ -16,7 +16,7 @@ from text2sql.base.endpoint import client, limits
 from text2sql.base.endpoint.failures import Kind, asked_wait, failure_inside, moment, read_failure, seconds
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_jsonl
-from text2sql.base.params import GenerateParams, JudgeParams, check
+from text2sql.base.params import GenerateParams, JudgeParams, check, read_params
 from text2sql.generation.server import Server
 from text2sql.judge.run import judge_rows
 
@@ -61,7 +61,9 @@ def server(url, chat=True, **changes):
         "backend": "openai", "base_url": url, "max_new_tokens": 20, "batch_tokens": "auto", "quantization": "none",
         "cuda_graphs": True, "dtype": "auto", "models": {"base": "m"}, "concurrency": 4,
     }  # fmt: skip
-    return Server(chat, GenerateParams.model_validate(ASKED | values | changes), "base")
+    (prompt,) = read_params("prompt", path=ROOT / "params.yaml")
+    prompt = prompt.model_copy(update={"chat": chat})
+    return Server(prompt, GenerateParams.model_validate(ASKED | values | changes), "base")
 
 
 def generate(url, *texts, **changes):

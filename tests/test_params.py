@@ -72,7 +72,7 @@ def test_the_repositorys_own_params_are_valid():
         ("finetune.lora.r", 16.5, "valid integer, got 16.5"),
         ("finetune.learning_rate", 0, "greater than 0, got 0"),
         ("finetune.learning_rate", 2, "less than or equal to 1, got 2"),
-        ("finetune.epochs", float("inf"), "finite number, got inf"),
+        ("finetune.weight_decay", float("inf"), "finite number, got inf"),
         ("finetune.lora.target_modules", 5, "got 5"),
         ("finetune.lora.init_lora_weights", "psisa", "got the text 'psisa'"),
         ("validate.has_rows", "yes", "valid boolean, got the text 'yes'"),
