@@ -12,7 +12,7 @@ from text2sql.ask import database, session
 from text2sql.base.errors import UserError
 from text2sql.base.params import read_params
 from text2sql.engines import postgres
-from text2sql.models.prompts import build_prompt, read_templates
+from text2sql.models.prompts import bare_text, build_prompt, read_templates
 
 SALES = """
 CREATE SCHEMA sales; CREATE SCHEMA hidden;
@@ -132,13 +132,14 @@ def prompts_of(address: str, question: str, monkeypatch, **changes) -> str:
     """The prompt that `ask` builds, the model's place taken by what keeps it."""
     monkeypatch.chdir(ROOT)
     (config,) = read_params("prompt")
-    asked: list[str] = []
-    model = session.Model(lambda texts, **_: [asked.extend(texts) or ["SELECT 1"]], len, len, 100_000)
+    asked: list[tuple[str, ...]] = []
+    answer = lambda prompts, **_: [asked.extend(prompts) or ["SELECT 1"]]  # noqa: E731
+    model = session.Model(answer, lambda built: len(bare_text(built)), len, 100_000, lambda row: [])
     with database.connect(address, 5.0, 1000) as opened:
         session.reply_to(
             question, opened, model, config.model_copy(update=changes), samples=1, seed=0, runs=False
         )  # fmt: skip
-    return asked[0]
+    return bare_text(asked[0])
 
 
 def test_values_come_from_the_live_database(server, monkeypatch):
