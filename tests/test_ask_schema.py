@@ -147,7 +147,7 @@ def test_values_come_from_the_live_database(server, monkeypatch):
     assert "\"Full Name\" TEXT /* e.g. 'Ada', '지민' */" in prompt
     assert "what TEXT /* e.g. 'sale', 'fair' */" in prompt and "placed DATE NOT" not in prompt
     assert "placed DATE," in prompt  # of a date the form is known
-    assert "### Dialect:\nPostgreSQL\n" in prompt
+    assert "\n\nDialect: PostgreSQL\n\n" in prompt
 
 
 CHANGES = [
