@@ -12,7 +12,7 @@ from text2sql.ask import database, session
 from text2sql.base.errors import UserError
 from text2sql.base.params import read_params
 from text2sql.engines import postgres
-from text2sql.models.prompts import build_prompt, read_templates
+from text2sql.models.prompts import bare_text, build_prompt, read_templates
 
 SALES = """
 CREATE SCHEMA sales; CREATE SCHEMA hidden;
@@ -132,13 +132,14 @@ def prompts_of(address: str, question: str, monkeypatch, **changes) -> str:
     """The prompt that `ask` builds, the model's place taken by what keeps it."""
     monkeypatch.chdir(ROOT)
     (config,) = read_params("prompt")
-    asked: list[str] = []
-    model = session.Model(lambda texts, **_: [asked.extend(texts) or ["SELECT 1"]], len, len, 100_000)
+    asked: list[tuple[str, ...]] = []
+    answer = lambda prompts, **_: [asked.extend(prompts) or ["SELECT 1"]]  # noqa: E731
+    model = session.Model(answer, lambda built: len(bare_text(built)), len, 100_000, lambda row: [])
     with database.connect(address, 5.0, 1000) as opened:
         session.reply_to(
             question, opened, model, config.model_copy(update=changes), samples=1, seed=0, runs=False
         )  # fmt: skip
-    return asked[0]
+    return bare_text(asked[0])
 
 
 def test_values_come_from_the_live_database(server, monkeypatch):
@@ -146,7 +147,7 @@ def test_values_come_from_the_live_database(server, monkeypatch):
     assert "\"Full Name\" TEXT /* e.g. 'Ada', '지민' */" in prompt
     assert "what TEXT /* e.g. 'sale', 'fair' */" in prompt and "placed DATE NOT" not in prompt
     assert "placed DATE," in prompt  # of a date the form is known
-    assert "### Dialect:\nPostgreSQL\n" in prompt
+    assert "\n\nDialect: PostgreSQL\n\n" in prompt
 
 
 CHANGES = [
