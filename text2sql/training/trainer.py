@@ -62,7 +62,8 @@ class CompletionTrainer(SFTTrainer):
         except ValueError as error:  # an adapter on the output layer, for one
             raise UserError(f"params.yaml, finetune: TRL says: {first_line(error)}; fix it") from error
         if self.args.use_cpu:
-            memory.say_how_long(model, self.sharing.tokens * float(config.epochs) if self.sharing else self.progress.total)
+            tokens = self.sharing.tokens * float(config.epochs) if self.sharing else self.progress.total
+            memory.say_how_long(model, tokens)
         self.remove_callback(PrinterCallback)
         if self.sharing:
             self.data_collator = self.sharing.collator
