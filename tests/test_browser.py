@@ -192,7 +192,16 @@ def test_a_phone_shows_the_question_that_was_tapped(explorer, opened):
 
 
 def test_five_thousand_questions_are_searched_and_only_those_in_sight_are_drawn(tmp_path, opened):
-    arm = {"outcome": "mismatch", "ex": False, "error": None, "finish_reason": "stop", "result": None, "judge": None}
+    arm = {
+        "outcome": "mismatch",
+        "ex": False,
+        "error": None,
+        "harsh": False,
+        "failed": 1,
+        "finish_reason": "stop",
+        "result": None,
+        "judge": None,
+    }
     rows = [
         {
             "id": f"row {number}", "db_id": "d", "question": f"Question {number}?", "complexity": "basic",

@@ -54,6 +54,7 @@ def score(key: str, outcome: str) -> dict:
         "sql": SQL.get(outcome),
         "error": "no such table: u" if outcome == "gold_error" else None,
         "engine": "sqlite (translated)" if key == "q00" else "sqlite",
+        "failed": None if ex is None else int(not ex),
     }
 
 
@@ -329,6 +330,14 @@ def test_it_is_said_where_not_all_verdicts_are_sqlites_own(tmp_path):
     assert read_json(metrics / "comparison.json")["engines"] == {"sqlite": 7, "sqlite (translated)": 1}
     assert "engines: sqlite 7, sqlite (translated) 1" in shown(metrics)
     assert show.engines({"sqlite": 8}) == "" and show.engines({"postgres": 8}) == "engines: postgres 8"
+
+
+def test_what_harsh_databases_take_from_an_arm_is_said(tmp_path):
+    _, metrics = made(tmp_path)
+    details = {arm: read_json(metrics / f"arms/{arm}.json") for arm in ARMS}
+    assert show.harsh(details) == ""
+    details["finetuned"]["ex_harsh"] = 0.5
+    assert show.harsh(details).endswith(": finetuned 50.0 %")
 
 
 def test_a_gain_whose_interval_holds_zero_is_not_called_one(tmp_path):

@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
     console.print(result_table(details, comparison))
     console.print(verdict(comparison), highlight=False)
+    if line := harsh(details):
+        console.print(line)
     if len(details) > 2:
         console.print(pair_table(comparison))
     if training.exists():  # DVC keeps it, git does not: a clone before `dvc pull` has none
@@ -96,6 +98,13 @@ def verdict(comparison: dict) -> str:
     if comparison["power"]["kill_rate"] is not None and comparison["power"]["n"]:
         lines.append(f"the databases tell {percent(comparison['power']['kill_rate'])} of slightly wrong queries apart")
     return "\n".join(lines)
+
+
+def harsh(details: dict) -> str:
+    """How many answers hold on the harsh databases too; nothing where they change no arm's figure."""
+    lower = {arm: detail["ex_harsh"] for arm, detail in details.items() if detail["ex_harsh"] != detail["ex"]}
+    shares = ", ".join(f"{arm} {percent(share)}" for arm, share in lower.items())
+    return f"right on the harsh databases too (docs/evaluation.md): {shares}" if lower else ""
 
 
 def engines(counts: dict[str, int]) -> str:

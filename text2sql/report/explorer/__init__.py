@@ -83,6 +83,8 @@ def arm_entry(score: Mapping, results: Mapping, generation: Mapping, judge: Mapp
         "outcome": score["outcome"],
         "ex": score["ex"],
         "error": score["error"],
+        "harsh": score["ex"] is True and score["ex_harsh"] is False,
+        "failed": score["failed"],
         "text": shorten(text, TEXT),
         "finish_reason": generation["finish_reason"],
         "sql": None if sql is None else shorten(sql, TEXT),
