@@ -251,7 +251,7 @@ def tutorial(tmp_path_factory, tiny_model) -> Project:
         project = Project(folder)
         project.set_default(
             resolve__source="folder", resolve__name=str(tiny_model), resolve__file=None, resolve__sha256=None,
-            finetune__batch_size=32, finetune__max_length=1024, generate__max_new_tokens=16,
+            finetune__batch_size=32, finetune__max_length=1024, generate__max_new_tokens=16, arms__fewshot__shots=0,
         )  # fmt: skip
         project.commit("tiny")
         outputs = [project.run("bash", "-euo", "pipefail", "-c", block).stdout for block in shell_blocks()[:-1]]

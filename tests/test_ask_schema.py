@@ -185,8 +185,8 @@ def test_ask_shows_what_training_saw(changes, tmp_path, monkeypatch):
 
 def test_mysql_shows_only_what_the_login_may_read(mariadb):  # noqa: F811
     pymysql = pytest.importorskip("pymysql")
-    socket = f"{mariadb.folder}/s"
-    with closing(pymysql.connect(unix_socket=socket, user="root", autocommit=True)) as connection:
+    socket = mariadb.folder.with_name("s")
+    with closing(pymysql.connect(unix_socket=str(socket), user="root", ssl_disabled=True, autocommit=True)) as connection:
         cursor = connection.cursor()
         for statement in (
             "CREATE DATABASE other",
@@ -194,14 +194,14 @@ def test_mysql_shows_only_what_the_login_may_read(mariadb):  # noqa: F811
             "CREATE TABLE other.hidden (id INT)",
             "CREATE VIEW other.shown AS SELECT id FROM other.stock",
             "CREATE VIEW other.broken AS SELECT id FROM other.hidden",
-            "CREATE USER reader",
-            "GRANT SELECT (id, `of %`) ON other.stock TO reader",
-            "GRANT SELECT ON other.shown TO reader",
-            "GRANT SELECT ON other.broken TO reader",
+            "CREATE USER looker",
+            "GRANT SELECT (id, `of %`) ON other.stock TO looker",
+            "GRANT SELECT ON other.shown TO looker",
+            "GRANT SELECT ON other.broken TO looker",
         ):
             cursor.execute(statement)
         cursor.execute("DROP TABLE other.hidden")
-    with database.connect(f"mysql://reader@localhost/other?unix_socket={socket}", 5.0, 100) as opened:
+    with database.connect(f"mysql://looker@localhost/other?unix_socket={socket}", 5.0, 100) as opened:
         seen = {table.name: table.statement for table in opened.tables}
     assert seen.keys() == {"stock", "shown"}
     assert "id int(11) PRIMARY KEY, `of %` enum('a','b') /* share */)" in seen["stock"]

@@ -254,7 +254,9 @@ def test_power_reads_the_selected_questions(tmp_path, monkeypatch, capsys):
     assert main(["power"]) == 1
     assert "run `dvc repro select`, or give --questions and --databases" in capsys.readouterr().err
     (tmp_path / "data/selected").mkdir(parents=True)
-    table = pandas.DataFrame({"id": list("abcdefg"), "db_id": ["x", "x", "y", "y", "y", "z", "w"]})
+    names = ["x", "x", "y", "y", "y", "z", "w"]
+    schemas = [f"CREATE TABLE {name} (a INT)" for name in names]
+    table = pandas.DataFrame({"id": list("abcdefg"), "db_id": names, "context": schemas})
     write_table("data/selected/eval.parquet", table)
     assert power(capsys)[0].startswith("7 questions about 4 databases; flips 20 %")
 

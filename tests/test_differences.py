@@ -40,8 +40,11 @@ def relock(folder: Path, *names: str) -> None:
     for stage in lock["stages"].values():
         for entry in [*stage.get("deps", []), *stage["outs"]]:
             if entry["path"] in names:
-                content = (folder / entry["path"]).read_bytes()
-                entry |= {"md5": file_md5(content), "size": len(content)}
+                path = folder / entry["path"]
+                if path.is_dir():
+                    entry["md5"] = folder_md5({file.name: file_md5(file.read_bytes()) for file in path.iterdir()})
+                else:
+                    entry |= {"md5": file_md5(path.read_bytes()), "size": path.stat().st_size}
     (folder / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
 
 
@@ -161,15 +164,19 @@ def made_run(name: str, *, comparison: dict | None = None, **md5: str) -> Run:
     """
     given = {path.replace("__", "/"): value for path, value in md5.items()}
 
+    arms = yaml.safe_load((ROOT / "params.yaml").read_text())["arms"]
+
     def entry(out: str | dict, arm: str) -> dict:
-        path = (out if isinstance(out, str) else next(iter(out))).replace("${item.arm}", arm)
+        path = out if isinstance(out, str) else next(iter(out))
+        path = path.replace("${key}", arm).replace("${item.model}", arms.get(arm, {}).get("model", ""))
         return {"path": path, "md5": next((value for start, value in given.items() if path.startswith(start)), "0")}
 
     stages = {}
     for stage, definition in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
-        for arm in definition.get("matrix", {}).get("arm", [""]):
-            entries = {kind: [entry(out, arm) for out in definition.get(kind, [])] for kind in ("deps", "outs")}
-            params = {"params.yaml": {section: {} for section in definition.get("params", [])}}
+        looped = definition.get("do", definition)
+        for arm in arms if "foreach" in definition else [""]:
+            entries = {kind: [entry(out, arm) for out in looped.get(kind, [])] for kind in ("deps", "outs")}
+            params = {"params.yaml": {section: {} for section in looped.get("params", [])}}
             stages[f"{stage}@{arm}" if arm else stage] = {"cmd": "x", "params": params, **entries}
     return Run(name, name, None, DONE, "", {}, {}, stages, {}, {}, comparison or {})
 
@@ -221,10 +228,10 @@ CARELESS = {
     "an input": [edit("inputs/README.md", "Your", "Our")],
     "the figures": [better],
     "the details": [wrong],
-    "no details": [lambda folder: (folder / "metrics/base.json").unlink()],
+    "no details": [lambda folder: (folder / "metrics/arms/base.json").unlink()],
     "where it ran": [edit("metrics/comparison.json", '"one"', '"two"')],
     "figures and lock": [better, lambda folder: relock(folder, "metrics/summary.json")],
-    "details and lock": [wrong, lambda folder: relock(folder, "metrics/arms/finetuned.json")],
+    "details and lock": [wrong, lambda folder: relock(folder, "metrics/arms")],
     "a new stage": [edit("dvc.yaml", "stages:", "stages:\n  more: {cmd: echo, outs: [data/more]}")],
     "a new arm": [edit("dvc.yaml", "arm: [base]", "arm: [base, other]")],
     "a lock without a stage": [edit("dvc.lock", "finetune:", "other:")],
@@ -281,7 +288,7 @@ def test_better_figures_of_the_same_scores_are_credited_to_nothing(changed):
         summary = json.loads((folder / "metrics/summary.json").read_text())
         summary["ex"] |= {"finetuned": 1.0}
         (folder / "metrics/summary.json").write_text(json.dumps(summary))
-        relock(folder, "metrics/arms/finetuned.json", "metrics/summary.json")
+        relock(folder, "metrics/arms", "metrics/summary.json")
 
     project = changed(better)
     for command in (["compare"], ["gate", "--max-drop", "0"]):
@@ -308,7 +315,7 @@ def test_the_gate_says_what_it_was_not_asked(project):
     said = project.text2sql("gate", "--min-gain-lo", "0", "main", LEARNED).stdout
     assert "not checked: EX against the run before (no --max-drop)" in said
     said = project.text2sql("gate", "--max-drop", "1", "main", LEARNED).stdout
-    assert "not checked: the gain over the base model (no --min-gain-lo)" in said
+    assert "not checked: the gain over the best untrained arm (no --min-gain-lo)" in said
 
 
 def test_data_that_git_does_not_hold_is_named_as_unchecked(changed):

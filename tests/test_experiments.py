@@ -272,11 +272,14 @@ def test_a_report_on_two_branches_of_a_clone_without_data(lab, tmp_path):
         "execution accuracy 65.0 % → 45.0 %:** No detectable difference, so it is not shown that `change` and" in text
     )
     assert "won 0, lost 4, p = " in text and "McNemar" not in text
-    assert "| **gain, after** | **+35.0 points** | +25.0 – +45.0, on databases like these |" in text
+    assert (
+        "| **gain of `finetuned` over `base`, after** | **+35.0 points** | +25.0 – +45.0, on databases like these |"
+        in text
+    )
     for line in (
         "| `ex.finetuned` | 0.6500 | 0.4500 | -0.2000 |",
         "| `finetune.learning_rate` | `0.002` | `0.001` |",
-        "| fine-tuned, after | 45.0 % | 35.0 % – 55.0 % | 45.0 % | 100.0 % | – | 20 |",
+        "| `finetuned`, after | 45.0 % | 35.0 % – 55.0 % | 45.0 % | 100.0 % | – | 20 |",
         "| lost | `q14` | `d3` |",
     ):
         assert line in text.splitlines()
@@ -299,7 +302,7 @@ def test_a_report_on_no_change_says_so_in_words(lab):
 def test_a_report_without_figures_says_why(lab, name):
     after = lab.text2sql("pr-report", "main", name).stdout
     assert "**No figures after the change**" in after and "commit `dvc.lock`" in after
-    assert "| fine-tuned, before |" in after and "fine-tuned, after" not in after
+    assert "| `finetuned`, before |" in after and "`finetuned`, after" not in after
     assert "**No figures before the change**" in lab.text2sql("pr-report", name, "main").stdout
 
 

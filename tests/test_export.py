@@ -114,7 +114,7 @@ def completions(backend, seeds=None, done=(), given=None) -> dict:
 class TestLlamaCpp:
     def test_a_file_answers_as_the_model_it_was_made_from(self, gguf, merged_model, small):
         how = generation(max_new_tokens=12)
-        found, ours = (completions(open_backend(small, str(model), True, how, "arm")) for model in (gguf, merged_model))
+        found, ours = (completions(open_backend(small, str(model), CHAT, how, "arm")) for model in (gguf, merged_model))
         assert found == ours and len(set(found.values())) > 1
 
     def test_an_answer_depends_on_no_other_and_a_rerun_gives_the_rest(self, gguf, small):

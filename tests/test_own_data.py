@@ -47,12 +47,12 @@ def test_answers_are_compared_on_the_database(tutorial):
 
 
 def test_questions_about_one_database_have_an_interval_too():
-    rows = [{"id": str(number), "db_id": "shop"} for number in range(30)]
+    rows = [{"id": str(number)} for number in range(30)]
     scores = {
         arm: [{"ex": number < right, "error": None} for number in range(30)]
         for arm, right in (("base", 5), ("finetuned", 20))
     }
-    compared = compare_arms(rows, scores)
+    compared = compare_arms(rows, ["shop"] * 30, scores, {"base": "untrained", "finetuned": "trained"}, "base")
     assert 0.2 < compared["lo"] < compared["gain"] == 0.5 < compared["hi"] < 0.8
     assert compared["headline"] == "these_databases" and compared["databases_like_these"] is None
 

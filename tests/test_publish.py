@@ -155,7 +155,7 @@ def test_dvc_knows_of_no_other_pipeline_that_could_send_something():
     )
     assert files.stdout.split() == ["dvc.yaml"]
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    reached = set().union(*(modules(ROOT / stage["cmd"].split()[1]) for stage in stages.values()))
+    reached = set().union(*(modules(ROOT / stage.get("do", stage)["cmd"].split()[1]) for stage in stages.values()))
     assert reached and not any("publish" in path.relative_to(ROOT).parts for path in reached)
 
 

@@ -99,10 +99,10 @@ def test_gold_and_setup_are_translated_from_their_dialects():
     question = Question("SELECT CONCAT(b, '!') FROM t", (MYSQL,), dialect="mysql", setup_dialect="mysql")
     assert gold_answer(question, LIMITS) == Answer(1, [("x!",)])
     assert isinstance(gold_answer(question._replace(gold_sql="SELECT UUID()"), LIMITS), Failure)
-    assert statement("SELECT  1", None) == statement("SELECT  1", "SQLite") == "SELECT  1"
+    assert statement("SELECT  1", Question("")) == statement("SELECT  1", Question("", dialect="SQLite")) == "SELECT  1"
     assert isinstance(setup_script("SELEC (", "mysql"), Failure)
     with pytest.raises(UserError, match="unknown SQL dialect 'klingon'"):
-        statement("SELECT 1", "klingon")
+        statement("SELECT 1", Question("", dialect="klingon"))
 
 
 @pytest.mark.parametrize(

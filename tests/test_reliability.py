@@ -189,7 +189,7 @@ def test_every_character_of_every_field_survives_every_stage(finished):
                 row["context"], row["question"], row["answer"],
             )  # fmt: skip
         assert {row["id"] for row in read_jsonl(finished.folder / f"data/judgements/{arm}.jsonl")} == set(by_id)
-        described = read_json(finished.folder / f"metrics/{arm}.json")
+        described = read_json(finished.folder / f"metrics/arms/{arm}.json")
         assert list(described["by_domain"]) == [TEST[0]["domain"]]
         assert list(described["by_complexity"]) == [TEST[0]["complexity"]]
 
@@ -223,7 +223,7 @@ def test_prompts_longer_than_the_limit_are_counted_and_named(finished):
         rows = {row["id"]: row for row in read_jsonl(finished.folder / f"data/generations/{arm}.jsonl")}
         too_long = [name for name, row in rows.items() if row["finish_reason"] == "prompt_too_long"]
         assert too_long == [TEST[3]["id"]] and rows[too_long[0]]["prompt_tokens"] > 1024
-        assert read_json(finished.folder / f"metrics/{arm}.json")["finish_reasons"]["prompt_too_long"] == 1
+        assert read_json(finished.folder / f"metrics/arms/{arm}.json")["finish_reasons"]["prompt_too_long"] == 1
 
 
 # Interruptions
@@ -455,7 +455,7 @@ def test_a_run_judged_by_a_real_model_behind_a_real_server_reports_kappa(copied)
             judge__response_format=False, judge__concurrency=1, judge__timeout=600.0, judge__max_asks=1,
             judge__cache=".work/real",
         )  # fmt: skip
-        for arm, said in (("base", wrong), ("finetuned", wrong[:2] + right[2:])):
+        for arm, said in (("base", wrong), ("fewshot", wrong), ("finetuned", wrong[:2] + right[2:])):
             lines = list(read_jsonl(copied.folder / f"data/generations/{arm}.jsonl"))
             made = [
                 line | {"id": f"q{n}", "text": said[n], "finish_reason": "stop"} for n, line in enumerate(lines[:4])
@@ -474,5 +474,7 @@ def test_a_run_judged_by_a_real_model_behind_a_real_server_reports_kappa(copied)
     assert len(disagreements) == judgement["disagreements"]
     summary = read_json(copied.folder / "metrics/summary.json")
     assert summary["ex"]["base"] == 0 and summary["ex"]["finetuned"] == 0.5
-    assert set(summary["judge"]) == {"base", "finetuned", "kappa"} and summary["judge"]["finetuned"] is not None
+    assert (
+        set(summary["judge"]) == {"base", "fewshot", "finetuned", "kappa"} and summary["judge"]["finetuned"] is not None
+    )
     assert "judge" in copied.python("-m", "text2sql", "show").stdout

@@ -6,12 +6,17 @@ files, in `dvc exp show` and on screens.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
-
-from text2sql.base.params import ArmParams
+from typing import Literal, Protocol
 
 Kind = Literal["untrained", "trained", "reference"]
 BASE_MODEL, ADAPTER = "models/base", "models/finetuned"
+
+
+class Arm(Protocol):
+    """An arm of params.yaml, as far as its kind goes."""
+
+    @property
+    def model(self) -> str: ...
 
 
 def kind(model: str) -> Kind:
@@ -22,7 +27,7 @@ def kind(model: str) -> Kind:
     return "reference" if Path(model).suffix == ".yaml" else "trained"
 
 
-def kinds(arms: Mapping[str, ArmParams]) -> dict[str, Kind]:
+def kinds(arms: Mapping[str, Arm]) -> dict[str, Kind]:
     """The kind of each arm, in the order of the list."""
     return {name: kind(arm.model) for name, arm in arms.items()}
 

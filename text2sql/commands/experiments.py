@@ -71,7 +71,7 @@ def table_of(lines: Sequence[Sequence[Run]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("experiment", "preset", "changes"):
         table.add_column(name, overflow="fold")
-    for name in ("best untrained", "trained", "gain [95 % interval]", "judge", "n"):
+    for name in ("untrained", "trained", "gain [95 % interval]", "judge", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     reference = lines[0][0]
     for group in lines:

@@ -22,7 +22,7 @@ from text2sql.engines import duckdb, mysql, postgres
 from text2sql.engines.protocol import Database, Engine, EngineLost
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, SQLite, open_database, rows_apart
 from text2sql.sql.context import brings_rows
-from text2sql.sql.dialect import Untranslatable, is_sqlite, to_sqlite, to_sqlite_ddl
+from text2sql.sql.dialect import Untranslatable, is_sqlite, subtracts_dates, to_sqlite, to_sqlite_ddl
 from text2sql.sql.dialect_names import dialect_name
 from text2sql.sql.foreign import FOREIGN_FUNCTIONS, foreign_construct
 
@@ -203,12 +203,16 @@ def again(call: Callable[[], T]) -> T:
 # --- Statements and databases ----------------------------------------------------------------------------------------
 
 
-def statement(sql: str, dialect: str | None, engine: Engine = SQLITE) -> str | Failure:
-    """A query of `dialect` (a sqlglot name; None is SQLite) as the question's engine runs it.
+def statement(sql: str, question: Question, engine: Engine = SQLITE) -> str | Failure:
+    """A query in the question's dialect as its engine runs it.
 
     Raises UserError for a dialect that sqlglot does not know.
     """
-    return sql if engine != SQLITE else _failure_or_text(to_sqlite(sql, dialect))
+    if engine != SQLITE:
+        return sql
+    if question.setups and subtracts_dates(sql, question.setups[0], question.dialect):
+        return Failure("dialect", "a date less a date has no SQLite form: there it is a difference of years")
+    return _failure_or_text(to_sqlite(sql, question.dialect))
 
 
 @lru_cache(maxsize=128)  # many questions are about one schema
@@ -242,7 +246,7 @@ def gold_answer(question: Question, limits: Limits, engine: Engine = SQLITE) -> 
     where SQLite finds no syntax in what is another system's. `limits.seconds` is the deadline of the script and of the
     gold alike. Raises UserError as `databases` does.
     """
-    sql = statement(question.gold_sql, question.dialect, engine)
+    sql = statement(question.gold_sql, question, engine)
     if isinstance(sql, Failure):
         return Failure(sql.outcome, f"SQL: {sql.error}")
     database: Database | Failure
@@ -268,6 +272,8 @@ _UNIT_AS_COLUMN = re.compile(
 
 def _in_context(failure: Failure, question: Question, engine: Engine, limits: Limits) -> Failure:
     """The failure of a script with the number of its first statement that fails, where SQLite ran it as it is."""
+    if question.database is not None:  # a file has no script
+        return failure
     script = question.setups[0]
     if (
         engine != SQLITE

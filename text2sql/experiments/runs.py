@@ -321,7 +321,7 @@ def files_inside(run: Run, path: str) -> dict[str, str]:
 
 def is_partly_held(run: Run, path: str) -> bool:
     """Whether a folder held files, when it was run, that git does not have: then the commit cannot tell of a change."""
-    if is_source(path):
+    if is_source(path) or path in uncached_outs(run):  # of which git holds everything
         return False
     counts = [entry.get("nfiles", 0) for _, entry in lock.entries(run.stages) if entry["path"] == path]
     return max(counts, default=0) > len(files_inside(run, path)) > 0

@@ -329,7 +329,7 @@ def _score(item: Item, gold: GoldCheck, engine: Engine, limits: Limits) -> Score
     if isinstance(golds, Failure):  # the gold ran before, so this is the machine's fault
         return _scored(item, engine, gold, "infra_error", extracted, f"gold: {golds.error}")
     with alarm(limits.seconds + _grace(engine)):
-        sql = statement(extracted.sql or "", item.question.dialect, engine)
+        sql = statement(extracted.sql or "", item.question, engine)
     if isinstance(sql, Failure):
         return _scored(item, engine, gold, sql.outcome, extracted, sql.error)
 
@@ -404,7 +404,7 @@ def _golds(question: Question, engine: Engine, limits: Limits) -> list[Gold] | F
         return Failure("no_database", question.problem)
     if not question.setups and question.database is None:
         return Failure("schema", "there is no database to run on")
-    sql = statement(question.gold_sql, question.dialect, engine)
+    sql = statement(question.gold_sql, question, engine)
     if isinstance(sql, Failure):
         return sql
     gold_plan = plan(sql, engine.dialect)

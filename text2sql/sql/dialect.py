@@ -13,10 +13,12 @@ as it is does not exist (CONCAT, YEAR, LEFT, INTERVAL …) or means something el
   exactly, whatever collation a MySQL server might have been set up with.
 """
 
+import functools
 import itertools
 import logging
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
@@ -234,6 +236,32 @@ _TABLE_OR_VIEW = re.compile(
     r"\s*(?:OR\s+REPLACE\s+)?(?:(?:GLOBAL|LOCAL|TEMP|TEMPORARY|UNLOGGED|MATERIALIZED|EXTERNAL)\s+)*(?:TABLE|VIEW)\b",
     re.IGNORECASE,
 )
+
+
+_DATE_COLUMN = re.compile(r"[\"`\[]?(\w+)[\"`\]]?\s+(?:date|datetime|timestamp\w*)\b", re.IGNORECASE)
+
+
+@functools.lru_cache(maxsize=128)  # many questions are about one schema
+def _date_columns(script: str) -> frozenset[str]:
+    return frozenset(name.lower() for name in _DATE_COLUMN.findall(script))
+
+
+def subtracts_dates(sql: str, script: str, dialect: str | None) -> bool:
+    """Whether a query of another dialect takes one date from another: two columns that its script declares as dates or
+    times, or the largest or smallest of such. Their texts would be taken for years in SQLite."""
+    if not dialect or is_sqlite(dialect) or "-" not in sql or not (dates := _date_columns(script)):
+        return False
+    try:
+        tree = sqlglot.parse_one(sql, read=dialect_name(dialect))
+    except SqlglotError:
+        return False  # `to_sqlite` says what is wrong
+
+    def is_date(side: Any) -> bool:
+        while isinstance(side, exp.Paren | exp.Max | exp.Min):
+            side = side.this
+        return isinstance(side, exp.Column) and side.name.lower() in dates
+
+    return any(is_date(found.left) and is_date(found.right) for found in tree.find_all(exp.Sub))
 
 
 def to_sqlite_ddl(context: str, dialect: str | None) -> str | Untranslatable:

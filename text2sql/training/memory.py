@@ -77,8 +77,10 @@ def needs_checkpointing(model: PeftModel, tokens: int, completions: int, dropout
 
 
 def shape_of(config: Any) -> dict[str, int]:
-    """The numbers of a model's configuration that the estimate needs: of layers of several inner widths the largest, and
-    4 times the width where it names no inner one."""
+    """The numbers of a model's configuration that the estimate needs.
+
+    Of several inner widths the largest; 4 times the width where it names none.
+    """
     names = ("hidden_size", "num_hidden_layers", "vocab_size")
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     inner = max(inner) if isinstance(inner, list | tuple) else inner
