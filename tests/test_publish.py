@@ -254,7 +254,7 @@ class TestCard:
         assert results["execution_accuracy"].metric_args["interval_95"] == [detail["ex_lo"], detail["ex_hi"]]
         policy = comparison["policy_version"]
         assert results["exact_match"].metric_args == {"n": detail["n"], "policy": policy}
-        assert "당신은 SQL" in text  # the Korean prompt
+        assert "Answer with the query alone." in text  # the prompt
         assert "| learning_rate | 0.002 |" in text and f"policy\nversion {policy}" in text
         assert "No detectable difference" in text  # of two random models
         assert "{{" not in text and "None" not in text
