@@ -242,7 +242,7 @@ def drawn(tmp_path_factory) -> Project:
         write_rows(data / "raw/train.parquet", [row | {"domain": ATTACK} for row in rows])
         write_rows(data / "selected/train.parquet", rows[:train_size])
         write_rows(data / "selected/eval.parquet", [row | {"complexity": ATTACK} for row in rows])
-        report(data, project.folder / "metrics")
+        report(data, project.folder / "metrics", ARMS)
         if train_size == 4:
             project.commit("a run")
     return project
