@@ -186,7 +186,8 @@ def test_ask_shows_what_training_saw(changes, tmp_path, monkeypatch):
 def test_mysql_shows_only_what_the_login_may_read(mariadb):  # noqa: F811
     pymysql = pytest.importorskip("pymysql")
     socket = mariadb.folder.with_name("s")
-    with closing(pymysql.connect(unix_socket=str(socket), user="root", ssl_disabled=True, autocommit=True)) as connection:
+    owner = {"unix_socket": str(socket), "user": "root", "ssl_disabled": True}
+    with closing(pymysql.connect(**owner, autocommit=True)) as connection:
         cursor = connection.cursor()
         for statement in (
             "CREATE DATABASE other",
