@@ -70,6 +70,26 @@ def test_the_device_is_the_one_that_pytorch_offers(kind, has_bf16, dtype, monkey
     assert load.number_format("auto") == getattr(torch, dtype)
 
 
+@pytest.mark.parametrize(
+    ("amx", "avx512", "name", "dtype"),
+    [
+        (True, True, "Intel Xeon", "bfloat16"),
+        (False, True, "Intel Xeon", "float32"),
+        (False, True, "AMD EPYC", "bfloat16"),
+        (False, False, "AMD EPYC", "float32"),
+    ],
+)
+def test_a_processor_computes_in_the_format_it_is_fast_in(amx, avx512, name, dtype, monkeypatch):
+    """A stub stands for processors other than this machine's: what PyTorch says of them."""
+    import torch
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": name})
+    assert load.device_and_dtype() == ("cpu", getattr(torch, dtype))
+
+
 def test_a_format_that_is_named_is_the_models(tiny_model):
     import torch
 

@@ -310,7 +310,7 @@ def test_a_handful_of_flips_in_one_direction_is_no_proof():
 
 
 def coverage():
-    spec = importlib.util.spec_from_file_location("coverage_benchmark", ROOT / "benchmarks/coverage.py")
+    spec = importlib.util.spec_from_file_location("coverage_benchmark", ROOT / "benchmarks/interval_coverage.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -319,7 +319,7 @@ def coverage():
 @pytest.mark.parametrize("databases", [3, 5, 18])
 @pytest.mark.parametrize(("unequal", "spread"), [(False, 0.15), (True, 0.0), (True, 0.15)])
 def test_intervals_hold_the_truth_as_often_as_they_say(databases, unequal, spread):
-    """A short form of benchmarks/coverage.py, whose table is in docs/statistics.md."""
+    """A short form of benchmarks/interval_coverage.py, whose table is in docs/statistics.md."""
     benchmark = coverage()
     for gain in (0.1, 0.0):
         row = benchmark.simulate(0.5, gain, spread, unequal, databases, 10_000, [databases, 0])

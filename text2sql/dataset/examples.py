@@ -3,9 +3,13 @@
 BM25 counts words, needs no model and no hub, and gives the same answer everywhere.
 """
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+# bm25s starts JAX where it is installed, which would take three quarters of a card's memory for nothing.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import bm25s
 import numpy as np

@@ -1,6 +1,6 @@
 """How often the intervals of a gain hold the truth, and how often "it helped" is false, by simulation.
 
-python benchmarks/coverage.py [--trials 10000] [--seed 0]
+python benchmarks/interval_coverage.py [--trials 10000] [--seed 0]
 
 Prints a Markdown table, in percent, and ends with exit code 1 where a target is missed: intervals hold the truth 94 %
 of the time from five databases on and 93 % below, and "it helped" is said at most 3 % of the time where it did not. Two
