@@ -29,6 +29,7 @@ def select(folder: Path, train: list[dict], test: list[dict] = (), **changes) ->
         "train_size": None,
         "eval_size": None,
         "holdout": 0.25,
+        "tuning": 0.0,
         "seed": 1,
     }
     valid = {"train": folder / "valid_train.parquet", "test": folder / "valid_test.parquet"}

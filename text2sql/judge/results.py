@@ -8,7 +8,8 @@ each on those rows, without which kappa cannot be read.
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,6 +172,27 @@ def compared(pairs: Sequence[tuple[bool, bool]]) -> dict[str, Any]:
             for a in (True, False)
             for b in (True, False)
         },
+    }
+
+
+def metrics_of(metrics: Mapping[str, Any], rows: Sequence[Mapping], ex: Sequence[bool | None]) -> dict[str, Any]:
+    """The metrics of some of the rows that `metrics` are of: counts, accuracy and agreement are theirs alone.
+
+    rows: of OUT.jsonl. ex: what execution says of each.
+    """
+    counts = Counter(row["verdict"] for row in rows)
+    pairs = [
+        (row["verdict"] == "correct", right)
+        for row, right in zip(rows, ex, strict=True)
+        if right is not None and row["verdict"] in ("correct", "incorrect")
+    ]
+    return {
+        **metrics,
+        "n": len(rows),
+        **{verdict: counts[verdict] for verdict in VERDICTS},
+        **accuracy(counts["correct"], len(rows) - counts["judge_error"]),
+        **compared(pairs),
+        "disagreements": sum(judge != execution for judge, execution in pairs),
     }
 
 
