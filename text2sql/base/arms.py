@@ -46,8 +46,8 @@ def of_kind(kinds: Mapping[str, Kind], wanted: Kind) -> list[str]:
 def forms(arms: Mapping[str, Arm]) -> dict[str, str]:
     """The arms that should answer as another does, each with that other.
 
-    A form of the fine-tuned model (merged, exported) should answer as the adapter's first arm with as many examples; any
-    other arm, such as a server's, as the one that its `same_as` names.
+    A form of the fine-tuned model (merged, exported) should answer as the adapter's first arm with as many examples,
+    any other arm, such as a server's, as the one that its `same_as` names.
     """
     adapter: dict[int, str] = {}
     for name, arm in arms.items():

@@ -1,10 +1,11 @@
 """Which valid rows train the model and which evaluate it, so that the second tell something about the first.
 
 In this order: the split (the source's own, or whole databases held out), the filters (domains, complexities,
-languages), the evaluation rows, the training rows that do not leak into them, then which of the evaluation rows are for
-ranking experiments (`select.tuning`). Sizes are drawn in proportion from every domain × complexity. The same tables, parameters and seed give the same rows in the same order, whatever else
-the tables hold: a row's chance hangs on the seed and its id alone, so a larger sample contains a smaller one but for
-rounding. Tables stream; what stays in memory is labels, not texts.
+languages), the evaluation rows, the training rows that do not leak into them, then which of the evaluation rows are
+for ranking experiments (`select.tuning`). Sizes are drawn in proportion from every domain × complexity. The same
+tables, parameters and seed give the same rows in the same order, whatever else the tables hold: a row's chance hangs
+on the seed and its id alone, so a larger sample contains a smaller one but for rounding. Tables stream; what stays in
+memory is labels, not texts.
 """
 
 import hashlib
