@@ -84,8 +84,8 @@ def between_recipes(groups: Sequence[Sequence[Run]], part: Part) -> list[dict[st
 
 
 def best_recipe(groups: Sequence[Sequence[Run]], part: Part) -> dict[str, Any] | None:
-    """The recipe with the highest EX on the tuning part where all have one, else on the part that is compared; its EX on
-    the latter, and what having been chosen does to that. None where two or less are compared, which their own
+    """The recipe with the highest EX on the tuning part where all have one, else on the part that is compared; its EX
+    on the latter, and what having been chosen does to that. None where two or less are compared, which their own
     comparison says."""
     if len(groups) <= 2:
         return None

@@ -129,7 +129,8 @@ def beside_commits(lines: Sequence[Sequence[Run]]) -> dict[str, float]:
 
 
 def figures(run: Run) -> list[str]:
-    """The cells of a run's figures on the part that it is ranked on; its state in place of the gain where it has none."""
+    """The cells of a run's figures on the part that it is ranked on; its state in place of the gain where it has
+    none."""
     found = run.figures(run.ranked_on)
     over = run.best_untrained(run.ranked_on)
     shares = [found.get(f"ex.{key}") for key in (over, run.arm, "gain", "lo", "hi")]

@@ -377,7 +377,7 @@ def changed_params(run: Run, reference: Run) -> dict[str, tuple[Any, Any]]:
 
 
 def questions_of(run: Run) -> tuple[str | None, float]:
-    """The evaluation questions of a run and how they are parted: runs can be ranked together where these are the same."""
+    """The evaluation questions of a run and how they are parted; runs of the same ones can be ranked together."""
     return checksum(run, EVALUATION), run.params.get("select.tuning") or 0.0
 
 

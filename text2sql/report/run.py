@@ -15,7 +15,7 @@ from text2sql.dataset.clusters import databases_of
 from text2sql.dataset.parts import places_by_part
 from text2sql.dataset.rows import count_rows, read_table
 from text2sql.engines.pool import cores
-from text2sql.judge.results import metrics_of
+from text2sql.judge.measures import metrics_of
 from text2sql.report.explorer import write_explorer
 from text2sql.report.figures import by_engine, compare_arms, compare_forms, describe, summary_of, versions
 from text2sql.report.plots import length_rows, loss_rows, outcome_plots, plot_rows, size_rows, write_plot
