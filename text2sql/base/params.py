@@ -331,7 +331,8 @@ class Params(Section):
             raise PydanticCustomError("arms", f"{problem}; add what is missing")
         for name, arm in arms.items():
             if arm.same_as is not None and (arm.same_as == name or arm.same_as not in arms):
-                problem = f"{name}.same_as names no other arm; there are {', '.join(arms.keys() - {name})}"
+                others = ", ".join(other for other in arms if other != name)
+                problem = f"{name}.same_as names no other arm; there are {others}"
                 raise PydanticCustomError("arms", problem)  # type: ignore[arg-type]
         return arms
 
