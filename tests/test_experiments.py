@@ -142,7 +142,7 @@ def test_the_best_of_several_recipes_is_starred_and_said_to_be_flattered(lab):
         "It was chosen on the test part, so that no question is left to judge it by; select.tuning keeps some" in said
     )
     assert said.count("Best of") == 2  # and of those with a tuning part
-    assert [line.split()[1] for line in table.splitlines() if re.match(r" *└ \S+ \*", line)] == ["faster", "part-2"]
+    assert {line.split()[1] for line in table.splitlines() if re.match(r" *└ \S+ \*", line)} == {"faster", "part-2"}
 
 
 def test_differences_from_the_commit_are_adjusted_for_their_number(lab):

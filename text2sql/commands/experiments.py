@@ -74,10 +74,11 @@ def grouped(runs: Sequence[Run]) -> list[list[Run]]:
 
 def table_of(lines: Sequence[Sequence[Run]], best: Collection[str]) -> Table:
     """The table: a commit, below it the experiments that started from it. best: the revisions to star."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("experiment", "preset", "changes"):
         table.add_column(name, overflow="fold")
-    for name in ("untrained", "trained", "gain [95 % interval]", "p", "judge", "n"):
+    judged = any(key.startswith("judge.") for group in lines for run in group for key in run.summary)
+    for name in ("untrained", "trained", "gain [95 % interval]", "p", *(["judge"] * judged), "n"):
         table.add_column(name, justify="right", no_wrap=True)
     reference, adjusted = lines[0][0], beside_commits(lines)
     for group in lines:
@@ -97,7 +98,7 @@ def table_of(lines: Sequence[Sequence[Run]], best: Collection[str]) -> Table:
         p = adjusted.get(run.revision)
         shares.append("–" if p is None else probability(p).removeprefix("p ").removeprefix("= "))
         title = f"└ {name}" if run.baseline else name
-        cells = [title, str(run.params.get("preset", "")), "\n".join(changes), *shares, judge, n]
+        cells = [title, str(run.params.get("preset", "")), "\n".join(changes), *shares, *([judge] * judged), n]
         table.add_row(*("\n".join(map(printable, cell.split("\n"))) for cell in cells))
     return table
 
