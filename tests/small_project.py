@@ -3,8 +3,9 @@
 Stages, parameters and metrics have the pipeline's names and layout (tests/test_experiments.py holds the layout to the
 real report's); the "model" is arithmetic. Question k of 20 is right for the base model when k % 10 is 0, for the
 fine-tuned model when k % 10 is below 2,000 × learning_rate + 2, and `seed` turns the verdict on question `seed` around.
-A learning rate above 0.5 fails. The scorer, a file of its own, may take answers for wrong. Every run of a stage adds a
-line to `log`; the machine is what the variable PROCESSOR says.
+The questions are about five databases; where `select.tuning` is not 0, the first two are the tuning part. A learning
+rate above 0.5 fails. The scorer, a file of its own, may take answers for wrong. Every run of a stage adds a line to
+`log`; the machine is what the variable PROCESSOR says.
 """
 
 import contextlib
@@ -55,27 +56,40 @@ elif stage in ("base", "finetuned"):
         right = {key: (int(key[1:]) % 10 < level) != (int(key[1:]) == model["seed"]) for key in ids}
     write(f"data/generations/{stage}.json", right)
 else:
-    figures, scorer = {}, {}
+    scorer, parts = {}, {}
+    tuning = ["d0", "d1"] if params["select"]["tuning"] else []
     exec(Path("text2sql/scoring/score.py").read_text(), scorer)
     for arm in ("base", "finetuned"):
         right = read(f"data/generations/{arm}.json")
         right = {key: verdict and key not in scorer["WRONG"] for key, verdict in right.items()}
-        figures[arm] = ex = round(sum(right.values()) / len(right), 6)
         questions = {key: ["d" + str(int(key[1:]) // 4), verdict] for key, verdict in right.items()}
-        write(f"metrics/arms/{arm}.json", {
-            "n": len(right), "ex": ex, "ex_lo": ex - 0.1, "ex_hi": ex + 0.1, "em_ast": ex, "format_valid": 1.0,
+        parts[arm] = {
+            part: {key: its for key, its in questions.items() if (its[0] in tuning) == (part == "tuning")}
+            for part in ("test", "tuning")
+        }
+    def detail(arm, part):
+        questions = parts[arm][part]
+        ex = round(sum(right for _, right in questions.values()) / len(questions), 6)
+        return {
+            "n": len(questions), "ex": ex, "ex_lo": ex - 0.1, "ex_hi": ex + 0.1, "em_ast": ex, "format_valid": 1.0,
             "policy_version": params["report"]["policy"], "questions": questions,
-        })
+        }
+    def summary(part):
+        ex = {arm: detail(arm, part)["ex"] for arm in parts}
+        gain = round(ex["finetuned"] - ex["base"], 6)
+        return {
+            "ex": {**ex, "over": "base", "gain": gain, "lo": gain - 0.1, "hi": gain + 0.1},
+            "em": ex, "format": {"base": 1.0, "finetuned": 1.0}, "n": len(parts["base"][part]),
+        }
+    for arm in parts:
+        more = {"tuning": detail(arm, "tuning")} if tuning else {}
+        write(f"metrics/arms/{arm}.json", detail(arm, "test") | more)
     report = {"processor": os.environ.get("PROCESSOR", "one"), "versions": {"torch": "2.13.0"}}
     write("metrics/comparison.json", {
         "kinds": {"base": "untrained", "finetuned": "trained"}, "arm": "finetuned", "over": "base",
         "policy_version": params["report"]["policy"], "headline": "databases_like_these", "machine": {"report": report},
     })
-    gain = round(figures["finetuned"] - figures["base"], 6)
-    write("metrics/summary.json", {
-        "ex": {**figures, "over": "base", "gain": gain, "lo": gain - 0.1, "hi": gain + 0.1},
-        "em": figures, "format": {"base": 1.0, "finetuned": 1.0}, "n": len(right),
-    })
+    write("metrics/summary.json", summary("test") | ({"tuning": summary("tuning")} if tuning else {}))
 '''  # fmt: skip  # noqa: E501
 
 PIPELINE = """
@@ -98,7 +112,7 @@ stages:
     outs: [data/generations/finetuned.json]
   report:
     cmd: python step.py report
-    params: [report]
+    params: [report, select]
     deps: [data/generations, text2sql/scoring]
     outs:
       - metrics/arms: {cache: false}
@@ -113,6 +127,7 @@ preset: quickstart
 seed: 7
 select:
   eval_size: 20
+  tuning: 0.0
 finetune:
   learning_rate: 2.0e-3
 report:

@@ -53,6 +53,7 @@ def folder(tmp_path_factory) -> Path:
         train_size=100,
         eval_size=50,
         holdout=0.25,
+        tuning=0.0,
         seed=1,
     )
     write_json(folder / "selection.json", select_tables(valid, selected, select))

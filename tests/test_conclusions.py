@@ -4,12 +4,14 @@ import re
 
 import pytest
 
+from text2sql.base.files import write_json
 from text2sql.cli import main
 from text2sql.dataset.rows import write_table
 from text2sql.scoring.conclusions import (
     agreed,
     best_of,
     changed,
+    chosen_elsewhere,
     conclude,
     direction,
     equality,
@@ -140,9 +142,15 @@ def test_what_does_not_survive_the_number_of_comparisons_is_not_claimed():
 
 
 def test_the_best_of_several_is_said_to_be_flattered():
-    assert best_of(1, gained(14, 3, 111, 18)) == ""
+    assert best_of(1, gained(14, 3, 111, 18), tuning=False) == ""
     # The difference has a standard error of 3.35 points; the best of six equal runs leads by 1.267 / sqrt(2) of it.
-    assert best_of(6, gained(14, 3, 111, 18)).endswith("leads their mean by about 3.0 points through luck.")
+    said = best_of(6, gained(14, 3, 111, 18), tuning=False)
+    assert (
+        "leads their mean by about 3.0 points through luck. It was chosen on the test part, so that no question" in said
+    )
+    said = best_of(6, gained(14, 3, 111, 18), tuning=True)
+    assert said.endswith("through luck. It was chosen on the tuning part; the test part says what it brings.")
+    assert "not flattered" in chosen_elsewhere(6) and "not flattered" not in said
 
 
 def test_an_evaluation_that_cannot_show_five_points_is_said_to_be_too_small():
@@ -258,7 +266,10 @@ def test_power_reads_the_selected_questions(tmp_path, monkeypatch, capsys):
     schemas = [f"CREATE TABLE {name} (a INT)" for name in names]
     table = pandas.DataFrame({"id": list("abcdefg"), "db_id": names, "context": schemas})
     write_table("data/selected/eval.parquet", table)
+    write_json("data/selection.json", {})
     assert power(capsys)[0].startswith("7 questions about 4 databases; flips 20 %")
+    write_json("data/selection.json", {"tuning": {"ids": ["a", "b"]}})  # x, on which nothing is judged
+    assert power(capsys)[0].startswith("5 questions about 3 databases; flips 20 %")
 
 
 @pytest.mark.parametrize(

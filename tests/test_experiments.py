@@ -53,7 +53,11 @@ def lab(tmp_path_factory) -> SmallProject:
     project.seeds = ["seed-1", "seed-2", "seed-3"]
     project.run("dvc", "exp", "run", "--queue", "-n", "slower", "-S", "finetune.learning_rate=0.001")
     project.run("dvc", "exp", "run", "--queue", "-n", "diverges", "-S", "finetune.learning_rate=0.9")
-    run_queue(project, {*project.seeds, "slower", "diverges"})
+    project.run("dvc", "exp", "run", "--queue", "-n", "faster", "-S", "finetune.learning_rate=0.003")
+    rates = "finetune.learning_rate=0.001,0.002,0.003"
+    project.run("dvc", "exp", "run", "--queue", "-n", "part", "-S", "select.tuning=0.3", "-S", rates)
+    project.parted = ["part-1", "part-2", "part-3"]
+    run_queue(project, {*project.seeds, *project.parted, "slower", "faster", "diverges"})
     project.base_runs = project.log.read_text().count("base") - before
     project.run("dvc", "exp", "run", "--temp", "-n", "partial", "-S", "finetune.learning_rate=0.003", "finetune")
     project.run("dvc", "exp", "run", "--temp", "-n", "fewer", "-S", "select.eval_size=10")
@@ -86,13 +90,13 @@ def test_the_base_arm_runs_once_for_a_whole_sweep(lab):
 def test_every_experiment_is_listed_with_figures_or_the_reason_for_none(lab):
     table = lab.text2sql("experiments").stdout
     names = [name for name, *_ in refs_of(lab)]
-    assert len(names) == len(set(names)) == 11
+    assert len(names) == len(set(names)) == 15
     for name in names:
         assert line_of(table, name)
     assert "failed" in line_of(table, "diverges") and "%" not in line_of(table, "diverges")
     assert "not run to the end" in line_of(table, "partial") and "%" not in line_of(table, "partial")
     assert "no metrics" in line_of(table, "half")
-    assert "11 experiments: " in table and "1 failed" in table and "1 no metrics" in table and "8 done" in table
+    assert "15 experiments: " in table and "1 failed" in table and "1 no metrics" in table and "12 done" in table
 
 
 def test_a_row_says_what_changed_and_what_it_brought(lab):
@@ -114,7 +118,7 @@ def test_the_table_is_narrow_with_long_names_too(lab, tmp_path):
         subprocess.run(["git", "update-ref", ref, revisions[other]], cwd=clone, check=True)
     table = run_in(clone, lab, "experiments").stdout
     assert max(map(len, table.splitlines())) <= 120
-    assert "+35.0 [+25.0, +45.0]" in table and "13 experiments: " in table
+    assert "+35.0 [+25.0, +45.0]" in table and "17 experiments: " in table
     header = next(line for line in table.splitlines() if "preset" in line)
     names = "".join(line[: header.index("preset")].strip(" └") for line in table.splitlines())
     assert all(f"{name}{place}" in names for place in range(3))  # folded, not cut
@@ -124,16 +128,63 @@ def test_the_seeds_of_a_recipe_share_a_line(lab):
     lines = lab.text2sql("experiments").stdout.splitlines()
     (place,) = (number for number, line in enumerate(lines) if line.lstrip().startswith("└ seed-1 "))
     first, second, third = lines[place : place + 3]
-    assert "seed=1,2,3" in first and "10.0 %" in first and "55.0 %" in first and "+45.0" in first
-    assert second.split()[0] == "seed-2" and "± 0.0 (3 seeds)" in second
-    assert third.split() == ["seed-3"]
+    assert "seed=1,2,3" in first and "10.0 %" in first and "55.0 %" in first and "+45.0 [" in first
+    assert second.split()[0] == "seed-2" and re.search(r"± 0.0 +± \d+\.\d questions", second)
+    assert third.split()[0] == "seed-3" and "± 0.0 training luck" in third  # one question each, so equal EX
 
 
-def test_the_best_of_several_recipes_is_said_to_be_flattered(lab):
-    said = " ".join(lab.text2sql("experiments").stdout.split())
-    # Three learning rates on the same questions under the same policy; slower and early-0.001 wrote the same texts.
-    assert "main, seed-1, seed-2, seed-3 (EX 57.5 %): Best of 3 on these same questions, so its figures are too" in said
-    assert said.count("Best of") == 1
+def test_the_best_of_several_recipes_is_starred_and_said_to_be_flattered(lab):
+    table = lab.text2sql("experiments").stdout
+    said = " ".join(table.split())
+    # Four learning rates on the same questions under the same policy; slower and early-0.001 wrote the same texts.
+    assert "* faster (EX 75.0 %): Best of 4 on these same questions, so its figures are too good:" in said
+    assert (
+        "It was chosen on the test part, so that no question is left to judge it by; select.tuning keeps some" in said
+    )
+    assert said.count("Best of") == 2  # and of those with a tuning part
+    assert {line.split()[1] for line in table.splitlines() if re.match(r" *└ \S+ \*", line)} == {"faster", "part-2"}
+
+
+def test_differences_from_the_commit_are_adjusted_for_their_number(lab):
+    found = json.loads(lab.text2sql("compare", "main", "slower", "faster", "--json").stdout)["conclusions"]
+    adjusted = [one["holm_p"] for one in found]
+    table = lab.text2sql("experiments").stdout
+    assert adjusted[0] > found[0][found[0]["headline"]]["p"] or adjusted[1] > found[1][found[1]["headline"]]["p"]
+    for name, p in zip(("slower", "faster"), adjusted, strict=True):
+        assert line_of(table, name).split("]")[1].split()[0] == f"{p:.2g}"
+    for other in ("seed-1", "policy", "fewer", "part-1", "early-0.001"):  # nothing but the seed; not comparable
+        assert line_of(table, other).split("]")[1].split()[0] == "–"
+
+
+def test_runs_with_a_tuning_part_are_ranked_on_it_and_judged_on_the_test_part(lab):
+    table = lab.text2sql("experiments").stdout
+    said = " ".join(table.split())
+    # Of questions 0 to 7, rates of 0.001, 0.002, 0.003 answer 4, 6 and 8, and 7 is turned around: 5, 7, 7 of 8.
+    assert "62.5 %" in line_of(table, "part-1") and "87.5 %" in line_of(table, "part-2")
+    assert line_of(table, "part-1").rstrip().endswith("8 tuning") and "tuning" not in line_of(table, "slower")
+    assert "* part-2 (EX 87.5 %): Best of 3 on these same questions" in said
+    assert "It was chosen on the tuning part; the test part says what it brings." in said
+    test = lab.text2sql("compare", *lab.parted).stdout
+    assert test.startswith("On the test part, where what was chosen is judged")
+    assert "part-1 → part-2: EX 33.3 % → 50.0 %" in test and "12 questions about 3 databases" in test
+    # part-3 is better there, which is not for us to know: part-2 was chosen.
+    assert "part-2 (EX 50.0 %): Best of 3 on the tuning part. The questions of the test part had no say" in test
+    tuning = lab.text2sql("compare", "--tuning", *lab.parted).stdout
+    assert tuning.startswith("On the tuning part, where runs are chosen.\n")
+    assert "part-1 → part-2: EX 62.5 % → 87.5 %" in tuning and "8 questions about 2 databases" in tuning
+    assert "Holm-adjusted p = " in tuning and "part-2 (EX 87.5 %): Best of 3 on these same questions" in tuning
+    found = json.loads(lab.text2sql("compare", "--tuning", *lab.parted, "--json").stdout)
+    assert (found["part"], found["best"]["chosen_on"], found["best"]["runs"]) == ("tuning", "tuning", ["part-2"])
+    assert "execution accuracy on the test part 33.3 % → 50.0 %" in lab.text2sql("pr-report", "part-1", "part-2").stdout
+
+
+def test_parted_and_whole_evaluations_are_not_mixed_up(lab):
+    done = lab.text2sql("compare", "main", "part-2", check=False)
+    assert done.returncode == 1 and "different evaluation questions (20 and 12)" in done.stderr
+    done = lab.text2sql("compare", "--tuning", "main", "slower", check=False)
+    assert done.returncode == 1 and "has no tuning part; set select.tuning and run again" in done.stderr
+    done = lab.text2sql("gate", "--max-drop", "0.02", "main", "part-2", check=False)
+    assert done.returncode == 1 and "answered different" in done.stderr
 
 
 def test_queued_experiments_are_listed(tmp_path):

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from text2sql.base.arms import forms
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json, read_jsonl, write_json, write_jsonl
 from text2sql.base.params import ArmParams
 from text2sql.commands import show
 from text2sql.dataset.rows import write_rows
 from text2sql.dataset.verdict import RULES
+from text2sql.judge.measures import metrics_of
 from text2sql.report.figures import describe
 from text2sql.report.plots import loss_rows
 from text2sql.report.run import report
@@ -305,6 +307,90 @@ def test_a_judge_adds_its_figures(tmp_path):
         [instrument, series] for series in ("base", "finetuned") for instrument in ("execution", "judge")
     ]
     assert arms[3].split("\t")[2:] == ["8", "0.5", "0.136844", "0.694258"]  # Wilson's interval of 3 of 8
+
+
+def judged(folder: Path, ids: set[str], tuning: set[str]) -> Path:
+    """The metrics of a run on these questions, with a judge; `tuning`: those of its tuning part."""
+    data, metrics = write_run(folder / "data", {key: OUTCOME[key] for key in OUTCOME if key in ids}), folder / "metrics"
+    for arm in ARMS:
+        scores = list(read_jsonl(data / f"scores/{arm}.jsonl"))
+        rows = [{"id": row["id"], "verdict": ("correct", "incorrect")[row["outcome"] == "syntax"]} for row in scores]
+        write_jsonl(data / f"judgements/{arm}.jsonl", [row | {"reason": None, "error": None} for row in rows])
+        figures = metrics_of({"enabled": True}, rows, [row["ex"] for row in scores])
+        write_json(data / f"judgements/{arm}/metrics.json", figures)
+    if tuning:
+        selection = read_json(data / "selection.json")
+        write_json(data / "selection.json", selection | {"tuning": {"by": "databases", "ids": sorted(tuning)}})
+    report(data, metrics, ARMS)
+    return metrics
+
+
+TUNING = {"q00", "q01", "q06", "q07"}  # two of the four databases
+
+
+def test_each_part_has_the_figures_of_its_questions_alone(tmp_path):
+    both = judged(tmp_path / "both", set(OUTCOME), TUNING)
+    test = judged(tmp_path / "test", OUTCOME.keys() - TUNING, set())
+    tuning = judged(tmp_path / "tuning", TUNING, set())
+
+    def without_names(details: dict) -> dict:
+        """Databases are named by their place in the table, and domains by that too: leave the names out."""
+        return {key: value for key, value in details.items() if key not in ("questions", "by_domain", "tuning")} | {
+            "questions": {key: verdict for key, (_, verdict) in details["questions"].items()}
+        }
+
+    for arm in ARMS:
+        detail = read_json(both / f"arms/{arm}.json")
+        assert without_names(detail) == without_names(read_json(test / f"arms/{arm}.json"))
+        assert without_names(detail["tuning"]) == without_names(read_json(tuning / f"arms/{arm}.json"))
+        assert detail["questions"].keys() | detail["tuning"]["questions"].keys() == OUTCOME.keys()
+    summary = read_json(both / "summary.json")
+    assert summary.pop("tuning") == read_json(tuning / "summary.json")
+    assert summary == read_json(test / "summary.json") and "judge" in summary
+    compared = read_json(both / "comparison.json")
+    assert compared["n"] + compared["tuning"]["n"] == 7 and compared["won"] == ["q04"]
+    assert "q06" not in (both / "plots/outcomes.tsv").read_text()
+    said = " ".join(show.verdict(compared).split())
+    assert "All of this is the test part; on the tuning part (4 questions about 2 databases) the gain is +50.0" in said
+
+
+def test_forms_of_one_model_are_said_to_be_equal_or_not(tmp_path):
+    data = write_run(tmp_path / "data")
+    for kind in ("scores", "results", "generations"):
+        rows = list(read_jsonl(data / f"{kind}/finetuned.jsonl"))
+        write_jsonl(data / f"{kind}/merged.jsonl", rows)
+        changed = [row | {"text": "SELECT 2"} if kind == "generations" and row["id"] == "q01" else row for row in rows]
+        make = {"scores": score, "results": results}
+        changed = [make[kind]("q01", "mismatch") if kind in make and row["id"] == "q01" else row for row in changed]
+        write_jsonl(data / f"{kind}/served.jsonl", changed)
+    for arm in ("merged", "served"):
+        write_json(data / f"judgements/{arm}/metrics.json", {"enabled": False})
+    arms = ARMS | {
+        "merged": ArmParams(model="publish/merged", shots=0),
+        "served": ArmParams(model="servers/own.yaml", shots=0, same_as="finetuned"),
+    }
+    report(data, tmp_path / "metrics", arms)
+    merged, served = read_json(tmp_path / "metrics/comparison.json")["forms"]
+    assert (merged["arm"], merged["over"], merged["texts"], merged["won"], merged["lost"]) == (
+        "merged", "finetuned", 0, 0, 0,
+    )  # fmt: skip
+    assert (served["texts"], served["verdicts"], served["lost"], served["questions"]) == (1, 7, 1, 8)
+    assert not served["equivalence"]["equal"] and served["equivalence"]["margin"] == 0.05
+    said = " ".join(show.verdict(read_json(tmp_path / "metrics/comparison.json")).split())
+    assert "0 of 8 texts of merged differ from those of finetuned, 0 of 7 verdicts changed (0 won, 0 lost)." in said
+    assert "It is not shown that served and finetuned are equal within 5 points (90 % interval" in said
+
+
+def test_forms_are_compared_with_the_adapter_that_is_asked_alike():
+    arms = {
+        "base": ArmParams(model="models/base", shots=0),
+        "finetuned": ArmParams(model="models/finetuned", shots=0),
+        "both": ArmParams(model="models/finetuned", shots=3),
+        "file": ArmParams(model="exports/text2sql-Q8_0.gguf", shots=3),
+        "merged": ArmParams(model="publish/merged", shots=5),
+        "gpt": ArmParams(model="servers/gpt.yaml", shots=0),
+    }
+    assert forms(arms) == {"file": "both"}
 
 
 # What a reader sees

@@ -105,6 +105,14 @@ def test_keys_that_do_not_stand_together_are_one_line_with_their_section(section
     assert one_line(error).startswith(f"params.yaml, {section}: {said}")
 
 
+@pytest.mark.parametrize("name", ["nobody", "base"])
+def test_an_arm_is_the_same_as_another_that_is_there(name):
+    with pytest.raises(UserError) as error:
+        check(changed("arms.base.same_as", name), Path("params.yaml"))
+    assert "base.same_as names no other arm; there are fewshot, finetuned" in one_line(error)
+    assert check(changed("arms.base.same_as", "finetuned")).arms["base"].same_as == "finetuned"
+
+
 def test_other_names_of_pefts_configuration_may_be_added():
     assert check(changed("finetune.lora.exclude_modules", ["o_proj"])).finetune.lora.exclude_modules == ["o_proj"]
 

@@ -29,6 +29,7 @@ def select(folder: Path, train: list[dict], test: list[dict] = (), **changes) ->
         "train_size": None,
         "eval_size": None,
         "holdout": 0.25,
+        "tuning": 0.0,
         "seed": 1,
     }
     valid = {"train": folder / "valid_train.parquet", "test": folder / "valid_test.parquet"}
@@ -207,3 +208,52 @@ def test_real_questions_of_a_known_split_are_compared(tmp_path):
     assert counts["databases"]["shared"] == 0
     assert len(train) == 3000 - counts["leaks"]["removed"]
     assert len(evaluation) == 3000
+
+
+# The tuning part
+
+
+def test_without_a_tuning_share_nothing_is_parted(tmp_path):
+    counts, _, evaluation = select(tmp_path / "whole", rows())
+    parted, _, same = select(tmp_path / "parted", rows(), tuning=0.3)
+    assert "tuning" not in counts and "tuning" in parted
+    assert evaluation == same  # a part is a list of ids: no question is generated or scored anew
+
+
+def test_the_tuning_part_is_whole_databases_of_each_domain(tmp_path):
+    train = [row("t0", "What is there?", db_id="other")]
+    test = [
+        row(f"q{n}", f"Question {n}?", f"SELECT {n} FROM d{n % 10}", db_id=f"d{n % 10}", domain="xy"[n % 2])
+        for n in range(40)
+    ]
+    counts, _, evaluation = select(tmp_path, train, test, tuning=0.4)
+    tuning = counts["tuning"]
+    inside = {row["db_id"]: row["domain"] for row in evaluation if row["id"] in tuning["ids"]}
+    outside = {row["db_id"] for row in evaluation if row["id"] not in tuning["ids"]}
+    assert tuning["by"] == "databases" and not inside.keys() & outside and len(outside) == 6
+    assert sorted(inside.values()) == ["x", "x", "y", "y"]
+    assert (tuning["databases"], tuning["questions"]) == (4, 16)
+    again, *_ = select(tmp_path, train, test, tuning=0.4)
+    other, *_ = select(tmp_path, train, test, tuning=0.4, seed=2)
+    assert again["tuning"] == tuning != other["tuning"]
+
+
+def test_one_schema_under_several_names_is_not_parted(tmp_path):
+    train = [row("t0", "What is there?", db_id="other")]
+    same = [row(f"q{n}", f"Question {n}?", f"SELECT {n} FROM t", db_id="t") | {"db_id": f"t{n}"} for n in range(6)]
+    two = [row("u0", "And here?", "SELECT a FROM u", db_id="u")]
+    counts, *_ = select(tmp_path, train, same + two, tuning=0.5)
+    assert counts["tuning"]["databases"] == 1
+    assert set(counts["tuning"]["ids"]) in ({"u0"}, {f"q{n}" for n in range(6)})
+
+
+def test_of_a_single_database_queries_are_parted_and_it_is_said(tmp_path):
+    train = [row("t0", "What is there?", db_id="other")]
+    test = [row(f"q{n}", f"Question {n}?", f"SELECT {n % 4} FROM t") for n in range(12)]
+    counts, _, evaluation = select(tmp_path, train, test, tuning=0.25)
+    tuning = counts["tuning"]
+    assert (tuning["by"], tuning["queries"], tuning["questions"]) == ("queries", 1, 3)
+    assert len({row["answer"] for row in evaluation if row["id"] in tuning["ids"]}) == 1
+    assert any("is about one database, so it was parted by query" in note for note in counts["notes"])
+    with pytest.raises(UserError, match=r"select\.tuning: the evaluation rows have one query alone"):
+        select(tmp_path, train, test[:1], tuning=0.25)

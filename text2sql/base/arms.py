@@ -18,6 +18,12 @@ class Arm(Protocol):
     @property
     def model(self) -> str: ...
 
+    @property
+    def shots(self) -> int: ...
+
+    @property
+    def same_as(self) -> str | None: ...
+
 
 def kind(model: str) -> Kind:
     """What stands behind an arm: the base model as it is; something made by fine-tuning it, the adapter or a form of
@@ -35,3 +41,21 @@ def kinds(arms: Mapping[str, Arm]) -> dict[str, Kind]:
 def of_kind(kinds: Mapping[str, Kind], wanted: Kind) -> list[str]:
     """The names of the arms of one kind. The first trained one is the headline's, whatever the others bring."""
     return [name for name, kind in kinds.items() if kind == wanted]
+
+
+def forms(arms: Mapping[str, Arm]) -> dict[str, str]:
+    """The arms that should answer as another does, each with that other.
+
+    A form of the fine-tuned model (merged, exported) should answer as the adapter's first arm with as many examples,
+    any other arm, such as a server's, as the one that its `same_as` names.
+    """
+    adapter: dict[int, str] = {}
+    for name, arm in arms.items():
+        if arm.model == ADAPTER:
+            adapter.setdefault(arm.shots, name)
+    found = {}
+    for name, arm in arms.items():
+        form = adapter.get(arm.shots) if kind(arm.model) == "trained" and arm.model != ADAPTER else None
+        if other := arm.same_as or form:
+            found[name] = other
+    return found

@@ -107,6 +107,7 @@ class SelectParams(Section):
     train_size: Positive | None
     eval_size: Positive | None
     holdout: Fraction
+    tuning: Fraction
     seed: Seed
 
 
@@ -128,6 +129,7 @@ class ResolveParams(Section):
 class ArmParams(Section):
     model: Annotated[str, Field(min_length=1)]
     shots: Annotated[int, Field(ge=0, le=50)]
+    same_as: str | None = None  # the one key that may be missing: few arms have it
 
     @field_validator("model")
     @classmethod
@@ -327,6 +329,11 @@ class Params(Section):
         if "models/base" not in models or all(model == "models/base" or model.endswith(".yaml") for model in models):
             problem = "a gain needs an untrained arm (model: models/base) and a trained one (model: models/finetuned)"
             raise PydanticCustomError("arms", f"{problem}; add what is missing")
+        for name, arm in arms.items():
+            if arm.same_as is not None and (arm.same_as == name or arm.same_as not in arms):
+                others = ", ".join(other for other in arms if other != name)
+                problem = f"{name}.same_as names no other arm; there are {others}"
+                raise PydanticCustomError("arms", problem)  # type: ignore[arg-type]
         return arms
 
 

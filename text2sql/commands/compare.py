@@ -2,10 +2,12 @@
 
 python -m text2sql compare main slower
 python -m text2sql compare seed-1 seed-2 seed-3
+python -m text2sql compare --tuning main rate-1 rate-2 rate-3
 
 Each run is compared with the first one: ids won and lost, and in what the two differ. Runs that differ in nothing but
 `seed` are one recipe, whose verdicts are averaged; what may be concluded is said of recipes, with the number of
-comparisons taken into account. Everything is read from git; the questions' texts are shown where the data are in the
+comparisons taken into account. Where the evaluation has a tuning part, choose on that (--tuning) and judge what was
+chosen on the test part (without). Everything is read from git; the questions' texts are shown where the data are in the
 local DVC cache.
 """
 
@@ -17,14 +19,19 @@ from typing import Any
 from text2sql.base.text import printable
 from text2sql.commands.experiments import shown
 from text2sql.commands.show import questions
+from text2sql.dataset.parts import Part
 from text2sql.experiments.differences import MACHINE, VERSIONS, listed
-from text2sql.experiments.paired import conclude_between, estimate_between, paired
+from text2sql.experiments.paired import conclude_between, estimate_between, figure, paired
 from text2sql.experiments.runs import Run, changed_params, named_runs, require_figures
 from text2sql.experiments.seeds import mean_ex, recipes, spread
 from text2sql.experiments.texts import question_texts
 from text2sql.scoring import stats
-from text2sql.scoring.conclusions import Conclusion, best_of, conclude, points
+from text2sql.scoring.conclusions import Conclusion, best_of, chosen_elsewhere, conclude, points
 
+PARTS = {
+    "tuning": "On the tuning part, where runs are chosen.\n",
+    "test": "On the test part, where what was chosen is judged (--tuning: the part where runs are chosen).\n",
+}
 SHOWN = 20  # ids of each list; --json has all
 
 
@@ -32,29 +39,40 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first", metavar="A", help="what the others are compared with: experiment or git revision")
     parser.add_argument("others", nargs="+", metavar="B", help="experiments or git revisions")
     parser.add_argument("--common", action="store_true", help="where the questions differ, compare those of both")
+    parser.add_argument("--tuning", action="store_true", help="on the tuning part of the evaluation (select.tuning)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     runs = [require_figures(run) for run in named_runs(args.first, *args.others)]
-    comparisons = [paired(runs[0], other, common=args.common) for other in runs[1:]]
+    part: Part = "tuning" if args.tuning else "test"
+    comparisons = [paired(runs[0], other, common=args.common, part=part) for other in runs[1:]]
     groups = recipes(runs)
-    conclusions = between_recipes(groups)
-    best = best_recipe(groups)
-    seeds = [seeds_of(group) for group in groups if len(group) > 1]
+    conclusions = between_recipes(groups, part)
+    best = best_recipe(groups, part)
+    seeds = [seeds_of(group, part) for group in groups if len(group) > 1]
     if args.json:
         listed = [{"name": run.name, "revision": run.revision, "summary": run.summary} for run in runs]
-        found = {"runs": listed, "comparisons": comparisons, "conclusions": conclusions, "best": best, "seeds": seeds}
+        found = {
+            "part": part,
+            "runs": listed,
+            "comparisons": comparisons,
+            "conclusions": conclusions,
+            "best": best,
+            "seeds": seeds,
+        }
         print(json.dumps(found, indent=2))
     else:
+        if any(run.ranked_on == "tuning" for run in runs):
+            print(PARTS[part])
         show(runs, comparisons, conclusions, best, seeds)
     return 0
 
 
-def between_recipes(groups: Sequence[Sequence[Run]]) -> list[dict[str, Any]]:
+def between_recipes(groups: Sequence[Sequence[Run]], part: Part) -> list[dict[str, Any]]:
     """What may be concluded of each recipe beside the first, each p adjusted for how many stand side by side."""
     first, *others = groups
-    gains = [estimate_between(first, group) for group in others]
+    gains = [estimate_between(first, group, part=part) for group in others]
     adjusted = stats.holm([gain.headline.p for gain in gains]) if len(gains) > 1 else [None] * len(gains)
     found = []
     for group, gain, holm_p in zip(others, gains, adjusted, strict=True):
@@ -65,28 +83,38 @@ def between_recipes(groups: Sequence[Sequence[Run]]) -> list[dict[str, Any]]:
     return found
 
 
-def best_recipe(groups: Sequence[Sequence[Run]]) -> dict[str, Any] | None:
-    """The recipe with the highest EX, and what having been chosen does to its figures; None where two or less are
-    compared, which their own comparison says."""
+def best_recipe(groups: Sequence[Sequence[Run]], part: Part) -> dict[str, Any] | None:
+    """The recipe with the highest EX on the tuning part where all have one, else on the part that is compared; its EX
+    on the latter, and what having been chosen does to that. None where two or less are compared, which their own
+    comparison says."""
     if len(groups) <= 2:
         return None
-    ranked = sorted(groups, key=mean_ex, reverse=True)
-    note = best_of(len(groups), estimate_between(ranked[1], ranked[0]))
-    return {"runs": [run.name for run in ranked[0]], "ex": mean_ex(ranked[0]), "note": note}
+    chosen_on: Part = "tuning" if all(run.ranked_on == "tuning" for group in groups for run in group) else part
+    ranked = sorted(groups, key=lambda group: mean_ex(group, chosen_on), reverse=True)
+    if chosen_on != part:
+        note = chosen_elsewhere(len(groups))
+    else:
+        note = best_of(len(groups), estimate_between(ranked[1], ranked[0], part=part), tuning=part == "tuning")
+    return {
+        "runs": [run.name for run in ranked[0]],
+        "ex": mean_ex(ranked[0], part),
+        "chosen_on": chosen_on,
+        "note": note,
+    }
 
 
-def seeds_of(group: Sequence[Run]) -> dict[str, Any]:
+def seeds_of(group: Sequence[Run], part: Part) -> dict[str, Any]:
     """Seeds of one recipe: their spread, and what may be concluded of the recipe beside the first seed's best untrained
     arm."""
-    over = group[0].over
-    gain = estimate_between(group[:1], group, (over, None))
+    over = group[0].best_untrained(part)
+    gain = estimate_between(group[:1], group, (over, None), part)
     conclusion = conclude(gain, arm=named(group), over=over)
     return {
         "runs": [run.name for run in group],
         "seeds": [run.params["seed"] for run in group],
         "spread": {
-            "ex": spread([run.summary[f"ex.{run.arm}"] for run in group]),
-            "gain": spread([run.summary["ex.gain"] for run in group]),
+            "ex": spread([figure(run, f"ex.{run.arm}", part) for run in group]),
+            "gain": spread([figure(run, "ex.gain", part) for run in group]),
         },
         **stats.figures(gain),
         **conclusion._asdict(),

@@ -12,7 +12,6 @@ from text2sql.base.errors import UserError
 from text2sql.base.text import printable
 from text2sql.experiments.differences import cause, differences, elsewhere, unrecorded
 from text2sql.experiments.paired import (
-    EVALUATION,
     arm_details,
     conclude_between,
     estimate_between,
@@ -20,7 +19,7 @@ from text2sql.experiments.paired import (
     interval_about,
     load_comparable,
 )
-from text2sql.experiments.runs import DONE, Run, checksum, named_runs, require_figures, unchecked
+from text2sql.experiments.runs import DONE, Run, named_runs, require_figures, same_questions, unchecked
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if args.max_drop is not None:
         require_figures(base)
         load_comparable(base, head)
-        if checksum(base, EVALUATION) != checksum(head, EVALUATION):
+        if not same_questions(base, head):
             raise UserError(
                 f"gate: {printable(args.base)} and {printable(args.head)} answered different evaluation questions; "
                 "--max-drop cannot compare them"

@@ -8,15 +8,15 @@ Detected means: in four runs of five the 95 % interval leaves out 0. docs/statis
 """
 
 import argparse
-from collections import Counter
 from pathlib import Path
 
 from text2sql.base.errors import UserError
-from text2sql.dataset.clusters import databases_of
+from text2sql.base.files import read_json
+from text2sql.dataset.parts import judged_sizes
 from text2sql.dataset.rows import read_table
 from text2sql.scoring.stats import FEWEST, FLIPS, databases_needed, least_gain, questions_needed
 
-SELECTED = Path("data/selected/eval.parquet")
+SELECTED, SELECTION = Path("data/selected/eval.parquet"), Path("data/selection.json")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -89,13 +89,14 @@ def needed(args: argparse.Namespace) -> str:
 
 
 def database_sizes(questions: int | None, databases: int | None) -> list[int]:
-    """Questions of each database: as given, spread evenly, or those of the selected table. Raises UserError."""
+    """Questions of each database: as given, spread evenly, or those of the selected table's test part. Raises
+    UserError."""
     if questions is None:
         if databases is not None:
             raise UserError("power: --databases says how --questions are spread; give both, or --gain")
         if not SELECTED.exists():
             raise UserError(f"power: no {SELECTED} here; run `dvc repro select`, or give --questions and --databases")
-        return sorted(Counter(databases_of(read_table(SELECTED).to_dict("records"))).values())
+        return sorted(judged_sizes(read_table(SELECTED).to_dict("records"), read_json(SELECTION)))
     databases = 1 if databases is None else databases
     if databases > questions:
         raise UserError(f"power: {questions} questions cannot be about {databases} databases")

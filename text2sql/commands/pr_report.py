@@ -92,7 +92,8 @@ def comparison_parts(base: Run, head: Run) -> list[str]:
     subject = "The same texts, judged again" if compared["same_texts"] else f"Arm {code(head.arm)}"
     names = code(base.name), code(head.name)
     conclusion = conclude_between([base], [head], estimate_between([base], [head]), names=names)
-    parts = [f"**{subject}, execution accuracy {ex}:** {conclusion.text}"]
+    about = " on the test part" if head.ranked_on == "tuning" else ""
+    parts = [f"**{subject}, execution accuracy{about} {ex}:** {conclusion.text}"]
     parts += [f"**Note:** {code(note)}" for note in (compared["cause"], compared["elsewhere"]) if note]
     if not compared["same_databases"]:
         parts.append("The evaluation databases were filled differently before and after.")

@@ -88,6 +88,10 @@ def questions(comparison: dict) -> str:
 def verdict(comparison: dict) -> str:
     """What may be concluded of the comparison, and what was left out of it."""
     lines = [comparison["conclusion"]["claim"], *comparison["conclusion"]["limits"]]
+    if tuning := comparison.get("tuning"):
+        gain = f"{points(tuning['gain'])} points over {tuning['over']}"
+        lines.append(f"All of this is the test part; on the tuning part ({questions(tuning)}) the gain is {gain}.")
+    lines += [form["says"] for form in comparison.get("forms", ())]
     if zero := comparison["zero_shot"]:
         interval = f"95 % interval {points(zero['lo'])} to {points(zero['hi'])}"
         lines.append(f"Over {zero['over']}, without examples, it is {points(zero['gain'])} points ({interval}).")

@@ -1,10 +1,11 @@
 """Which valid rows train the model and which evaluate it, so that the second tell something about the first.
 
 In this order: the split (the source's own, or whole databases held out), the filters (domains, complexities,
-languages), the evaluation rows, then the training rows that do not leak into them. Sizes are drawn in proportion from
-every domain × complexity. The same tables, parameters and seed give the same rows in the same order, whatever else
-the tables hold: a row's chance hangs on the seed and its id alone, so a larger sample contains a smaller one but for
-rounding. Tables stream; what stays in memory is labels, not texts.
+languages), the evaluation rows, the training rows that do not leak into them, then which of the evaluation rows are
+for ranking experiments (`select.tuning`). Sizes are drawn in proportion from every domain × complexity. The same
+tables, parameters and seed give the same rows in the same order, whatever else the tables hold: a row's chance hangs
+on the seed and its id alone, so a larger sample contains a smaller one but for rounding. Tables stream; what stays in
+memory is labels, not texts.
 """
 
 import hashlib
@@ -20,8 +21,9 @@ from tqdm import tqdm
 
 from text2sql.base.errors import UserError
 from text2sql.base.params import SelectParams
+from text2sql.dataset.clusters import databases_of
 from text2sql.dataset.leaks import LEAKS, Texts, count_duplicates, find_leaks, normal_sql
-from text2sql.dataset.rows import read_batches, table_writer
+from text2sql.dataset.rows import read_batches, read_table, table_writer
 
 
 class Label(NamedTuple):
@@ -40,9 +42,10 @@ def select_tables(valid: Mapping[str, Path], selected: Mapping[str, Path], param
     """Reads the valid `train` and `test` tables, writes the selected `train` and `eval` tables.
 
     Returns the counts: how the splits were told apart (source, databases, queries), rows after each step and databases
-    for both, leaks by kind with every removed pair of ids, duplicates within each split, and notes where fewer rows
-    were there than asked for. Raises UserError when a filter names a value that no row has, or when no row is left to
-    train on or to evaluate with.
+    for both, leaks by kind with every removed pair of ids, duplicates within each split, notes where fewer rows were
+    there than asked for, and, where `params.tuning` is not 0, `tuning` (see `tuning_part`). Raises UserError when a
+    filter names a value that no row has, when no row is left to train on or to evaluate with, or when the evaluation
+    rows cannot be parted.
     """
     labels = {table: read_labels(table, path) for table, path in valid.items()}
     everything = [label for table in labels.values() for label in table]
@@ -73,18 +76,20 @@ def select_tables(valid: Mapping[str, Path], selected: Mapping[str, Path], param
     for split, rows in chosen.items():
         counts[split]["selected"] = len(rows)
         copy_rows(valid, rows, selected[split])
+    parted = {"tuning": tuning_part(selected["eval"], params.tuning, params.seed)} if params.tuning else {}
     return {
         "split": how,
         **counts,
         "databases": count_databases(train, evaluation),
         "leaks": {kind: sum(leak.kind == kind for leak in leaks) for kind in LEAKS} | {"removed": len(leaks)},
         "duplicates": {split: count_duplicates(texts(valid, rows)) for split, rows in chosen.items()},
-        "notes": shortfalls(counts, params),
+        "notes": [*shortfalls(counts, params), *parted_by_query(parted)],
         "leaked_by": {
             name: dict(Counter(getattr(label, name) or "none" for label in removed).most_common())
             for name in ("domain", "complexity", "language")
         },
         "leaked": [leak._asdict() for leak in leaks],
+        **parted,
     }
 
 
@@ -113,13 +118,51 @@ def hold_out(
     kind, units = "databases", [label.db_id for label in labels]
     if len(set(units)) == 1:
         kind, units = "queries", [normal_sql(row.answer) for row in texts(valid, labels)]
-    domains = {unit: label.domain for unit, label in zip(reversed(units), reversed(labels), strict=True)}
-    wanted = min(max(1, round(share * len(domains))), len(domains) - 1)
-    held = set(proportional(sorted(domains), wanted, seed, stratum=domains.get, name=str)) if wanted > 0 else set()
+    held = draw_units(units, [label.domain for label in labels], share, seed)
     sides: tuple[list[Label], list[Label]] = ([], [])
     for unit, label in zip(units, labels, strict=True):
         sides[unit in held].append(label)
     return kind, *sides
+
+
+def draw_units(
+    units: Sequence[str], domains: Sequence[str | None], share: float, seed: int, name: Callable[[str], str] = str
+) -> set[str]:
+    """About `share` of the units (databases or queries), of each domain alike, at least one and never all; none of one.
+
+    units, domains: of each row. A unit is of its first row's domain. name: what a unit's chance hangs on.
+    """
+    domain = {unit: its for unit, its in zip(reversed(units), reversed(domains), strict=True)}
+    wanted = min(max(1, round(share * len(domain))), len(domain) - 1)
+    return set(proportional(sorted(domain), wanted, seed, stratum=domain.get, name=name)) if wanted > 0 else set()
+
+
+def tuning_part(evaluation: Path, share: float, seed: int) -> dict:
+    """Which evaluation rows are for ranking experiments, so that the others can judge the one that was chosen.
+
+    About `share` of the databases, of each domain alike; a database is what `clusters.databases_of` says. Where all
+    rows are about one database, queries are parted, as in `hold_out`. Returns what was parted (`by`: databases or
+    queries), how many of them and how many `questions` the tuning part has, and the `ids` of its rows. Raises UserError
+    where there is one query alone.
+    """
+    rows = read_table(evaluation).to_dict("records")
+    by, units = "databases", databases_of(rows)
+    if len(set(units)) == 1:
+        by, units = "queries", [normal_sql(row["answer"]) for row in rows]
+    drawn = draw_units(units, [row["domain"] for row in rows], share, seed, name=lambda unit: f"tuning:{unit}")
+    if not drawn:
+        raise UserError(
+            "select.tuning: the evaluation rows have one query alone, which cannot be parted; set it to 0.0"
+        )
+    ids = [row["id"] for row, unit in zip(rows, units, strict=True) if unit in drawn]
+    return {"by": by, by: len(drawn), "questions": len(ids), "ids": ids}
+
+
+def parted_by_query(parted: Mapping[str, Mapping]) -> list[str]:
+    """A line where the tuning part is about the same database as the test part; nothing where there is no such part."""
+    if not parted or parted["tuning"]["by"] == "databases":
+        return []
+    return ["select.tuning: the evaluation is about one database, so it was parted by query, which says less"]
 
 
 def check_filters(labels: Sequence[Label], params: SelectParams) -> None:

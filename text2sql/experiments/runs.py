@@ -17,6 +17,7 @@ import yaml
 
 from text2sql.base.errors import UserError
 from text2sql.base.text import one_line, printable
+from text2sql.dataset.parts import Part
 from text2sql.experiments import lock
 from text2sql.experiments.git import (
     DONE,
@@ -32,6 +33,7 @@ from text2sql.experiments.git import (
 
 READ = ("params.yaml", "dvc.yaml", "dvc.lock", "metrics/summary.json", "metrics/comparison.json")
 EMPTY, STALE, BROKEN = "no metrics", "not run to the end", "unreadable"
+EVALUATION = "data/selected/eval.parquet"
 SOURCES = ("text2sql", "stages", "prompts", "configs")
 
 
@@ -68,8 +70,23 @@ class Run:
 
     @property
     def ex(self) -> float | None:
-        """Execution accuracy of the headline's arm; None for a run without figures."""
-        return self.summary.get(f"ex.{self.arm}")
+        """Execution accuracy of the headline's arm on the test part; None for a run without figures."""
+        return self.figures().get(f"ex.{self.arm}")
+
+    @property
+    def ranked_on(self) -> Part:
+        """The part of the evaluation that runs are ranked on: the tuning part where there is one."""
+        return "tuning" if "tuning.n" in self.summary else "test"
+
+    def figures(self, part: Part = "test") -> dict[str, Any]:
+        """The figures of one part, as `summary` names those of the test part."""
+        if part == "test":
+            return self.summary
+        return {key[len(part) + 1 :]: value for key, value in self.summary.items() if key.startswith(f"{part}.")}
+
+    def best_untrained(self, part: Part = "test") -> str:
+        """The untrained arm that a part's gain is over."""
+        return self.figures(part).get("ex.over", self.over)
 
     @functools.cached_property
     def locked(self) -> dict[str, str | None]:
@@ -102,12 +119,17 @@ def every_run() -> list[Run]:
     ordered = [head, *(git("rev-list", "--no-walk", *sorted(others)).split() if others else [])]
     commits = [(named.get(commit, commit[:7]), commit, None, DONE) for commit in ordered]
     runs = load_runs([*commits, *found])
-    children = sorted(runs[len(commits) :], key=lambda run: (-1 if run.ex is None else -run.ex, run.name))
+    children = sorted(runs[len(commits) :], key=lambda run: (-rank_ex(run), run.name))
     return [
         run
         for commit in runs[: len(commits)]
         for run in (commit, *(c for c in children if c.baseline == commit.revision))
     ]
+
+
+def rank_ex(run: Run) -> float:
+    """Execution accuracy on the part that the run is ranked on; -1 for a run without figures."""
+    return run.figures(run.ranked_on).get(f"ex.{run.arm}", -1.0)
 
 
 def named_runs(*names: str) -> list[Run]:
@@ -352,6 +374,16 @@ def changed_params(run: Run, reference: Run) -> dict[str, tuple[Any, Any]]:
     keys = sorted(run.params.keys() | reference.params.keys())
     pairs = {key: (reference.params.get(key), run.params.get(key)) for key in keys}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def questions_of(run: Run) -> tuple[str | None, float]:
+    """The evaluation questions of a run and how they are parted; runs of the same ones can be ranked together."""
+    return checksum(run, EVALUATION), run.params.get("select.tuning") or 0.0
+
+
+def same_questions(before: Run, after: Run) -> bool:
+    """Whether two runs were evaluated on the same questions, parted alike."""
+    return questions_of(before) == questions_of(after)
 
 
 def own_changes(run: Run, reference: Run) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from text2sql.dataset.parts import Part
 from text2sql.experiments.lock import touch
 from text2sql.experiments.runs import Run
 
@@ -60,9 +61,9 @@ def recipes(runs: Sequence[Run]) -> list[list[Run]]:
     return [group for _, group in groups]
 
 
-def mean_ex(recipe: Sequence[Run]) -> float:
-    """EX after fine-tuning, averaged over the seeds of a recipe."""
-    return statistics.fmean(run.summary[f"ex.{run.arm}"] for run in recipe)
+def mean_ex(recipe: Sequence[Run], part: Part | None = None) -> float:
+    """EX after fine-tuning on a part (None: the one that runs are ranked on), averaged over the seeds of a recipe."""
+    return statistics.fmean(run.figures(part or run.ranked_on)[f"ex.{run.arm}"] for run in recipe)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -6,8 +6,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from text2sql.dataset.rows import read_table
-from text2sql.experiments.paired import EVALUATION
-from text2sql.experiments.runs import Run, checksum
+from text2sql.experiments.runs import EVALUATION, Run, checksum
 
 
 def question_texts(run: Run) -> dict[str, str]:

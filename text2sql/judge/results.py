@@ -1,9 +1,6 @@
 """From answers to files and numbers: one line per input row, joined by id, sorted by id, counted.
 
-`accuracy` is the share of rows called correct among those with a verdict (`cannot_tell` is one that is not "correct",
-`judge_error` is none), with Wilson's interval. Agreement and kappa, with its interval, compare with execution accuracy
-on the rows where both instruments say yes or no; what is left out is counted beside them. `yes` is the share of yes of
-each on those rows, without which kappa cannot be read.
+What the numbers mean: text2sql/judge/measures.py.
 """
 
 import csv
@@ -19,14 +16,13 @@ from text2sql.base.files import atomic_write, json_line, write_json
 from text2sql.base.params import JudgeParams
 from text2sql.judge.cache import AnswerStore
 from text2sql.judge.chat import JudgeTraffic
+from text2sql.judge.measures import RATERS, VERDICTS, accuracy, compared
 from text2sql.judge.requests import Template, Verdict, prompt_of, read_answer
 from text2sql.scoring.conclusions import agreed
-from text2sql.scoring.stats import Agreement, agreement, wilson
+from text2sql.scoring.stats import Agreement
 
 FILES = ("requests.jsonl", "answers.csv", "disagreements.jsonl", "metrics.json")  # in the folder beside the verdicts
-VERDICTS = ("correct", "incorrect", "cannot_tell", "judge_error")
 ERRORS = ("refused", "no_answer", "unreadable")  # why a row is a judge_error
-RATERS = ("judge", "execution")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,26 +150,6 @@ def disagreement(entry: Entry, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def compared(pairs: Sequence[tuple[bool, bool]]) -> dict[str, Any]:
-    """Agreement, Cohen's kappa with its interval, the share of yes of both, and the 2x2 table of (judge, execution)
-    pairs; None where they are undefined."""
-    judge, execution = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    found = agreement(judge, execution) if pairs else None
-    return {
-        "compared": len(pairs),
-        "agreement": rate(sum(a == b for a, b in pairs), len(pairs)),
-        "kappa": found and found.kappa,
-        "kappa_lo": found and found.lo,
-        "kappa_hi": found and found.hi,
-        "yes": found and dict(zip(RATERS, found.yes, strict=True)),
-        "table": {
-            f"judge_{'yes' if a else 'no'}_execution_{'yes' if b else 'no'}": pairs.count((a, b))
-            for a in (True, False)
-            for b in (True, False)
-        },
-    }
-
-
 def spending(entries: Sequence[Entry], store: AnswerStore, params: JudgeParams) -> dict[str, Any]:
     """What the answers behind these rows cost, whenever they were paid; rows with equal requests share one."""
     answers = tokens_in = tokens_out = 0
@@ -192,17 +168,6 @@ def spending(entries: Sequence[Entry], store: AnswerStore, params: JudgeParams) 
         "completion_tokens": tokens_out,
         "cost_usd": "unknown" if cost is None or not known else round(cost, 6),
     }
-
-
-def accuracy(correct: int, judged: int) -> dict[str, float | None]:
-    """The share of rows called correct with its 95 % interval; None where no row has a verdict."""
-    low, high = wilson(correct, judged) if judged else (None, None)
-    return {"accuracy": rate(correct, judged), "accuracy_lo": low, "accuracy_hi": high}
-
-
-def rate(part: int, whole: int) -> float | None:
-    """part / whole, None for 0 / 0."""
-    return part / whole if whole else None
 
 
 def summary(metrics: dict[str, Any]) -> str:

@@ -12,7 +12,8 @@ from text2sql.base.arms import Kind, of_kind
 from text2sql.base.errors import UserError
 from text2sql.report.numbers import mean, rounded
 from text2sql.scoring import stats
-from text2sql.scoring.conclusions import conclude
+from text2sql.scoring.conclusions import ENOUGH, changed, conclude
+from text2sql.scoring.forms import Answered, compare_texts
 from text2sql.scoring.metrics import FLAGS, METRICS
 from text2sql.scoring.policy import OUTCOMES, POLICY_VERSION
 
@@ -118,6 +119,45 @@ def compare_arms(
         "gold_errors": {
             row["id"]: score["error"] for row, score in zip(rows, any_arm, strict=True) if score["ex"] is None
         },
+    }
+
+
+def compare_forms(
+    rows: Sequence[Mapping],
+    databases: Sequence[str],
+    scores: Mapping[str, Sequence[Mapping]],
+    generations: Mapping[str, Sequence[Mapping]],
+    forms: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """Each arm that should answer as another does (`arms.forms`) beside that one: how many texts and verdicts changed,
+    whether the two are equal within ENOUGH, and the sentence that says so (`says`)."""
+    about = {row["id"]: database for row, database in zip(rows, databases, strict=True)}
+
+    def answered(arm: str) -> dict[str, Answered]:
+        both = zip(generations[arm], scores[arm], strict=True)
+        return {score["id"]: Answered(generation["text"], score["ex"]) for generation, score in both}
+
+    found = []
+    for arm, over in forms.items():
+        what = compare_texts(answered(over), answered(arm), about, ENOUGH)
+        equivalence = what.equivalence and what.equivalence._asdict()
+        figures = what._asdict() | {"equivalence": equivalence}
+        found.append({"arm": arm, "over": over, **figures, "says": changed(what, arm=arm, over=over)})
+    return found
+
+
+def summary_of(details: Mapping[str, Mapping], compared: Mapping, judgements: Mapping[str, Mapping]) -> dict[str, Any]:
+    """The figures of metrics/summary.json. judgements: of every arm; none where the judge is off."""
+    return {
+        "ex": {
+            **{arm: detail["ex"] for arm, detail in details.items()},
+            "over": compared["over"],
+            **{key: rounded(compared[key]) for key in ("gain", "lo", "hi")},
+        },
+        "em": {arm: detail["em_ast"] for arm, detail in details.items()},
+        "format": {arm: detail["format_valid"] for arm, detail in details.items()},
+        **({"judge": judge_summary(judgements, compared["arm"])} if judgements else {}),
+        "n": compared["n"],
     }
 
 

@@ -164,17 +164,31 @@ def luck(gain: PairedGain, trainings: int) -> str:
     )
 
 
-def best_of(runs: int, gain: PairedGain) -> str:
+def best_of(runs: int, gain: PairedGain, *, tuning: bool) -> str:
     """What choosing the best of several runs on these questions does to its figures; nothing for one.
 
-    gain: of one of the runs over another, for the standard error of their difference on these questions.
+    gain: of one of the runs over another, for the standard error of their difference on these questions. tuning:
+    whether the questions are the tuning part's, so that others are left to judge the choice.
     """
     if runs == 1:
         return ""
     se = (gain.these.hi - gain.these.lo) / (2 * 1.96)
+    left = (
+        "It was chosen on the tuning part; the test part says what it brings."
+        if tuning
+        else "It was chosen on the test part, so that no question is left to judge it by; select.tuning keeps some."
+    )
     return (
         f"Best of {runs} on these same questions, so its figures are too good: the best of {runs} equal runs leads "
-        f"their mean by about {100 * luck_of_best(runs, se):.1f} points through luck."
+        f"their mean by about {100 * luck_of_best(runs, se):.1f} points through luck. {left}"
+    )
+
+
+def chosen_elsewhere(runs: int) -> str:
+    """What may be said on the test part of the run that was the best of several on the tuning part."""
+    return (
+        f"Best of {runs} on the tuning part. The questions of the test part had no say in that, so its figures here "
+        "are not flattered by the choice."
     )
 
 
