@@ -18,8 +18,10 @@ from test_sources import answers, ingest, rows_of, write
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
 from text2sql.dataset.labels import language_of
-from text2sql.sources import FENCE, write_raw
+from text2sql.dataset.rows import read_table
+from text2sql.sources import FENCE, FURTHER_GOLD, write_raw
 from text2sql.sources.values import cell_of
+from text2sql.sql.golds import alternatives_in
 
 DDL = "CREATE TABLE shop (id INTEGER, name TEXT, city TEXT);"
 ROW = {"question": "How many shops?", "context": DDL, "answer": "SELECT COUNT(*) FROM shop"}
@@ -308,6 +310,45 @@ def test_code_fences_around_the_sql_are_taken_off_and_counted(tmp_path):
     path = write(tmp_path / "q.jsonl", lines(*(ROW | {"answer": answer} for answer in fenced)))
     assert [row["answer"] for row in rows_of(ingest("file", path))["train"]] == ["SELECT 1", "SELECT 2", *fenced[2:]]
     assert account_of(ingest("file", path), tmp_path / "raw")["train"]["changed"] == {FENCE: 2}
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells"),
+    [
+        ({"answer": "answers"}, {"answers": ["SELECT 1", "SELECT 2", "SELECT 1"]}),
+        ({"alternatives": "others"}, {"answer": "SELECT 1", "others": ["SELECT 2"]}),
+        ({}, {"answer": "SELECT 1", "alternatives": "SELECT 2"}),
+        ({}, {"answer": ["```sql\nSELECT 1\n```", None], "alternatives": '["SELECT 2", "SELECT 1"]'}),
+    ],
+)
+def test_a_row_brings_several_golds_as_a_list_or_as_alternatives(tmp_path, columns, cells):
+    row = {name: text for name, text in ROW.items() if name != "answer"} | cells
+    (found,) = rows_of(ingest("file", write(tmp_path / "q.jsonl", lines(row)), columns=columns))["train"]
+    assert (found["answer"], alternatives_in(found["alternatives"])) == ("SELECT 1", ("SELECT 2",))
+
+
+def test_rows_of_one_id_that_ask_the_same_are_one_row_with_several_golds(tmp_path):
+    golds = [ROW | {"id": "7", "answer": f"SELECT {n}"} for n in (1, 2, 2, 3)]
+    others = [ROW, ROW | {"id": "7", "question": "How many cities?"}, ROW]
+    path = write(tmp_path / "q.jsonl", lines(golds[0], *others, *golds[1:]))
+    counted = account_of(ingest("file", path, test_path=str(path)), tmp_path / "raw")
+    for split, ids in (("train", ["7", "train-2", "7-2", "train-4"]), ("test", ["7-3", "test-2", "7-4", "test-4"])):
+        rows = read_table(tmp_path / "raw" / f"{split}.parquet").to_dict("records")
+        assert [row["id"] for row in rows] == ids
+        assert rows[0]["answer"] == "SELECT 1"
+        assert alternatives_in(rows[0]["alternatives"]) == ("SELECT 2", "SELECT 3")
+        assert [row["alternatives"] for row in rows[1:]] == [None] * 3
+        assert counted[split]["left_out"] == {FURTHER_GOLD: 3}
+
+
+def test_the_equivalent_queries_of_text2sql_data_are_golds(tmp_path):
+    sentence = {"text": "shops in city0", "variables": {"city0": "Seoul"}, "question-split": "train"}
+    queries = ['SELECT name FROM shop WHERE city = "city0"', 'SELECT s.name FROM shop s WHERE s.city = "city0"']
+    entry = {"query-split": "train", "sql": queries, "variables": [{"name": "city0", "example": "x"}]}
+    path = write(tmp_path / "shop.json", json.dumps([entry | {"sentences": [sentence]}]))
+    database(tmp_path / "shop.sqlite", (1, "a", "Seoul"))
+    (row,) = rows_of(ingest("text2sql_data", path))["train"]
+    assert [row["answer"], *alternatives_in(row["alternatives"])] == [sql.replace("city0", "Seoul") for sql in queries]
 
 
 # --- Cells ------------------------------------------------------------------------------------------------------------

@@ -187,6 +187,18 @@ def test_leaks_are_removed_from_training_and_counted(tmp_path):
     assert counts["duplicates"] == {"train": {"question": 0, "sql": 1}, "eval": {"question": 0, "sql": 0}}
 
 
+def test_any_gold_of_an_evaluation_row_gives_it_away(tmp_path):
+    test = [row("e1", "What is the sum of a?", "SELECT SUM(a) FROM t", alternatives='["SELECT TOTAL(a) FROM t"]')]
+    train = [
+        row("t1", "Add up a.", "select total( a ) from t;"),
+        row("t2", "All of a together?", "SELECT 1", alternatives='["SELECT TOTAL(x.a) FROM t AS x"]'),
+        row("t3", "Which b are there?", "SELECT b FROM t"),
+    ]
+    counts, kept, _ = select(tmp_path, train, test)
+    assert [r["id"] for r in kept] == ["t3"]
+    assert [(leak["train"], leak["kind"]) for leak in counts["leaked"]] == [("t1", "sql"), ("t2", "sql_rewritten")]
+
+
 def test_help_of_the_stage_is_quick():
     done = subprocess.run([sys.executable, "stages/select.py", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and "data/selected/train.parquet" in done.stdout

@@ -16,6 +16,7 @@ from text2sql.dataset.validate import REJECTED, validate_tables
 from text2sql.dataset.verdict import check, holds_rows, verdicts
 from text2sql.sources import synthetic
 from text2sql.sources.schemas import ddl_of_spider
+from text2sql.sql.golds import alternatives_cell, alternatives_in
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 AUTO = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None)
@@ -46,6 +47,33 @@ def runs_and_returns(context: str, answer: str) -> bool | None:
             return bool(connection.execute(answer).fetchall()) or None
     except Exception:
         return False
+
+
+def test_of_several_golds_those_that_are_valid_stay(tmp_path):
+    row = {"context": CONTEXT, "question": "?", "dialect": "sqlite"}
+    golds = {
+        "sound": ["SELECT a FROM t", "SELECT b FROM t"],
+        "second": ["SELECT c FROM t", "SELECT b FROM t", "SELECT a FROM t WHERE a > 5"],
+        "none": ["SELECT c FROM t", "SELECT"],
+        "one": ["SELECT a FROM t"],
+    }
+    rows = [
+        row | {"id": id, "answer": first, "alternatives": alternatives_cell(rest)}
+        for id, (first, *rest) in golds.items()
+    ]
+    for test_rows, kept in (("valid", ["sound", "second", "one"]), ("all", list(golds))):
+        write_rows(tmp_path / "raw.parquet", rows)
+        funnel = validate_tables(
+            {"test": tmp_path / "raw.parquet"}, {"test": tmp_path / "valid.parquet"}, tmp_path / "rejected.parquet",
+            rules(test_rows=test_rows), AUTO, workers=2,
+        )["test"]  # fmt: skip
+        valid = read_table(tmp_path / "valid.parquet").to_dict("records")
+        left = {r["id"]: [r["answer"], *alternatives_in(r["alternatives"])] for r in valid}
+        assert list(left) == kept
+        assert (left["sound"], left["second"]) == (golds["sound"], ["SELECT b FROM t"])
+        assert left.get("none", golds["none"]) == golds["none"]
+        assert funnel["golds"] == {"read": 7, "kept": 3}
+        assert funnel.get("gold_errors", {}) == ({"schema": 1} if test_rows == "all" else {})
 
 
 # The rules

@@ -72,6 +72,9 @@ def rows_read(accounted: Mapping) -> list[list]:
     changed = list(dict.fromkeys(reason for split in read for reason in source[split]["changed"]))
     rows += [[f"of these: {reason}", *(source[split]["changed"].get(reason) for split in read)] for reason in changed]
     rows += [[f"gold error kept: {name}", None, n] for name, n in accounted["gold_errors"].items()]
+    if any(accounted["golds"].values()):
+        for step in ("read", "kept"):
+            rows += [[f"golds of rows with several, {step}", *(accounted["golds"][split].get(step) for split in read)]]
     return rows
 
 

@@ -13,6 +13,8 @@ that means something else there is switched off by null.
 | an SQL script | it is the context of all questions (a dump in `ingest.dialect`, with or without rows) |
 | a folder | each question's `db_id` names its SQLite file or script: NAME.sqlite, NAME/NAME.sqlite, NAME.sql … |
 
+A question with several golds brings them as a list in `answer`, as `alternatives`, or as rows of one id.
+
 A column `database` names such an SQLite file for each row; where it holds mere names, they are taken for `db_id`.
 """
 

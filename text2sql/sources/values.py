@@ -55,6 +55,20 @@ def text_of(value: Any) -> str | None:
     return str(value)
 
 
+def sqls_of(cell: str | None) -> list[str]:
+    """The queries in a cell: each text of a JSON list, else the cell's one text; none in an empty cell."""
+    if not cell or not cell.strip():
+        return []
+    if cell.lstrip().startswith("["):
+        try:
+            texts = json.loads(cell)
+        except ValueError:
+            return [cell]
+        if all(isinstance(text, str | None) for text in texts):
+            return [text for text in texts if text and text.strip()]
+    return [cell]
+
+
 def is_utf8(value: bytes) -> bool:
     try:
         value.decode("utf-8")

@@ -1,0 +1,14 @@
+"""Several golds of one question: the first stands in a row's `answer`, the others in one cell, `alternatives`."""
+
+import json
+from collections.abc import Sequence
+
+
+def alternatives_in(cell: str | None) -> tuple[str, ...]:
+    """The further golds that a cell holds: a JSON list of SQL, or nothing."""
+    return tuple(json.loads(cell)) if cell else ()
+
+
+def alternatives_cell(golds: Sequence[str]) -> str | None:
+    """Further golds as a cell; null where there are none."""
+    return json.dumps(list(golds), ensure_ascii=False) if golds else None
