@@ -130,6 +130,24 @@ def test_a_message_without_content_says_nothing_and_the_row_is_incomplete(tmp_pa
     assert row["answer"] == ""
 
 
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [("user", [{"type": "text", "text": DDL}, {"type": "text", "text": ROW["question"]}])],
+        [("user", DDL), ("user", ROW["question"])],
+        [("developer", DDL), ("user", ROW["question"])],
+        [("user", f"{DDL} {ROW['question']}")],
+    ],
+)
+def test_a_turn_may_come_in_parts_and_on_one_line(tmp_path, messages):
+    said = [{"role": role, "content": content} for role, content in [*messages, ("assistant", ROW["answer"])]]
+    path = write(tmp_path / "c.jsonl", lines({"messages": said}, {"messages": said[:1]}))
+    (row,) = rows_of(ingest("chat", path))["train"]
+    assert {name: row[name] for name in ROW} == ROW
+    counted = account_of(ingest("chat", path), tmp_path / "raw")
+    assert counted["train"]["left_out"] == {"a chat without a question and its reply": 1}
+
+
 def test_spider_is_read_as_the_hubs_parquet_with_schemas_from_the_databases(tmp_path):
     for split in ("train", "validation"):
         rows = [{"db_id": "shop", "query": "SELECT COUNT(*) FROM shop", "question": f"How many {split}?"}]
@@ -227,12 +245,20 @@ def test_json_lines_are_read_under_any_name_and_behind_a_byte_order_mark(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("name", "mark", "encoding"),
-    [("q.csv", ",", "utf-8"), ("q.csv", ";", "utf-8-sig"), ("q.tsv", "\t", "utf-8"), ("q.csv", "\t", "utf-16")],
+    ("name", "before", "mark", "encoding"),
+    [
+        ("q.csv", "", ",", "utf-8"),
+        ("q.csv", "", ";", "utf-8-sig"),
+        ("q.tsv", "", "\t", "utf-8"),
+        ("q.csv", "", "\t", "utf-16"),
+        ("q.csv", "", "|", "utf-8"),
+        ("q.csv", "sep=;\r\n", ";", "utf-8-sig"),
+        ("q.csv", "\n\n", ",", "utf-8"),
+    ],
 )
-def test_tables_are_read_whatever_stands_between_their_cells(tmp_path, name, mark, encoding):
-    cells = [[f'"{cell}"' for cell in line] for line in (ROW, ROW.values())]
-    (tmp_path / name).write_bytes("\n".join(mark.join(line) for line in cells).encode(encoding))
+def test_tables_are_read_whatever_stands_between_their_cells(tmp_path, name, before, mark, encoding):
+    cells = [[f'"{cell}"' for cell in line] for line in (("question", "context", "answer "), ROW.values())]
+    (tmp_path / name).write_bytes((before + "\n".join(mark.join(line) for line in cells)).encode(encoding))
     (row,) = rows_of(ingest("file", tmp_path / name))["train"]
     assert {key: row[key] for key in ROW} == ROW
 
@@ -250,7 +276,7 @@ def test_a_quote_that_is_not_doubled_is_named_with_its_line_and_read_over(tmp_pa
 
 def test_a_workbook_is_read_from_its_first_sheet(tmp_path):
     book = openpyxl.Workbook()
-    for line in (["id", *ROW], [1, *ROW.values()], [None] * 4, [2, *ROW.values()]):
+    for line in ([None] * 5, ["id", None, *ROW], [1, "x", *ROW.values()], [None] * 5, [2, "x", *ROW.values()]):
         book.active.append(line)
     book.save(tmp_path / "q.xlsx")
     assert [row["id"] for row in rows_of(ingest("file", tmp_path / "q.xlsx"))["train"]] == ["1", "2"]
@@ -266,13 +292,14 @@ def test_cp949_is_named_with_the_command_that_converts_it(tmp_path, name):
 
 
 def test_a_split_column_holds_rows_out_and_counts_the_rest(tmp_path):
-    splits = ["train", "test", "dev", None]
+    splits = ["train", "test", "dev", None, "spare"]
     path = write(tmp_path / "q.jsonl", lines(*(ROW | {"id": str(split), "split": split} for split in splits)))
     rows = rows_of(ingest("file", path))
     assert [[row["id"] for row in rows[split]] for split in ("train", "test")] == [["train", "None"], ["test"]]
-    assert account_of(ingest("file", path), tmp_path / "raw")["train"]["left_out"] == {"its split is validation": 1}
+    left_out = account_of(ingest("file", path), tmp_path / "raw")["train"]["left_out"]
+    assert left_out == {"its split is validation": 1, "its split is spare": 1}
     off = rows_of(ingest("file", path, columns={"split": None}))
-    assert [len(off["train"]), len(off["test"])] == [4, 0]
+    assert [len(off["train"]), len(off["test"])] == [5, 0]
 
 
 def test_a_database_column_of_mere_names_is_the_db_id_and_can_be_switched_off(tmp_path):
@@ -281,6 +308,14 @@ def test_a_database_column_of_mere_names_is_the_db_id_and_can_be_switched_off(tm
     assert (row["db_id"], row["database"], row["language"]) == ("northwind", None, "en")
     (row,) = rows_of(ingest("file", path, columns={"database": None}))["train"]
     assert (row["db_id"], row["database"]) == ("shop", None)
+
+
+def test_a_database_column_names_files_from_the_folder_of_the_questions(tmp_path):
+    database(tmp_path / "dbs" / "shop.sqlite", (1, "a", "x"))
+    path = write(tmp_path / "q.jsonl", lines(*(ROW | {"database": f"dbs/{name}.sqlite"} for name in ("shop", "gone"))))
+    there, gone = rows_of(ingest("file", path))["train"]
+    assert answers(there) == [(1,)]
+    assert gone["database"] == "dbs/gone.sqlite"  # of which `validate` says that it is not there
 
 
 def test_a_folder_of_databases_is_asked_by_db_id(tmp_path):
@@ -361,6 +396,7 @@ def test_the_equivalent_queries_of_text2sql_data_are_golds(tmp_path):
         ("db_id", "1.0", "1"),
         ("id", Decimal("2.00"), "2"),
         ("question", Decimal("2.50"), "2.50"),
+        ("id", Decimal(10**35), "1" + "0" * 35),
         ("question", "1.0", "1.0"),
         ("question", float("nan"), None),
         ("answer", Decimal("NaN"), None),

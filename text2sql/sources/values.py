@@ -41,7 +41,8 @@ def text_of(value: Any) -> str | None:
         case float():
             return None if math.isnan(value) else str(int(value)) if value.is_integer() else repr(value)
         case Decimal():
-            return None if value.is_nan() else format(value.quantize(1) if value == value // 1 else value, "f")
+            whole = value.to_integral_value()
+            return None if value.is_nan() else format(whole if value == whole else value, "f")
         case datetime():
             return value.isoformat(sep=" ")
         case date() | time():
