@@ -234,6 +234,21 @@ def test_a_set_in_folds_is_read_whole_or_by_the_fold_that_is_named(tmp_path):
         rows_of(ingest("text2sql_data", path, config="question:9"))
 
 
+def test_sql_evals_cells_stand_for_every_query_that_is_accepted(tmp_path):
+    accepts = "SELECT {id, name}, COUNT(*) FROM shop GROUP BY {}; SELECT ';' FROM shop;"
+    head = "question,query,db_name,query_category,instructions\n"
+    path = write(tmp_path / "q.csv", f'{head}How many?,"{accepts}",shop,group_by,a shop is a place\n')
+    database(tmp_path / "dbs" / "shop.sqlite", (1, "a", "x"))
+    (row,) = rows_of(ingest("sql_eval", path, database=str(tmp_path / "dbs"), dialect="sqlite"))["train"]
+    assert (row["db_id"], row["notes"], row["dialect"]) == ("shop", "a shop is a place", "sqlite")
+    assert [row["answer"], *alternatives_in(row["alternatives"])] == [
+        "SELECT id, COUNT(*) FROM shop GROUP BY id",
+        "SELECT name, COUNT(*) FROM shop GROUP BY name",
+        "SELECT id, name, COUNT(*) FROM shop GROUP BY id, name",
+        "SELECT ';' FROM shop",
+    ]
+
+
 # --- Anybody's file ---------------------------------------------------------------------------------------------------
 
 

@@ -43,6 +43,7 @@ SOURCES = {
     "wikisql": "wikisql",
     "aihub": "aihub",
     "text2sql_data": "text2sql_data",
+    "sql_eval": "sql_eval",
 }
 # Sources whose records have no columns to map: what they hold is found by their format.
 WITHOUT_COLUMNS = ("synthetic", "chat", "alpaca", "wikisql", "text2sql_data")
