@@ -480,6 +480,19 @@ def test_the_command_scores_any_predictions(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"d.sqlite", "p.jsonl", "s.jsonl"}
 
 
+def test_the_command_takes_a_list_of_golds_with_rows_and_without(tmp_path):
+    golds = {"gold_sql": ["SELECT a FROM t", "SELECT a, b FROM t"]}
+    bare = SETUP.partition(";")[0] + ";"
+    file = write(
+        tmp_path / "p.jsonl",
+        {"id": 1, "setup_sql": SETUP, **golds, "prediction": "SELECT a, b FROM t"},
+        {"id": 2, "setup_sql": bare, **golds, "prediction": "SELECT a FROM t"},
+        {"id": 3, "setup_sql": bare, **golds, "prediction": "SELECT b FROM t"},
+    )
+    rows = [json.loads(line) for line in command(file, "--populate", 2).stdout.splitlines()]
+    assert [(row["outcome"], row["gold"]) for row in rows] == [("match", 2), ("match", 1), ("mismatch", None)]
+
+
 def test_the_command_starts_a_server_where_a_row_needs_it_and_says_what_it_translates(tmp_path):
     given = {"setup_sql": DUMP, "gold_sql": "SELECT MAX(day) - MIN(day) FROM sale", "prediction": "SELECT 29"}
     other = {"setup_sql": SETUP, "gold_sql": "SELECT a FROM t", "prediction": "SELECT a FROM t", "dialect": "tsql"}
@@ -517,6 +530,7 @@ def test_the_command_fills_setups_without_rows(tmp_path):
     [
         ({"setup_sql": "", "gold_sql": "", "prediction": ""}, "no id"),
         ({"id": 1, "setup_sql": "", "prediction": ""}, "no gold_sql"),
+        ({"id": 1, "setup_sql": "", "gold_sql": [], "prediction": ""}, "gold_sql must be text, or a list of at least"),
         ({"id": 1, "setup_sql": "", "gold_sql": ""}, "no prediction"),
         ({"id": 1, "gold_sql": "", "prediction": ""}, "either setup_sql or database"),
         ({"id": 1, "setup_sql": "", "database": "x", "gold_sql": "", "prediction": ""}, "either setup_sql or database"),

@@ -42,7 +42,7 @@ def show_account(console: Console, folder: Path) -> None:
     accounted = account(folder)
     console.print(table_of("Read and validated", ["rows", "train", "test"], rows_read(accounted)))
     rejects = [[rule, name, n] for rule, classes in accounted["rejects"].items() for name, n in classes.items()]
-    console.print(table_of("Rejects", ["rule", "class", "rows"], rejects))
+    console.print(table_of("Rejects", ["rule", "class", "rows"], rejects) if rejects else "No rejects\n")
     selected = accounted["selected"]
     steps = list(dict.fromkeys(step for counts in selected.values() for step in counts))
     rows = [[step, *(counts.get(step) for counts in selected.values())] for step in steps]
