@@ -269,7 +269,7 @@ def gold_answer(question: Question, limits: Limits, engine: Engine = SQLITE) -> 
     return answer
 
 
-_NEXT_STATEMENT = re.compile(r"\)\s*(CREATE|INSERT)\b", re.IGNORECASE)
+_NEXT_STATEMENT = re.compile(r"\)\s*(CREATE|INSERT|ALTER|DROP)\b", re.IGNORECASE)
 # SQLite takes `INTERVAL` for a column, and so the unit in DATEDIFF(day, a, b).
 _UNIT_AS_COLUMN = re.compile(
     r"no such column: (?:interval|second|minute|hour|day|week|month|quarter|year)\b", re.IGNORECASE
