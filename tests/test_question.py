@@ -151,7 +151,7 @@ def test_validation_and_scoring_see_the_same_answer(gold):
             "CREATE TABLE t (a TEXT);",
             "SELECT LEFT(a, 2) FROM t",
             "dialect",
-            "(LEFT or RIGHT of a text is not SQLite's)",
+            "(LEFT or RIGHT of a text",
         ),
         ("CREATE TABLE t (a TEXT);", "SELECT ISNULL(a, 0) FROM t", "dialect", "(the function ISNULL is not SQLite's)"),
         (
