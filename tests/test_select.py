@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from text2sql.base.errors import UserError
-from text2sql.base.params import SelectParams
+from text2sql.base.params import SelectParams, read_yaml
 from text2sql.dataset.rows import read_table, write_rows
 from text2sql.dataset.select import proportional, select_tables
 from text2sql.sources import synthetic
@@ -149,6 +149,14 @@ def test_fewer_rows_than_asked_for_are_all_used_and_noted(tmp_path):
         f"select.train_size: 1000 rows asked for, {len(train)} are there, all of them used",
         f"select.eval_size: 500 rows asked for, {len(evaluation)} are there, all of them used",
     ]
+
+
+def test_the_preset_file_trains_on_every_row_and_asks_every_one_that_is_held_out(tmp_path):
+    own = {key: read_yaml(ROOT / "presets/file.yaml")["select"][key] for key in ("train_size", "eval_size")}
+    train = [row(f"t{n}", f"{n * 7919} to train", f"SELECT {n}", db_id="ours") for n in range(900)]
+    test = [row(f"e{n}", f"{n * 104729} to ask", f"SELECT -{n}", db_id="theirs") for n in range(270)]
+    counts, ours, theirs = select(tmp_path, train, test, **own)
+    assert (len(ours), len(theirs), counts["notes"]) == (900, 270, [])
 
 
 @pytest.mark.parametrize(
