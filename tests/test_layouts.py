@@ -366,6 +366,9 @@ def test_code_fences_around_the_sql_are_taken_off_and_counted(tmp_path):
     ("columns", "cells"),
     [
         ({"answer": "answers"}, {"answers": ["SELECT 1", "SELECT 2", "SELECT 1"]}),
+        ({}, {"answers": ["SELECT 1", "SELECT 2"]}),
+        ({}, {"answer": "SELECT 1", "answers": ["SELECT 2"]}),
+        ({"answer": "sql"}, {"sql": "SELECT 1", "answers": ["SELECT 1", "SELECT 2"]}),
         ({"alternatives": "others"}, {"answer": "SELECT 1", "others": ["SELECT 2"]}),
         ({}, {"answer": "SELECT 1", "alternatives": "SELECT 2"}),
         ({}, {"answer": ["```sql\nSELECT 1\n```", None], "alternatives": '["SELECT 2", "SELECT 1"]'}),

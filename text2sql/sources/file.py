@@ -13,7 +13,7 @@ that means something else there is switched off by null.
 | an SQL script | it is the context of all questions (a dump in `ingest.dialect`, with or without rows) |
 | a folder | each question's `db_id` names its SQLite file or script: NAME.sqlite, NAME/NAME.sqlite, NAME.sql … |
 
-A question with several golds brings them as a list in `answer`, as `alternatives`, or as rows of one id.
+A question with several golds brings them as a list in `answer` or `answers`, as `alternatives`, or as rows of one id.
 
 A column `database` names such an SQLite file for each row, from here or from the folder of the questions; where it
 holds mere names, they are taken for `db_id`.
@@ -28,7 +28,7 @@ from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
 from text2sql.dataset.rows import COLUMNS
 from text2sql.sources.left_out import LeftOut, Splits
-from text2sql.sources.records import SPLITS, chain_files, mapped_by, read_records, renamed, split_files, unread
+from text2sql.sources.records import SPLITS, mapped_by, read_records, renamed, split_files, unread
 from text2sql.sources.schemas import (
     DATABASES,
     database_in,
@@ -104,7 +104,7 @@ def rows_of(paths: list[Path], columns: dict[str, str | None], params: IngestPar
     needed = {"question", "answer", *mapped} | (set() if brings_context else {"context"})
     about, schema = subjects(params.database), cache(schema_of_database)
     for path in paths:
-        for number, row in enumerate(renamed(chain_files([path]), columns, str(path), sorted(needed)), 1):
+        for number, row in enumerate(renamed(answered(read_records(path)), columns, str(path), sorted(needed)), 1):
             database = file_named(row["database"], path.parent)
             if database and "database" not in mapped and not is_named_as_file(database):
                 row["db_id"] = row["db_id"] or database
@@ -121,6 +121,14 @@ def rows_of(paths: list[Path], columns: dict[str, str | None], params: IngestPar
             except UserError as error:
                 raise UserError(f"{path}, row {number}: {error}") from error
             yield row
+
+
+def answered(records: Iterable[dict]) -> Iterator[dict]:
+    """The records; a list `answers` stands for `answer` and `alternatives` where these are not there."""
+    for record in records:
+        if (golds := record.get("answers")) is not None:
+            record = {"answer": golds, "alternatives": golds} | record
+        yield record
 
 
 def file_named(name: str | None, folder: Path) -> str | None:
