@@ -394,6 +394,13 @@ def test_rows_of_one_id_that_ask_the_same_are_one_row_with_several_golds(tmp_pat
         assert counted[split]["left_out"] == {FURTHER_GOLD: 3}
 
 
+def test_a_repeated_id_costs_no_time(tmp_path):
+    rows = [ROW | {"id": "1", "question": f"{n}?"} for n in range(3000)]
+    path = write(tmp_path / "q.jsonl", lines(*rows, *(row | {"answer": "SELECT 2"} for row in rows)))
+    found = rows_of(ingest("file", path))["train"]
+    assert len({row["id"] for row in found}) == len(found) == 3000
+
+
 def test_the_equivalent_queries_of_text2sql_data_are_golds(tmp_path):
     sentence = {"text": "shops in city0", "variables": {"city0": "Seoul"}, "question-split": "train"}
     queries = ['SELECT name FROM shop WHERE city = "city0"', 'SELECT s.name FROM shop s WHERE s.city = "city0"']

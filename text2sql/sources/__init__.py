@@ -10,7 +10,7 @@ several rows of one id, which become one.
 
 import importlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tqdm import tqdm
@@ -54,28 +54,30 @@ Counts = dict[str, dict[str, Counter[str]]]  # split → `left_out` or `changed`
 
 
 class Seen:
-    """The ids given so far in both splits, and the golds that later rows bring to a question."""
+    """The ids given so far in both splits, and the golds that later rows bring to a question.
+
+    For a million rows it holds their ids and a number for each, and no texts.
+    """
 
     def __init__(self) -> None:
-        self.ids: dict[str, int] = {}  # how often each came
-        self.asked: dict[tuple[str, str], tuple[int, str]] = {}  # split and source's id → hash of its texts, our id
-        self.further: dict[str, list[str]] = {}  # our id → golds
+        self.asked: dict[str, int] = {}  # id → hash of what its row asks
+        self.often: dict[str, int] = {}  # id of the source that came more than once → how often
+        self.again: dict[tuple[str, int], str] = {}  # the same, with the hash of what its row asks → id
+        self.further: dict[str, list[str]] = {}  # id → golds
 
-    def is_further(self, split: str, id: str, texts: tuple, golds: list[str]) -> bool:
-        """Whether an earlier row of the split has this id and asks the same; it then gets the golds too."""
-        asked = self.asked.get((split, id))
-        if asked is None or asked[0] != hash(texts):
-            return False
-        self.further.setdefault(asked[1], []).extend(golds)
-        return True
+    def earlier(self, id: str, asked: Hashable) -> str | None:
+        """The id of an earlier row of this id in the source that asks the same."""
+        return id if self.asked.get(id) == hash(asked) else self.again.get((id, hash(asked)))
 
-    def unique(self, id: str) -> str:
-        """`id`, or `id-2`, `id-3` … where it was seen before."""
+    def unique(self, id: str, asked: Hashable) -> str:
+        """`id`, or `id-2`, `id-3` … where it was seen before; remembers what the row asks."""
         fresh = id
-        while fresh in self.ids:
-            self.ids[id] += 1
-            fresh = f"{id}-{self.ids[id]}"
-        self.ids[fresh] = 1
+        while fresh in self.asked:
+            self.often[id] = self.often.get(id, 1) + 1
+            fresh = f"{id}-{self.often[id]}"
+        self.asked[fresh] = hash(asked)
+        if fresh != id:
+            self.again[id, hash(asked)] = fresh
         return fresh
 
 
@@ -150,13 +152,12 @@ def complete(
         bare = [unfenced(sql) for sql in written]
         golds = list(dict.fromkeys(sql if inner is None else inner for sql, inner in zip(written, bare, strict=True)))
         counts["changed"].update([FENCE] if any(inner is not None for inner in bare) else [])
-        texts = (question, context, cells["db_id"], cells["database"])
-        if cells["id"] and seen.is_further(split, cells["id"], texts, golds):
+        asked = (split, question, context, cells["db_id"], cells["database"])
+        if cells["id"] and (earlier := seen.earlier(cells["id"], asked)):
+            seen.further.setdefault(earlier, []).extend(golds)
             counts["left_out"][FURTHER_GOLD] += 1
             continue
-        answer, id = golds[0] if golds else "", seen.unique(cells["id"] or f"{split}-{number}")
-        if cells["id"]:
-            seen.asked.setdefault((split, cells["id"]), (hash(texts), id))
+        answer, id = golds[0] if golds else "", seen.unique(cells["id"] or f"{split}-{number}", asked)
         yield cells | {
             "id": id,
             "db_id": cells["db_id"] or name_of_schema(context),
