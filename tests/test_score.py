@@ -94,6 +94,13 @@ def test_a_question_is_a_gold_error_when_none_of_its_golds_runs():
     assert (none["outcome"], none["gold"], none["error"]) == ("gold_error", None, "schema: no such column: broken")
 
 
+def test_a_gold_without_rows_makes_no_empty_answer_right_where_another_gold_has_rows():
+    empty = "SELECT a FROM t WHERE a > 9"
+    several, alone = score(item(empty, alternatives=(empty,)), item(empty, gold=empty, alternatives=(f"{empty}9",)))
+    assert (several["outcome"], several["gold"]) == ("mismatch", None)
+    assert (alone["outcome"], alone["gold"]) == ("vacuous_match", 1)
+
+
 def test_a_gold_met_by_its_text_is_preferred_to_one_met_by_its_answer():
     prediction = "SELECT a FROM t ORDER BY a"
     (row,) = score(item(prediction, alternatives=("SELECT a FROM t ORDER BY b", prediction)))

@@ -68,7 +68,7 @@ class GoldCheck(NamedTuple):
     number: int = 1  # its place among the question's golds
 
 
-Golds = tuple[GoldCheck, ...]  # of one question, those that run; where there are none, the first alone
+Golds = tuple[GoldCheck, ...]  # of one question, as `_usable` has them
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,9 @@ def _check_golds(run: Callable[[Iterable], Iterator], questions: Iterable[Questi
 
 
 def _usable(golds: Sequence[GoldCheck]) -> Golds:
-    return tuple(gold for gold in golds if gold.problem is None) or (golds[0],)
+    """Those that run; of these, those that return rows where there are any, so that an empty answer proves nothing."""
+    sound = tuple(gold for gold in golds if gold.problem is None)
+    return tuple(gold for gold in sound if not gold.vacuous) or sound or (golds[0],)
 
 
 def _lost_gold(lost: Lost) -> GoldCheck:
