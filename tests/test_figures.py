@@ -484,6 +484,18 @@ def test_stage_times_stand_in_the_order_of_the_pipeline():
     ]
 
 
+def test_the_data_are_said_in_one_line_with_what_leaked_and_what_was_not_asked():
+    read = {"train": {"read": 1200, "returns_rows": 1000}, "test": {"read": 300, "returns_rows": 270}}
+    selected = {"train": {"available": 1000, "selected": 960}, "eval": {"available": 270, "selected": 270}}
+    accounted = {"read": read, "selected": selected, "leaks": {"sql": 40, "removed": 40}}
+    assert show.data_line(accounted) == (
+        "data: 1,500 rows read, 1,270 valid, 960 train, 270 evaluate, 40 removed from training as leaks "
+        "(python -m text2sql data)"
+    )
+    selected["eval"]["selected"] = 128
+    assert "128 of 270 held out evaluate" in show.data_line(accounted)
+
+
 def test_training_is_said_in_one_line():
     training = {
         "rows": 560, "eval_rows": 0, "too_long": [], "steps": 140, "kept_step": 140, "tokens": 61234,
@@ -499,6 +511,7 @@ def test_training_is_said_in_one_line():
         "trained: 560 examples and 40 held out, 140 steps (kept: step 100), 61,234 tokens (3.1 % padding on top), "
         "4,884,480 parameters, 2 examples left out as longer than finetune.max_length"
     )
+    assert show.training_line(more | {"longest": 1417}).endswith("finetune.max_length; 1,417 would keep them")
 
 
 def test_curves_are_thinned_to_means_of_neighbouring_steps(tmp_path):

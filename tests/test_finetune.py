@@ -72,6 +72,7 @@ def test_training_lowers_the_loss_and_counts_rows_and_real_tokens(trained, lengt
     fits = [length for length in lengths.values() if length < longest]
     assert counted["too_long"] == [key for key, length in lengths.items() if length == longest]
     assert counted["rows"] == len(fits) == 7 - len(counted["too_long"])
+    assert counted["longest"] == longest  # the limit that keeps them
     assert counted["tokens"] == 2 * sum(fits)
     assert counted["machine"]["device"] == "CPU" and counted["machine"]["versions"]["torch"] == version("torch")
     lines = (trained / "train/loss.tsv").read_text().splitlines()
@@ -284,6 +285,22 @@ def test_the_saved_adapter_is_held_against_the_model_that_was_trained(pointer, f
     ):
         train(pointer, tmp_path / "wrong")
     assert not (tmp_path / "wrong/adapter").exists() and (tmp_path / "wrong/work").exists()
+
+
+def test_before_training_it_is_said_how_many_rows_are_too_long_and_which_limit_keeps_them(
+    pointer, lengths, tmp_path, capsys, monkeypatch
+):
+    def begin(*_):
+        raise NotImplementedError("training begins")
+
+    monkeypatch.setattr(module, "CompletionTrainer", begin)
+    limit, longest = sorted(lengths.values())[4], max(lengths.values())
+    with pytest.raises(NotImplementedError, match="training begins"):
+        train(pointer, tmp_path, max_length=limit)
+    note = (
+        f"2 of 7 training rows are longer than {limit} tokens and left out; finetune.max_length: {longest} keeps them"
+    )
+    assert f"note: {note}\n" in capsys.readouterr().err
 
 
 def test_rows_longer_than_the_models_positions_are_left_out(tokenizer, lengths, tmp_path):

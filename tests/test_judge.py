@@ -871,7 +871,8 @@ class TestStage:
         rows = make_rows(6)
         with judge_server() as url:
             self.folder(tmp_path, judge_params(url, tmp_path, show_results=2))
-            write_rows(tmp_path / "data/selected/eval.parquet", ({**row, "db_id": "d"} for row in rows))
+            further = {"db_id": "d", "alternatives": '["SELECT 1 AS further"]'}
+            write_rows(tmp_path / "data/selected/eval.parquet", ({**row, **further} for row in rows))
             scores = [
                 {"id": row["id"], "sql": row["sql"], "ex": True, "outcome": "match", "error": None} for row in rows
             ]
@@ -880,7 +881,9 @@ class TestStage:
             write_jsonl(tmp_path / "data/results/base.jsonl", kept)
             self.run_stage(tmp_path)
             asked = list(read_jsonl(tmp_path / "data/judgements/base/requests.jsonl"))
-            assert all("reference_result" in line["body"]["messages"][1]["content"] for line in asked)
+            for line in asked:
+                told = line["body"]["messages"][1]["content"]
+                assert "reference_result" in told and "-- or\\nSELECT 1 AS further" in told  # every gold is a reference
             assert read_json(tmp_path / "data/judgements/base/metrics.json")["compared"] == 6
             write_jsonl(tmp_path / "data/scores/base.jsonl", scores[1:])
             assert f"scores/base.jsonl: nothing about {rows[0]['id']!r}" in self.run_stage(tmp_path, code=1)

@@ -18,8 +18,10 @@ from test_sources import answers, ingest, rows_of, write
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
 from text2sql.dataset.labels import language_of
-from text2sql.sources import FENCE, write_raw
+from text2sql.dataset.rows import read_table
+from text2sql.sources import FENCE, FURTHER_GOLD, write_raw
 from text2sql.sources.values import cell_of
+from text2sql.sql.golds import alternatives_in
 
 DDL = "CREATE TABLE shop (id INTEGER, name TEXT, city TEXT);"
 ROW = {"question": "How many shops?", "context": DDL, "answer": "SELECT COUNT(*) FROM shop"}
@@ -128,6 +130,24 @@ def test_a_message_without_content_says_nothing_and_the_row_is_incomplete(tmp_pa
     assert row["answer"] == ""
 
 
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [("user", [{"type": "text", "text": DDL}, {"type": "text", "text": ROW["question"]}])],
+        [("user", DDL), ("user", ROW["question"])],
+        [("developer", DDL), ("user", ROW["question"])],
+        [("user", f"{DDL} {ROW['question']}")],
+    ],
+)
+def test_a_turn_may_come_in_parts_and_on_one_line(tmp_path, messages):
+    said = [{"role": role, "content": content} for role, content in [*messages, ("assistant", ROW["answer"])]]
+    path = write(tmp_path / "c.jsonl", lines({"messages": said}, {"messages": said[:1]}))
+    (row,) = rows_of(ingest("chat", path))["train"]
+    assert {name: row[name] for name in ROW} == ROW
+    counted = account_of(ingest("chat", path), tmp_path / "raw")
+    assert counted["train"]["left_out"] == {"a chat without a question and its reply": 1}
+
+
 def test_spider_is_read_as_the_hubs_parquet_with_schemas_from_the_databases(tmp_path):
     for split in ("train", "validation"):
         rows = [{"db_id": "shop", "query": "SELECT COUNT(*) FROM shop", "question": f"How many {split}?"}]
@@ -214,6 +234,21 @@ def test_a_set_in_folds_is_read_whole_or_by_the_fold_that_is_named(tmp_path):
         rows_of(ingest("text2sql_data", path, config="question:9"))
 
 
+def test_sql_evals_cells_stand_for_every_query_that_is_accepted(tmp_path):
+    accepts = "SELECT {id, name}, COUNT(*) FROM shop GROUP BY {}; SELECT ';' FROM shop;"
+    head = "question,query,db_name,query_category,instructions\n"
+    path = write(tmp_path / "q.csv", f'{head}How many?,"{accepts}",shop,group_by,a shop is a place\n')
+    database(tmp_path / "dbs" / "shop.sqlite", (1, "a", "x"))
+    (row,) = rows_of(ingest("sql_eval", path, database=str(tmp_path / "dbs"), dialect="sqlite"))["train"]
+    assert (row["db_id"], row["notes"], row["dialect"]) == ("shop", "a shop is a place", "sqlite")
+    assert [row["answer"], *alternatives_in(row["alternatives"])] == [
+        "SELECT id, COUNT(*) FROM shop GROUP BY id",
+        "SELECT name, COUNT(*) FROM shop GROUP BY name",
+        "SELECT id, name, COUNT(*) FROM shop GROUP BY id, name",
+        "SELECT ';' FROM shop",
+    ]
+
+
 # --- Anybody's file ---------------------------------------------------------------------------------------------------
 
 
@@ -225,12 +260,20 @@ def test_json_lines_are_read_under_any_name_and_behind_a_byte_order_mark(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("name", "mark", "encoding"),
-    [("q.csv", ",", "utf-8"), ("q.csv", ";", "utf-8-sig"), ("q.tsv", "\t", "utf-8"), ("q.csv", "\t", "utf-16")],
+    ("name", "before", "mark", "encoding"),
+    [
+        ("q.csv", "", ",", "utf-8"),
+        ("q.csv", "", ";", "utf-8-sig"),
+        ("q.tsv", "", "\t", "utf-8"),
+        ("q.csv", "", "\t", "utf-16"),
+        ("q.csv", "", "|", "utf-8"),
+        ("q.csv", "sep=;\r\n", ";", "utf-8-sig"),
+        ("q.csv", "\n\n", ",", "utf-8"),
+    ],
 )
-def test_tables_are_read_whatever_stands_between_their_cells(tmp_path, name, mark, encoding):
-    cells = [[f'"{cell}"' for cell in line] for line in (ROW, ROW.values())]
-    (tmp_path / name).write_bytes("\n".join(mark.join(line) for line in cells).encode(encoding))
+def test_tables_are_read_whatever_stands_between_their_cells(tmp_path, name, before, mark, encoding):
+    cells = [[f'"{cell}"' for cell in line] for line in (("question", "context", "answer "), ROW.values())]
+    (tmp_path / name).write_bytes((before + "\n".join(mark.join(line) for line in cells)).encode(encoding))
     (row,) = rows_of(ingest("file", tmp_path / name))["train"]
     assert {key: row[key] for key in ROW} == ROW
 
@@ -248,7 +291,7 @@ def test_a_quote_that_is_not_doubled_is_named_with_its_line_and_read_over(tmp_pa
 
 def test_a_workbook_is_read_from_its_first_sheet(tmp_path):
     book = openpyxl.Workbook()
-    for line in (["id", *ROW], [1, *ROW.values()], [None] * 4, [2, *ROW.values()]):
+    for line in ([None] * 5, ["id", None, *ROW], [1, "x", *ROW.values()], [None] * 5, [2, "x", *ROW.values()]):
         book.active.append(line)
     book.save(tmp_path / "q.xlsx")
     assert [row["id"] for row in rows_of(ingest("file", tmp_path / "q.xlsx"))["train"]] == ["1", "2"]
@@ -264,13 +307,14 @@ def test_cp949_is_named_with_the_command_that_converts_it(tmp_path, name):
 
 
 def test_a_split_column_holds_rows_out_and_counts_the_rest(tmp_path):
-    splits = ["train", "test", "dev", None]
+    splits = ["train", "test", "dev", None, "spare"]
     path = write(tmp_path / "q.jsonl", lines(*(ROW | {"id": str(split), "split": split} for split in splits)))
     rows = rows_of(ingest("file", path))
     assert [[row["id"] for row in rows[split]] for split in ("train", "test")] == [["train", "None"], ["test"]]
-    assert account_of(ingest("file", path), tmp_path / "raw")["train"]["left_out"] == {"its split is validation": 1}
+    left_out = account_of(ingest("file", path), tmp_path / "raw")["train"]["left_out"]
+    assert left_out == {"its split is validation": 1, "its split is spare": 1}
     off = rows_of(ingest("file", path, columns={"split": None}))
-    assert [len(off["train"]), len(off["test"])] == [4, 0]
+    assert [len(off["train"]), len(off["test"])] == [5, 0]
 
 
 def test_a_database_column_of_mere_names_is_the_db_id_and_can_be_switched_off(tmp_path):
@@ -279,6 +323,14 @@ def test_a_database_column_of_mere_names_is_the_db_id_and_can_be_switched_off(tm
     assert (row["db_id"], row["database"], row["language"]) == ("northwind", None, "en")
     (row,) = rows_of(ingest("file", path, columns={"database": None}))["train"]
     assert (row["db_id"], row["database"]) == ("shop", None)
+
+
+def test_a_database_column_names_files_from_the_folder_of_the_questions(tmp_path):
+    database(tmp_path / "dbs" / "shop.sqlite", (1, "a", "x"))
+    path = write(tmp_path / "q.jsonl", lines(*(ROW | {"database": f"dbs/{name}.sqlite"} for name in ("shop", "gone"))))
+    there, gone = rows_of(ingest("file", path))["train"]
+    assert answers(there) == [(1,)]
+    assert gone["database"] == "dbs/gone.sqlite"  # of which `validate` says that it is not there
 
 
 def test_a_folder_of_databases_is_asked_by_db_id(tmp_path):
@@ -310,6 +362,55 @@ def test_code_fences_around_the_sql_are_taken_off_and_counted(tmp_path):
     assert account_of(ingest("file", path), tmp_path / "raw")["train"]["changed"] == {FENCE: 2}
 
 
+@pytest.mark.parametrize(
+    ("columns", "cells"),
+    [
+        ({"answer": "answers"}, {"answers": ["SELECT 1", "SELECT 2", "SELECT 1"]}),
+        ({}, {"answers": ["SELECT 1", "SELECT 2"]}),
+        ({}, {"answer": "SELECT 1", "answers": ["SELECT 2"]}),
+        ({"answer": "sql"}, {"sql": "SELECT 1", "answers": ["SELECT 1", "SELECT 2"]}),
+        ({"alternatives": "others"}, {"answer": "SELECT 1", "others": ["SELECT 2"]}),
+        ({}, {"answer": "SELECT 1", "alternatives": "SELECT 2"}),
+        ({}, {"answer": ["```sql\nSELECT 1\n```", None], "alternatives": '["SELECT 2", "SELECT 1"]'}),
+    ],
+)
+def test_a_row_brings_several_golds_as_a_list_or_as_alternatives(tmp_path, columns, cells):
+    row = {name: text for name, text in ROW.items() if name != "answer"} | cells
+    (found,) = rows_of(ingest("file", write(tmp_path / "q.jsonl", lines(row)), columns=columns))["train"]
+    assert (found["answer"], alternatives_in(found["alternatives"])) == ("SELECT 1", ("SELECT 2",))
+
+
+def test_rows_of_one_id_that_ask_the_same_are_one_row_with_several_golds(tmp_path):
+    golds = [ROW | {"id": "7", "answer": f"SELECT {n}"} for n in (1, 2, 2, 3)]
+    others = [ROW, ROW | {"id": "7", "question": "How many cities?"}, ROW]
+    path = write(tmp_path / "q.jsonl", lines(golds[0], *others, *golds[1:]))
+    counted = account_of(ingest("file", path, test_path=str(path)), tmp_path / "raw")
+    for split, ids in (("train", ["7", "train-2", "7-2", "train-4"]), ("test", ["7-3", "test-2", "7-4", "test-4"])):
+        rows = read_table(tmp_path / "raw" / f"{split}.parquet").to_dict("records")
+        assert [row["id"] for row in rows] == ids
+        assert rows[0]["answer"] == "SELECT 1"
+        assert alternatives_in(rows[0]["alternatives"]) == ("SELECT 2", "SELECT 3")
+        assert [row["alternatives"] for row in rows[1:]] == [None] * 3
+        assert counted[split]["left_out"] == {FURTHER_GOLD: 3}
+
+
+def test_a_repeated_id_costs_no_time(tmp_path):
+    rows = [ROW | {"id": "1", "question": f"{n}?"} for n in range(3000)]
+    path = write(tmp_path / "q.jsonl", lines(*rows, *(row | {"answer": "SELECT 2"} for row in rows)))
+    found = rows_of(ingest("file", path))["train"]
+    assert len({row["id"] for row in found}) == len(found) == 3000
+
+
+def test_the_equivalent_queries_of_text2sql_data_are_golds(tmp_path):
+    sentence = {"text": "shops in city0", "variables": {"city0": "Seoul"}, "question-split": "train"}
+    queries = ['SELECT name FROM shop WHERE city = "city0"', 'SELECT s.name FROM shop s WHERE s.city = "city0"']
+    entry = {"query-split": "train", "sql": queries, "variables": [{"name": "city0", "example": "x"}]}
+    path = write(tmp_path / "shop.json", json.dumps([entry | {"sentences": [sentence]}]))
+    database(tmp_path / "shop.sqlite", (1, "a", "Seoul"))
+    (row,) = rows_of(ingest("text2sql_data", path))["train"]
+    assert [row["answer"], *alternatives_in(row["alternatives"])] == [sql.replace("city0", "Seoul") for sql in queries]
+
+
 # --- Cells ------------------------------------------------------------------------------------------------------------
 
 
@@ -320,6 +421,7 @@ def test_code_fences_around_the_sql_are_taken_off_and_counted(tmp_path):
         ("db_id", "1.0", "1"),
         ("id", Decimal("2.00"), "2"),
         ("question", Decimal("2.50"), "2.50"),
+        ("id", Decimal(10**35), "1" + "0" * 35),
         ("question", "1.0", "1.0"),
         ("question", float("nan"), None),
         ("answer", Decimal("NaN"), None),

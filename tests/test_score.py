@@ -23,7 +23,7 @@ DATA = Path(__file__).parents[1].parent / "shared" / "data"
 SETUP = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'x'),(2,'y'),(3,'z');"
 OTHER = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'y'),(5,'x');"
 FIELDS = ["id", "outcome", "ex", "ex_harsh", "ex_strict", "ex_set", "em_text", "em_ast", "format_valid", "vacuous"]
-FIELDS += ["ambiguous_gold", "sql", "error", "engine", "failed"]
+FIELDS += ["ambiguous_gold", "sql", "error", "engine", "failed", "gold"]
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT MAX(x) FROM c"
 STUCK = "SELECT instr(printf('%.990000c', 'a'), printf('%.490000c', 'a') || 'b')"
 GREEDY = f"{ENDLESS[:-20]} SELECT x, printf('%.900000c', 'x') FROM c ORDER BY 2"
@@ -48,7 +48,7 @@ def test_a_row_has_the_fields_of_the_interface_in_their_order():
     assert row == {
         "id": "row", "outcome": "match", "ex": True, "ex_harsh": True, "ex_strict": True, "ex_set": True,
         "em_text": True, "em_ast": True, "format_valid": True, "vacuous": False, "ambiguous_gold": False,
-        "sql": "SELECT b AS n FROM t", "error": None, "engine": "sqlite", "failed": 0,
+        "sql": "SELECT b AS n FROM t", "error": None, "engine": "sqlite", "failed": 0, "gold": 1,
     }  # fmt: skip
 
 
@@ -58,6 +58,53 @@ def test_a_mismatch_says_on_how_many_of_the_databases_it_is_one():
     assert (row["outcome"], row["ex_harsh"], row["failed"]) == ("mismatch", False, 2)
     (row,) = score(item("SELECT c FROM t"))
     assert (row["outcome"], row["failed"]) == ("schema", None)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "outcome", "gold", "exact"),
+    [
+        ("SELECT a FROM t", "match", 1, True),
+        ("SELECT b FROM t;", "match", 2, True),
+        ("SELECT b FROM t WHERE a > 0", "match", 2, False),
+        ("SELECT a + 1 FROM t", "mismatch", None, False),
+        ("SELECT c FROM t", "schema", None, False),
+        ("no idea", "no_sql", None, False),
+    ],
+)
+def test_of_several_golds_any_is_right_and_the_row_says_which_was_met(prediction, outcome, gold, exact):
+    several = item(prediction, setups=(SETUP, OTHER), alternatives=("SELECT b FROM t", "SELECT broken"))
+    (row,) = score(several)
+    assert (row["outcome"], row["gold"], row["em_text"]) == (outcome, gold, exact)
+    assert row["ex"] is row["ex_strict"] is (gold is not None)
+
+
+def test_one_gold_is_right_on_all_databases_and_not_each_on_some():
+    """Each gold has one of the answers on one of the databases."""
+    golds = ("SELECT COUNT(*) FROM t WHERE a < 3", "SELECT COUNT(*) + 1 FROM t WHERE a < 4")
+    (row,) = score(item("SELECT 2", gold=golds[0], setups=(SETUP, OTHER), alternatives=golds[1:]))
+    assert (row["outcome"], row["failed"]) == ("mismatch", 1)
+
+
+def test_a_question_is_a_gold_error_when_none_of_its_golds_runs():
+    first, none = score(
+        item("SELECT b FROM t", gold="SELECT broken", alternatives=("SELECT b FROM t",)),
+        item("SELECT b FROM t", gold="SELECT broken", alternatives=("SELECT worse",)),
+    )
+    assert (first["outcome"], first["gold"]) == ("match", 2)
+    assert (none["outcome"], none["gold"], none["error"]) == ("gold_error", None, "schema: no such column: broken")
+
+
+def test_a_gold_without_rows_makes_no_empty_answer_right_where_another_gold_has_rows():
+    empty = "SELECT a FROM t WHERE a > 9"
+    several, alone = score(item(empty, alternatives=(empty,)), item(empty, gold=empty, alternatives=(f"{empty}9",)))
+    assert (several["outcome"], several["gold"]) == ("mismatch", None)
+    assert (alone["outcome"], alone["gold"]) == ("vacuous_match", 1)
+
+
+def test_a_gold_met_by_its_text_is_preferred_to_one_met_by_its_answer():
+    prediction = "SELECT a FROM t ORDER BY a"
+    (row,) = score(item(prediction, alternatives=("SELECT a FROM t ORDER BY b", prediction)))
+    assert (row["gold"], row["em_text"], row["em_ast"]) == (3, True, True)
 
 
 def test_harsh_fillings_decide_ex_harsh_and_nothing_else():
@@ -440,6 +487,19 @@ def test_the_command_scores_any_predictions(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"d.sqlite", "p.jsonl", "s.jsonl"}
 
 
+def test_the_command_takes_a_list_of_golds_with_rows_and_without(tmp_path):
+    golds = {"gold_sql": ["SELECT a FROM t", "SELECT a, b FROM t"]}
+    bare = SETUP.partition(";")[0] + ";"
+    file = write(
+        tmp_path / "p.jsonl",
+        {"id": 1, "setup_sql": SETUP, **golds, "prediction": "SELECT a, b FROM t"},
+        {"id": 2, "setup_sql": bare, **golds, "prediction": "SELECT a FROM t"},
+        {"id": 3, "setup_sql": bare, **golds, "prediction": "SELECT b FROM t"},
+    )
+    rows = [json.loads(line) for line in command(file, "--populate", 2).stdout.splitlines()]
+    assert [(row["outcome"], row["gold"]) for row in rows] == [("match", 2), ("match", 1), ("mismatch", None)]
+
+
 def test_the_command_starts_a_server_where_a_row_needs_it_and_says_what_it_translates(tmp_path):
     given = {"setup_sql": DUMP, "gold_sql": "SELECT MAX(day) - MIN(day) FROM sale", "prediction": "SELECT 29"}
     other = {"setup_sql": SETUP, "gold_sql": "SELECT a FROM t", "prediction": "SELECT a FROM t", "dialect": "tsql"}
@@ -477,6 +537,7 @@ def test_the_command_fills_setups_without_rows(tmp_path):
     [
         ({"setup_sql": "", "gold_sql": "", "prediction": ""}, "no id"),
         ({"id": 1, "setup_sql": "", "prediction": ""}, "no gold_sql"),
+        ({"id": 1, "setup_sql": "", "gold_sql": [], "prediction": ""}, "gold_sql must be text, or a list of at least"),
         ({"id": 1, "setup_sql": "", "gold_sql": ""}, "no prediction"),
         ({"id": 1, "gold_sql": "", "prediction": ""}, "either setup_sql or database"),
         ({"id": 1, "setup_sql": "", "database": "x", "gold_sql": "", "prediction": ""}, "either setup_sql or database"),

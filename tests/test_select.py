@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from text2sql.base.errors import UserError
-from text2sql.base.params import SelectParams
+from text2sql.base.params import SelectParams, read_yaml
 from text2sql.dataset.rows import read_table, write_rows
 from text2sql.dataset.select import proportional, select_tables
 from text2sql.sources import synthetic
@@ -152,6 +152,14 @@ def test_fewer_rows_than_asked_for_are_all_used_and_noted(tmp_path):
     ]
 
 
+def test_the_preset_file_trains_on_every_row_and_asks_every_one_that_is_held_out(tmp_path):
+    own = {key: read_yaml(ROOT / "presets/file.yaml")["select"][key] for key in ("train_size", "eval_size")}
+    train = [row(f"t{n}", f"{n * 7919} to train", f"SELECT {n}", db_id="ours") for n in range(900)]
+    test = [row(f"e{n}", f"{n * 104729} to ask", f"SELECT -{n}", db_id="theirs") for n in range(270)]
+    counts, ours, theirs = select(tmp_path, train, test, **own)
+    assert (len(ours), len(theirs), counts["notes"]) == (900, 270, [])
+
+
 @pytest.mark.parametrize(
     "given, test, message", [(0, 0, "no evaluation row"), (1, 0, "no evaluation row"), (0, 5, "no training row")]
 )
@@ -186,6 +194,18 @@ def test_leaks_are_removed_from_training_and_counted(tmp_path):
     assert [(leak["train"], leak["eval"]) for leak in counts["leaked"]] == [("t1", "e1"), ("t2", "e1"), ("t3", "e2")]
     assert counts["train"] == {"available": 5, "filtered": 5, "without_leaks": 2, "selected": 2}
     assert counts["duplicates"] == {"train": {"question": 0, "sql": 1}, "eval": {"question": 0, "sql": 0}}
+
+
+def test_any_gold_of_an_evaluation_row_gives_it_away(tmp_path):
+    test = [row("e1", "What is the sum of a?", "SELECT SUM(a) FROM t", alternatives='["SELECT TOTAL(a) FROM t"]')]
+    train = [
+        row("t1", "Add up a.", "select total( a ) from t;"),
+        row("t2", "All of a together?", "SELECT 1", alternatives='["SELECT TOTAL(x.a) FROM t AS x"]'),
+        row("t3", "Which b are there?", "SELECT b FROM t"),
+    ]
+    counts, kept, _ = select(tmp_path, train, test)
+    assert [r["id"] for r in kept] == ["t3"]
+    assert [(leak["train"], leak["kind"]) for leak in counts["leaked"]] == [("t1", "sql"), ("t2", "sql_rewritten")]
 
 
 def test_help_of_the_stage_is_quick():

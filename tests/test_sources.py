@@ -235,7 +235,8 @@ def test_own_database_gives_the_context_and_the_answers(tmp_path):
 
 
 def test_ids_stay_unique_over_both_splits(tmp_path):
-    lines = "\n".join(json.dumps(ROW | {"id": row_id}) for row_id in ("a", "a", "a-2", "a"))
+    ids = ("a", "a", "a-2", "a")
+    lines = "\n".join(json.dumps(ROW | {"id": row_id, "question": f"{n}?"}) for n, row_id in enumerate(ids))
     path = write(tmp_path / "q.jsonl", lines)
     rows = rows_of(ingest("file", path, test_path=str(path)))
     found = [row["id"] for split in ("train", "test") for row in rows[split]]

@@ -14,8 +14,10 @@ from text2sql.base.params import EvaluationParams, ValidateParams
 from text2sql.dataset.rows import read_table, write_rows
 from text2sql.dataset.validate import REJECTED, validate_tables
 from text2sql.dataset.verdict import check, holds_rows, verdicts
+from text2sql.scoring.score import arm_items, score_rows
 from text2sql.sources import synthetic
 from text2sql.sources.schemas import ddl_of_spider
+from text2sql.sql.golds import alternatives_cell, alternatives_in
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 AUTO = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None)
@@ -46,6 +48,33 @@ def runs_and_returns(context: str, answer: str) -> bool | None:
             return bool(connection.execute(answer).fetchall()) or None
     except Exception:
         return False
+
+
+def test_of_several_golds_those_that_are_valid_stay(tmp_path):
+    row = {"context": CONTEXT, "question": "?", "dialect": "sqlite"}
+    golds = {
+        "sound": ["SELECT a FROM t", "SELECT b FROM t"],
+        "second": ["SELECT c FROM t", "SELECT b FROM t", "SELECT a FROM t WHERE a > 5"],
+        "none": ["SELECT c FROM t", "SELECT"],
+        "one": ["SELECT a FROM t"],
+    }
+    rows = [
+        row | {"id": id, "answer": first, "alternatives": alternatives_cell(rest)}
+        for id, (first, *rest) in golds.items()
+    ]
+    for test_rows, kept in (("valid", ["sound", "second", "one"]), ("all", list(golds))):
+        write_rows(tmp_path / "raw.parquet", rows)
+        funnel = validate_tables(
+            {"test": tmp_path / "raw.parquet"}, {"test": tmp_path / "valid.parquet"}, tmp_path / "rejected.parquet",
+            rules(test_rows=test_rows), AUTO, workers=2,
+        )["test"]  # fmt: skip
+        valid = read_table(tmp_path / "valid.parquet").to_dict("records")
+        left = {r["id"]: [r["answer"], *alternatives_in(r["alternatives"])] for r in valid}
+        assert list(left) == kept
+        assert (left["sound"], left["second"]) == (golds["sound"], ["SELECT b FROM t"])
+        assert left.get("none", golds["none"]) == golds["none"]
+        assert funnel["golds"] == {"read": 7, "kept": 3}
+        assert funnel.get("gold_errors", {}) == ({"schema": 1} if test_rows == "all" else {})
 
 
 # The rules
@@ -290,6 +319,24 @@ def test_kept_and_rejected_add_up_to_what_was_read(tmp_path):
             rows for classes in funnel[split]["rejects"].values() for rows in classes.values()
         )
     assert lost["message"].map(bool).all() and lost["rule"].isin(["complete", "has_rows", "runs", "returns_rows"]).all()
+
+
+def test_of_a_test_split_that_is_kept_whole_golds_that_fail_are_gold_errors_of_the_whole(tmp_path):
+    """As ko_text2sql's 112 questions, some of whose golds name a table that their context lacks."""
+    golds = ("SELECT a FROM t", "SELECT a FROM absent", "SELECT b FROM t")
+    rows = [
+        {"id": str(n), "db_id": "t", "dialect": "mysql", "context": CONTEXT, "question": f"{n}?", "answer": gold}
+        for n, gold in enumerate(golds)
+    ]
+    sqlite = EvaluationParams(engine="sqlite", postgres_url=None, mysql_url=None)
+    write_rows(tmp_path / "raw.parquet", rows)
+    tables = {"test": tmp_path / "raw.parquet"}, {"test": tmp_path / "valid.parquet"}
+    funnel = validate_tables(*tables, tmp_path / "rejected.parquet", rules(test_rows="all"), sqlite, workers=1)
+    assert (funnel["test"]["kept"], funnel["test"]["gold_errors"]) == (3, {"schema": 1})
+    kept = read_table(tmp_path / "valid.parquet").to_dict("records")
+    answers = [{"id": row["id"], "text": row["answer"], "finish_reason": "stop"} for row in kept]
+    scored = score_rows(arm_items(kept, {}, {}, answers), workers=1)
+    assert [row["outcome"] for row in scored] == ["match", "gold_error", "match"]
 
 
 def test_an_empty_split_is_an_empty_table(tmp_path):

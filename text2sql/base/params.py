@@ -52,6 +52,7 @@ RowColumn = Literal[
     "language",
     "database",
     "notes",
+    "alternatives",
 ]
 
 

@@ -42,7 +42,7 @@ def show_account(console: Console, folder: Path) -> None:
     accounted = account(folder)
     console.print(table_of("Read and validated", ["rows", "train", "test"], rows_read(accounted)))
     rejects = [[rule, name, n] for rule, classes in accounted["rejects"].items() for name, n in classes.items()]
-    console.print(table_of("Rejects", ["rule", "class", "rows"], rejects))
+    console.print(table_of("Rejects", ["rule", "class", "rows"], rejects) if rejects else "No rejects\n")
     selected = accounted["selected"]
     steps = list(dict.fromkeys(step for counts in selected.values() for step in counts))
     rows = [[step, *(counts.get(step) for counts in selected.values())] for step in steps]
@@ -72,6 +72,9 @@ def rows_read(accounted: Mapping) -> list[list]:
     changed = list(dict.fromkeys(reason for split in read for reason in source[split]["changed"]))
     rows += [[f"of these: {reason}", *(source[split]["changed"].get(reason) for split in read)] for reason in changed]
     rows += [[f"gold error kept: {name}", None, n] for name, n in accounted["gold_errors"].items()]
+    if any(accounted["golds"].values()):
+        for step in ("read", "kept"):
+            rows += [[f"golds of rows with several, {step}", *(accounted["golds"][split].get(step) for split in read)]]
     return rows
 
 

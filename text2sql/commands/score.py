@@ -4,11 +4,12 @@ python -m text2sql score predictions.jsonl --out scores.jsonl
 python -m text2sql score predictions.jsonl --populate 5 --workers 4 > scores.jsonl
 
 Rows in: {id, setup_sql | database, gold_sql, prediction, dialect?, truncated?}. `setup_sql` is a script of DDL and
-rows, `database` the path of an SQLite file, `prediction` the model's raw text, `dialect` a sqlglot name (default
-sqlite) for all three texts, `truncated` true where the model hit its token limit.
+rows, `database` the path of an SQLite file, `gold_sql` the right query or a list of such, any of which is right,
+`prediction` the model's raw text, `dialect` a sqlglot name (default sqlite) for all three texts, `truncated` true where
+the model hit its token limit.
 Rows out: {id, outcome, ex, ex_harsh, ex_strict, ex_set, em_text, em_ast, format_valid, vacuous, ambiguous_gold, sql,
-error, engine, failed}; docs/evaluation.md explains them. Exit code 0 when every row got an outcome of its own, 1 after
-an infra_error.
+error, engine, failed, gold}; docs/evaluation.md explains them. Exit code 0 when every row got an outcome of its own, 1
+after an infra_error.
 """
 
 import argparse
@@ -79,6 +80,10 @@ def checked(row: dict, file: Path, number: int) -> dict:
     where = f"{file}, row {number}"
     if "id" not in row:
         raise UserError(f"{where}: no id; give every row one")
+    if isinstance(golds := row.get("gold_sql"), list):
+        if not golds or not all(isinstance(gold, str) for gold in golds):
+            raise UserError(f"{where}: gold_sql must be text, or a list of at least one text")
+        row |= {"gold_sql": golds[0], "alternatives": tuple(golds[1:])}
     for name in ("gold_sql", "prediction", "setup_sql", "database", "dialect"):
         if not isinstance(row.get(name), str | None):
             raise UserError(f"{where}: {name} must be text, not {type(row[name]).__name__}")
@@ -108,13 +113,14 @@ def to_items(rows: Sequence[dict], populated: dict[int, Fillings]) -> list[Item]
     items = []
     for place, row in enumerate(rows):
         dialect = row.get("dialect")
+        question = Question(row["gold_sql"], dialect=dialect, alternatives=row.get("alternatives", ()))
         if place in populated:
             ordinary, harsh = populated[place]
-            question = Question(row["gold_sql"], ordinary, dialect=dialect, harsh=harsh)
+            question = question._replace(setups=ordinary, harsh=harsh)
         elif row.get("database") is not None:
-            question = Question(row["gold_sql"], database=row["database"], dialect=dialect)
+            question = question._replace(database=row["database"])
         else:
-            question = Question(row["gold_sql"], (row["setup_sql"],), dialect=dialect, setup_dialect=dialect)
+            question = question._replace(setups=(row["setup_sql"],), setup_dialect=dialect)
         items.append(Item(row["id"], question, row["prediction"], bool(row.get("truncated"))))
     return items
 

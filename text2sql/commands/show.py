@@ -12,6 +12,7 @@ from rich.table import Table
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
 from text2sql.base.stage import TIMINGS
+from text2sql.dataset.verdict import RULES
 from text2sql.scoring.conclusions import points
 
 
@@ -27,6 +28,8 @@ def run(args: argparse.Namespace) -> int:
     timings = [read_json(path) for path in sorted(TIMINGS.glob("*.json"))]
     training = args.metrics / "train/summary.json"
     console = Console(highlight=False)
+    if (args.metrics / "data.json").exists():
+        console.print(data_line(read_json(args.metrics / "data.json")))
     console.print(result_table(details, comparison))
     console.print(verdict(comparison), highlight=False)
     if line := harsh(details):
@@ -40,6 +43,20 @@ def run(args: argparse.Namespace) -> int:
     if (args.metrics / "explorer.html").exists():
         console.print(f"every question: {args.metrics / 'explorer.html'}; plots: python -m text2sql plots")
     return 0
+
+
+def data_line(accounted: dict) -> str:
+    """What became of the rows, in words: how many train, how many of those held out are asked, what leaked."""
+    read, selected = accounted["read"].values(), accounted["selected"]
+    held_out, asked = selected["eval"]["available"], selected["eval"]["selected"]
+    of_all = "" if asked == held_out else f" of {held_out:,} held out"
+    parts = [
+        f"data: {sum(steps['read'] for steps in read):,} rows read, {sum(steps[RULES[-1]] for steps in read):,} valid",
+        f"{selected['train']['selected']:,} train",
+        f"{asked:,}{of_all} evaluate",
+        f"{accounted['leaks']['removed']:,} removed from training as leaks",
+    ]
+    return ", ".join(parts) + " (python -m text2sql data)"
 
 
 def result_table(details: dict, comparison: dict) -> Table:
@@ -133,7 +150,9 @@ def training_line(training: dict) -> str:
     if training["kept_step"] != training["steps"]:
         parts[1] += f" (kept: step {training['kept_step']:,})"
     if training["too_long"]:
-        parts.append(f"{len(training['too_long']):,} examples left out as longer than finetune.max_length")
+        needed = training.get("longest")  # there since 0.2.0
+        remedy = f"; {needed:,} would keep them" if needed else ""
+        parts.append(f"{len(training['too_long']):,} examples left out as longer than finetune.max_length{remedy}")
     return "trained: " + ", ".join(parts)
 
 

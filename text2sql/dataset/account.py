@@ -20,8 +20,9 @@ def account(folder: Path = Path("data")) -> dict:
 
     `source`: for train and test, what the source `left_out` before the rows were read and what was `changed`, by
     reason; `read`: as they came, the rows left after each rule; `gold_errors`: the test rows that fail and were kept,
-    by class of error; `selected`: for train and eval the rows
-    left after each step of `select`; `split`: how the two were told apart; `rejects`: by rule and class of error;
+    by class of error; `golds`: of rows with several golds, how many of these were `read` and `kept`; `selected`: for
+    train and eval the rows left after each step of `select`; `split`: how the two were told apart; `rejects`: by rule
+    and class of error;
     `domain`, `complexity`, `language`: for each value its rows at each of STEPS (read, left after each rule, removed as
     leaks, trained on, evaluated with); `databases`, `leaks`, `duplicates`, `notes`: as in selection.json. Raises
     UserError when a stage has not run.
@@ -36,6 +37,7 @@ def account(folder: Path = Path("data")) -> dict:
         "source": source,
         "read": {split: {step: steps[step] for step in ("read", *RULES)} for split, steps in funnel.items()},
         "gold_errors": funnel["test"].get("gold_errors", {}),
+        "golds": {split: steps.get("golds", {}) for split, steps in funnel.items()},
         "selected": {split: selection[split] for split in ("train", "eval")},
         "split": selection["split"],
         "rejects": {rule: dict(classes.most_common()) for rule, classes in rejects.items() if classes},

@@ -9,14 +9,14 @@ import pyarrow as pa
 import ray  # type: ignore[import-not-found]  # an extra
 
 from text2sql.base.params import EvaluationParams
-from text2sql.dataset.verdict import ITEM_COLUMNS, REASON_COLUMNS, Reject, verdicts
+from text2sql.dataset.verdict import ITEM_COLUMNS, REASON_COLUMNS, Reject, items_in, verdicts
 from text2sql.engines.question import foreign_rows, open_engines
 
 BLOCK = 4096  # rows of one Ray task
 
 
 def cluster_verdicts(path: Path, rules: Mapping, workers: int, evaluation: EvaluationParams) -> Iterator[Reject | None]:
-    """The verdict on each row of a table, in its order, from the Ray cluster at RAY_ADDRESS, or one on this machine.
+    """The verdict on each gold of a table's rows, in its order, from the Ray cluster at RAY_ADDRESS, or one made here.
 
     Every machine of the cluster must see the table under the same path, and have the engines that it needs.
     rules: the arguments of `check` beside the item.
@@ -38,7 +38,7 @@ def cluster_verdicts(path: Path, rules: Mapping, workers: int, evaluation: Evalu
 
 def judge_batch(batch: pa.Table, rules: Mapping, evaluation: EvaluationParams) -> pa.Table:
     """What a Ray worker does with some rows: the same verdicts, guarded by a child process of its own."""
-    items = list(zip(*(batch.column(name).to_pylist() for name in ITEM_COLUMNS), strict=True))
+    items = [item for row in items_in(batch) for item in row]
     foreign = foreign_rows((context, dialect, database) for context, _, _, dialect, database in items)
     with open_engines(foreign, evaluation) as engines:
         rejects = [reject or (None, None, None) for reject in verdicts(items, rules, 1, engines)]

@@ -18,6 +18,8 @@ COMPLEXITIES = (
     "CTEs",
 )
 UNPARSED = "unparsed"
+# The domain of questions made from a user's database (`sources/database.py`): they train and never evaluate.
+GENERATED = "generated"
 
 HANGUL = re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]")
 # A language by the letters that it alone is written with, or is the first to be thought of with; from the surest sign.

@@ -13,6 +13,7 @@ import numpy as np
 
 from text2sql.sql.canonical import canonical_form
 from text2sql.sql.context import schema_of
+from text2sql.sql.golds import alternatives_in
 
 # Two questions are near-duplicates when their sets of character trigrams overlap by this Jaccard index or more.
 # At 0.9 a longer question may differ in one short word or a digit; a changed name or verb keeps two questions apart.
@@ -37,6 +38,11 @@ class Texts(NamedTuple):
     question: str
     answer: str
     dialect: str = "sqlite"
+    alternatives: str | None = None  # a cell of further golds
+
+    @property
+    def golds(self) -> tuple[str, ...]:
+        return (self.answer, *alternatives_in(self.alternatives))
 
 
 def find_leaks(train: Iterable[Texts], evaluation: Iterable[Texts]) -> list[Leak]:
@@ -44,8 +50,9 @@ def find_leaks(train: Iterable[Texts], evaluation: Iterable[Texts]) -> list[Leak
 
     question_exact: the same question on the same context, letter for letter. question_normalised: the same words on
     the same schema, whatever the case, punctuation and rows. sql: the same SQL on the same schema. sql_rewritten: the
-    same SQL in its canonical form (`sql/canonical.py`). question_near: questions whose character trigrams have a
-    Jaccard index of NEAR or more, on any schema. Schemas are the same up to the spelling of types (`normal_schema`).
+    same SQL in its canonical form (`sql/canonical.py`); of several golds any counts. question_near: questions whose
+    character trigrams have a Jaccard index of NEAR or more, on any schema. Schemas are the same up to the spelling of
+    types (`normal_schema`).
     """
     exact: dict[tuple, str] = {}
     normalised: dict[tuple, str] = {}
@@ -56,8 +63,9 @@ def find_leaks(train: Iterable[Texts], evaluation: Iterable[Texts]) -> list[Leak
         schema = normal_schema(row.context)
         exact.setdefault((row.question, row.context), row.id)
         normalised.setdefault((normal_question(row.question), schema), row.id)
-        sql.setdefault((normal_sql(row.answer), schema), row.id)
-        rewritten.add(row, schema)
+        for gold in row.golds:
+            sql.setdefault((normal_sql(gold), schema), row.id)
+            rewritten.add(row._replace(answer=gold), schema)
         questions.append((row.id, row.question))
     near = NearDuplicates(questions)
     leaks = []
@@ -66,14 +74,18 @@ def find_leaks(train: Iterable[Texts], evaluation: Iterable[Texts]) -> list[Leak
         matches = {
             "question_exact": exact.get((row.question, row.context)),
             "question_normalised": normalised.get((normal_question(row.question), schema)),
-            "sql": sql.get((normal_sql(row.answer), schema)),
+            "sql": first(sql.get((normal_sql(gold), schema)) for gold in row.golds),
         }
         if not any(matches.values()):
-            matches["sql_rewritten"] = rewritten.find(row, schema)
+            matches["sql_rewritten"] = first(rewritten.find(row._replace(answer=gold), schema) for gold in row.golds)
         if not any(matches.values()):
             matches["question_near"] = near.find(row.question)
         leaks += [Leak(row.id, match, kind) for kind, match in matches.items() if match is not None][:1]
     return leaks
+
+
+def first(found: Iterable[str | None]) -> str | None:
+    return next((id for id in found if id is not None), None)
 
 
 class Rewritten:

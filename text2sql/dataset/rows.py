@@ -11,6 +11,7 @@
 | domain, complexity, language | as the source gives them, or derived; may be null |
 | database | path of a real SQLite file the question is about; null when `context` is all there is |
 | notes | what the asker knows beside the schema (BIRD's evidence, business terms); may be null |
+| alternatives | further golds, as right as `answer`: a JSON list of SQL (`sql/golds.py`); null where there are none |
 """
 
 import contextlib
@@ -37,6 +38,7 @@ COLUMNS = [
     "language",
     "database",
     "notes",
+    "alternatives",
 ]
 
 

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from text2sql.base.errors import UserError
 from text2sql.base.params import SelectParams
 from text2sql.dataset.clusters import databases_of
+from text2sql.dataset.labels import GENERATED
 from text2sql.dataset.leaks import LEAKS, Texts, count_duplicates, find_leaks, normal_sql
 from text2sql.dataset.rows import read_batches, read_table, table_writer
 
@@ -113,13 +114,16 @@ def hold_out(
     """Splits by whole databases: about `share` of them, of each domain alike and at least one, go to evaluation.
 
     Where all rows are about one database, whole queries are held out: rows of equal SQL (normalised) stay together.
-    Returns what was held out (`databases` or `queries`), the training rows and the evaluation rows.
+    Questions that were made from a database stay training rows. Returns what was held out (`databases` or `queries`),
+    the training rows and the evaluation rows.
     """
+    made = [label for label in labels if label.domain == GENERATED]
+    labels = [label for label in labels if label.domain != GENERATED]
     kind, units = "databases", [label.db_id for label in labels]
     if len(set(units)) == 1:
         kind, units = "queries", [normal_sql(row.answer) for row in texts(valid, labels)]
     held = draw_units(units, [label.domain for label in labels], share, seed)
-    sides: tuple[list[Label], list[Label]] = ([], [])
+    sides: tuple[list[Label], list[Label]] = (made, [])
     for unit, label in zip(units, labels, strict=True):
         sides[unit in held].append(label)
     return kind, *sides

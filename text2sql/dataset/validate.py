@@ -1,6 +1,7 @@
 """Which rows are valid: each has its verdict, and each reject keeps its reason.
 
 A row stops at the first rule it breaks; `verdict` names the rules, each of which can be switched off in `validate`.
+Of a row with several golds those are kept that break none, and the row is a reject where there are none.
 Tables are read and written batch by batch, so that memory does not grow with them.
 """
 
@@ -16,8 +17,9 @@ from tqdm import tqdm
 from text2sql.base.errors import UserError, install
 from text2sql.base.params import EvaluationParams, ValidateParams
 from text2sql.dataset.rows import COLUMNS, count_rows, read_batches, table_writer
-from text2sql.dataset.verdict import ITEM_COLUMNS, REASON_COLUMNS, RULES, Item, Reject, verdicts
+from text2sql.dataset.verdict import ITEM_COLUMNS, REASON_COLUMNS, RULES, Item, Reject, items_in, verdicts
 from text2sql.engines.question import Engines, foreign_rows, open_engines, translations
+from text2sql.sql.golds import alternatives_cell
 
 REJECTED = [*COLUMNS, "split", *REASON_COLUMNS]
 
@@ -36,7 +38,8 @@ def validate_tables(
     columns of REJECTED; evaluation: which engines may be used; workers: processes, which change nothing but the time.
     Says on stderr which rows run on SQLite by translation. Returns the funnel: for each split the rows `read`, those
     left after each rule, `kept`, and `rejects` by rule and error class; with `test_rows: all` the test rows that fail
-    are kept, and counted by class as `gold_errors`.
+    are kept, and counted by class as `gold_errors`; where rows have several golds, how many of the `golds` were `read`
+    and `kept`.
     """
     funnel = {}
     foreign = foreign_rows(where for path in raw.values() for where in places_of(path))
@@ -60,9 +63,10 @@ def validate_split(
 ) -> dict:
     found: Counter[tuple[str, str]] = Counter()
     gold_errors: Counter[str] = Counter()
+    golds: Counter[str] = Counter()
     read = kept = 0
     for batch in read_batches(path):
-        judged = list(islice(answers, batch.num_rows))
+        batch, judged = sound_golds(batch, answers, golds)
         if failing_stay:
             gold_errors.update(reject[1] for reject in judged if reject and reject[0] != "complete")
             judged = [reject if reject and reject[0] == "complete" else None for reject in judged]
@@ -81,13 +85,42 @@ def validate_split(
     assert read == count_rows(path) == kept + found.total(), (
         f"{split}: {read} rows, {kept} kept, {found.total()} rejected"
     )
-    return funnel_of(read, found) | ({"gold_errors": dict(gold_errors.most_common())} if failing_stay else {})
+    return {
+        **funnel_of(read, found),
+        **({"gold_errors": dict(gold_errors.most_common())} if failing_stay else {}),
+        **({"golds": dict(golds)} if golds else {}),
+    }
+
+
+def sound_golds(
+    batch: pa.RecordBatch, answers: Iterator[Reject | None], counted: Counter[str]
+) -> tuple[pa.RecordBatch, list[Reject | None]]:
+    """The rows with those of their golds that are valid, and the verdict on each row: that on its best gold.
+
+    answers: the verdict on each gold of the rows. Where no gold of a row is valid, it keeps all of them, and the
+    verdict is that on the first. Golds of rows that have several are counted as `read` and `kept`.
+    """
+    kept, judged = [], []
+    for items in items_in(batch):
+        verdicts = list(islice(answers, len(items)))
+        golds = [gold for (_, gold, *_), reject in zip(items, verdicts, strict=True) if reject is None]
+        judged.append(None if golds else verdicts[0])
+        kept.append(golds or [gold for _, gold, *_ in items])
+        if len(items) > 1:
+            counted.update(read=len(items), kept=len(golds))
+    if counted:
+        for name, cells in (
+            ("answer", [golds[0] for golds in kept]),
+            ("alternatives", [alternatives_cell(golds[1:]) for golds in kept]),
+        ):
+            batch = batch.set_column(batch.schema.get_field_index(name), name, pa.array(cells, pa.string()))
+    return batch, judged
 
 
 def verdicts_on(
     path: Path, params: ValidateParams, evaluation: EvaluationParams, engines: Engines, workers: int
 ) -> Iterator[Reject | None]:
-    """The verdict on each row of a table, in its order. Raises UserError when Ray is asked for and not installed."""
+    """The verdict on each gold of a table's rows, in its order. Raises UserError where Ray is needed and not there."""
     rules = params.model_dump(exclude={"engine", "test_rows"})
     if params.engine == "local":
         return verdicts(items_of(path), rules, workers, engines)
@@ -107,7 +140,8 @@ def places_of(path: Path) -> Iterator[tuple[str, str, str | None]]:
 
 def items_of(path: Path) -> Iterator[Item]:
     for batch in read_batches(path, ITEM_COLUMNS):
-        yield from zip(*(batch.column(name).to_pylist() for name in ITEM_COLUMNS), strict=True)
+        for items in items_in(batch):
+            yield from items
 
 
 def funnel_of(read: int, found: Mapping[tuple[str, str], int]) -> dict:

@@ -17,9 +17,9 @@ alone, and where rows come by REPLACE or COPY.
 """
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from text2sql.base.errors import UserError
 from text2sql.engines.duckdb import PROCESS_BYTES
@@ -29,17 +29,29 @@ from text2sql.engines.question import ALONE, Engines, Question, again, engine_of
 from text2sql.engines.sqlite import Answer, Failure, Limits
 from text2sql.sql.context import brings_rows
 from text2sql.sql.dialect_names import known, unknown_dialect
+from text2sql.sql.golds import alternatives_in
+
+if TYPE_CHECKING:  # not in every worker process
+    import pyarrow as pa
 
 CHUNK = 128  # rows that travel to a worker process together
 MEMORY_BYTES = 512 * 2**20  # of a worker process
 RULES = ("complete", "has_rows", "runs", "returns_rows")
 
 # What a verdict needs of a row
-ITEM_COLUMNS = ("context", "answer", "question", "dialect", "database")
+ITEM_COLUMNS = ("context", "answer", "question", "dialect", "database", "alternatives")
 Item = tuple[str, str, str, str, str | None]
 # Why a row is not valid
 REASON_COLUMNS = ("rule", "error_class", "message")
 Reject = tuple[str, str, str]
+
+
+def items_in(batch: "pa.RecordBatch | pa.Table") -> Iterator[list[Item]]:
+    """The items of each row of a table with ITEM_COLUMNS: one for each of its golds, the answer first."""
+    cells = (batch.column(name).to_pylist() for name in ITEM_COLUMNS)
+    for context, answer, question, dialect, database, alternatives in zip(*cells, strict=True):
+        golds: Sequence[str] = (answer, *alternatives_in(alternatives))
+        yield [(context, gold, question, dialect, database) for gold in golds]
 
 
 def check(

@@ -25,6 +25,7 @@ from text2sql.sql.context import brings_rows
 from text2sql.sql.dialect import Untranslatable, is_sqlite, subtracts_dates, to_sqlite, to_sqlite_ddl
 from text2sql.sql.dialect_names import dialect_name
 from text2sql.sql.foreign import FOREIGN_FUNCTIONS, foreign_construct
+from text2sql.sql.golds import alternatives_in
 
 if TYPE_CHECKING:  # pydantic, in every worker process
     from text2sql.base.params import EvaluationParams
@@ -51,6 +52,11 @@ class Question(NamedTuple):
     setup_dialect: str | None = None  # of the scripts
     problem: str | None = None  # why there is no database to score on, where that is known
     harsh: tuple[str, ...] = ()  # further scripts, which decide the stricter verdict `ex_harsh` alone
+    alternatives: tuple[str, ...] = ()  # further golds: what equals any of them is right
+
+    def by_gold(self) -> "tuple[Question, ...]":
+        """The question once for each of its golds."""
+        return tuple(self._replace(gold_sql=gold, alternatives=()) for gold in (self.gold_sql, *self.alternatives))
 
 
 def row_question(
@@ -60,25 +66,25 @@ def row_question(
     engines: Engines = ALONE,
     harsh: Sequence[str] = (),
 ) -> Question:
-    """The question of a row of the evaluation table {answer, context, database, dialect}.
+    """The question of a row of the evaluation table {answer, context, database, dialect, alternatives?}.
 
     scripts: filled databases in SQLite, beside the row's context where that brings rows, else in its place; they and
     the harsh ones are left out where the context goes to an engine of its own. problem: why no script could be made; it
     stands unless the context brings rows or the row has a file of its own.
     """
-    dialect = row["dialect"]
+    asked = Question(row["answer"], dialect=row["dialect"], alternatives=alternatives_in(row.get("alternatives")))
     if row["database"] is not None:
-        return Question(row["answer"], database=row["database"], dialect=dialect)
-    own = Question(row["answer"], (row["context"],), dialect=dialect, setup_dialect=dialect)
+        return asked._replace(database=row["database"])
+    own = asked._replace(setups=(row["context"],), setup_dialect=asked.dialect)
     if engine_of(own, engines) != SQLITE:
         return own
-    if not brings_rows(row["context"], dialect):
+    if not brings_rows(row["context"], asked.dialect):
         problem = problem if scripts or problem is not None else NO_ROWS
-        return Question(row["answer"], tuple(scripts), dialect=dialect, problem=problem, harsh=tuple(harsh))
-    context = setup_script(row["context"], dialect)
+        return asked._replace(setups=tuple(scripts), problem=problem, harsh=tuple(harsh))
+    context = setup_script(row["context"], asked.dialect)
     if isinstance(context, Failure):
-        return Question(row["answer"], dialect=dialect, problem=f"{context.outcome}: {context.error}")
-    return Question(row["answer"], (context, *scripts), dialect=dialect, harsh=tuple(harsh))
+        return asked._replace(problem=f"{context.outcome}: {context.error}")
+    return asked._replace(setups=(context, *scripts), harsh=tuple(harsh))
 
 
 # --- The choice of an engine -----------------------------------------------------------------------------------------
@@ -263,7 +269,7 @@ def gold_answer(question: Question, limits: Limits, engine: Engine = SQLITE) -> 
     return answer
 
 
-_NEXT_STATEMENT = re.compile(r"\)\s*(CREATE|INSERT)\b", re.IGNORECASE)
+_NEXT_STATEMENT = re.compile(r"\)\s*(CREATE|INSERT|ALTER|DROP)\b", re.IGNORECASE)
 # SQLite takes `INTERVAL` for a column, and so the unit in DATEDIFF(day, a, b).
 _UNIT_AS_COLUMN = re.compile(
     r"no such column: (?:interval|second|minute|hour|day|week|month|quarter|year)\b", re.IGNORECASE

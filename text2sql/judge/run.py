@@ -35,6 +35,7 @@ from text2sql.judge.requests import (
     request_key,
 )
 from text2sql.judge.results import Entry, write_results
+from text2sql.sql.golds import golds_text
 
 # Tokens of a usual answer. A model that reasons first uses more; `judge.max_tokens` is the bound.
 ANSWER_TOKENS = {"resolve_yn": 10, "verdict": 80}
@@ -147,9 +148,10 @@ def scored_rows(table: str | Path, scores: str | Path, results: str | Path) -> I
 
 
 def joined(table: str | Path, found: dict[str | Path, dict[str, dict]]) -> Iterator[dict[str, Any]]:
-    """The table's rows, each with what every file of `found` holds about its id."""
-    for batch in read_batches(table, ["id", "context", "question", "answer"], size=1024):
-        for row in batch.to_pylist():
+    """The table's rows, with all their golds as `answer`, and with what every file of `found` holds about their ids."""
+    for batch in read_batches(table, ["id", "context", "question", "answer", "alternatives"], size=1024):
+        for read in batch.to_pylist():
+            row = {name: read[name] for name in NEEDED} | {"answer": golds_text(read)}
             for path, about in found.items():
                 if row["id"] not in about:
                     raise UserError(f"{path}: nothing about {row['id']!r} of {table}; run the score stage again")

@@ -17,7 +17,9 @@ from text2sql.sources import SOURCES
 
 TEMPLATE = Path("publish/card.md.jinja")
 # Sources that are no published data set.
-OWN = {"synthetic": "generated rows", "file": "questions of the author's own", "chat": "questions of the author's own"}
+OWN = {"synthetic": "generated rows"} | dict.fromkeys(
+    ("file", "database", "chat", "alpaca"), "questions of the author's own"
+)
 METRICS = {"ex": ("execution_accuracy", "Execution accuracy"), "em_ast": ("exact_match", "Exact match of syntax trees")}
 
 

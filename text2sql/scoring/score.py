@@ -1,6 +1,7 @@
 """Scores predictions by execution: extraction, sandbox and comparator joined, one typed outcome for every row.
 
-Every gold is run before any prediction; what fails is `gold_error` and leaves the denominator. Everything that a model
+Every gold is run before any prediction; what fails is `gold_error` and leaves the denominator. Of several golds that a
+question has, those that run count, and a prediction is right if it equals any. Everything that a model
 wrote runs in worker processes (`pool.guarded_workers`) that share nothing but the code, and on an engine of its own
 those of no other engine's rows: the rows are the same from one worker or many, and after a kill the scoring goes on
 behind the last row that it had finished. It runs here and never again: the first rows of both results are kept beside
@@ -12,7 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +43,7 @@ from text2sql.engines.question import (
 from text2sql.engines.sqlite import DEFAULT_LIMITS, Answer, Failure, Limits, other_dialects
 from text2sql.scoring.compare import compare
 from text2sql.scoring.gold import Gold, answer_gold, plan
-from text2sql.scoring.metrics import Case, measure
+from text2sql.scoring.metrics import METRICS, Case, measure
 from text2sql.scoring.policy import OUTCOMES, POLICY_VERSION, Verdict
 from text2sql.scoring.results import first_rows
 from text2sql.sql.extract import Extracted, extract
@@ -64,6 +65,10 @@ class GoldCheck(NamedTuple):
     database: int = 1  # the first on which it has rows, counted from 1; 1 where there is none
     result: dict[str, Any] | None = None  # its first rows there
     outcome: str = "gold_error"  # where there is a problem; infra_error where it is not the gold's
+    number: int = 1  # its place among the question's golds
+
+
+Golds = tuple[GoldCheck, ...]  # of one question, as `_usable` has them
 
 
 @dataclass(frozen=True)
@@ -187,9 +192,11 @@ def score_all(
 ) -> Iterator[Scored]:
     """Yields what is said of every item, in their order. engines: those that are there beside SQLite.
 
-    `row`: {id, outcome, the metrics and flags of `metrics.py`, sql, error, engine, failed}: the verdicts are booleans,
-    null for gold_error and infra_error; `sql` is the extracted statement, untranslated; `engine` names where it ran;
-    `failed` says on how many of the databases, the harsh ones aside, the answer differs, null where it did not run.
+    `row`: {id, outcome, the metrics and flags of `metrics.py`, sql, error, engine, failed, gold}: the verdicts are
+    booleans, null for gold_error and infra_error; `sql` is the extracted statement, untranslated; `engine` names where
+    it ran; `failed` says on how many of the databases, the harsh ones aside, the answer differs, null where it did not
+    run; `gold` is the place, counted from 1, of the gold that a right answer equals, null for others. Of several golds
+    everything is said by the one that the prediction meets best.
     `results`: {id, databases, database, gold, prediction}: how many databases there are, and the first rows
     (`results.first_rows`, or {error}) on the one, counted from 1, that shows the verdict: where a wrong answer first
     differs from the gold, else where the gold first has rows. `prediction` is null where there is no verdict.
@@ -214,14 +221,18 @@ def score_all(
 
 def _score_fresh(items: Sequence[Item], workers: int, limits: Limits, engines: Engines) -> Iterator[Scored]:
     on = {question: engine_of(question, engines) for question in dict.fromkeys(item.question for item in items)}
+    most = max((1 + len(question.alternatives) for question in on), default=1)
     with ExitStack() as stack:
-        runs = {engine: stack.enter_context(_workers(engine, workers, limits)) for engine in dict.fromkeys(on.values())}
-        checks: dict[Question, GoldCheck] = {}
+        runs = {
+            engine: stack.enter_context(_workers(engine, workers, limits, most))
+            for engine in dict.fromkeys(on.values())
+        }
+        checks: dict[Question, Golds] = {}
         for engine, run in runs.items():
             checks |= _check_golds(run, (question for question in on if on[question] == engine))
         results = {engine: run(_predictions(items, on, engine, checks)) for engine, run in runs.items()}
         for item in items:
-            engine, gold = on[item.question], checks[item.question]
+            engine, gold = on[item.question], checks[item.question][0]
             if gold.problem is not None:
                 yield _scored(item, engine, gold, gold.outcome, _extract(item), gold.problem)
                 continue
@@ -231,29 +242,40 @@ def _score_fresh(items: Sequence[Item], workers: int, limits: Limits, engines: E
 
 
 def _predictions(
-    items: Sequence[Item], on: Mapping[Question, Engine], engine: Engine, checks: Mapping[Question, GoldCheck]
-) -> Iterator[tuple[Item, GoldCheck]]:
+    items: Sequence[Item], on: Mapping[Question, Engine], engine: Engine, checks: Mapping[Question, Golds]
+) -> Iterator[tuple[Item, Golds]]:
     """What the workers of an engine get: its items with their golds, where these can be scored against."""
     for item in items:
-        gold = checks[item.question]
-        if on[item.question] == engine and gold.problem is None:
-            yield item, gold
+        golds = checks[item.question]
+        if on[item.question] == engine and golds[0].problem is None:
+            yield item, golds
 
 
 def gold_problems(
     questions: Iterable[Question], *, workers: int, limits: Limits = DEFAULT_LIMITS
 ) -> dict[Question, str | None]:
-    """For every gold, why it cannot be scored against: None when it runs on its databases and equals itself there."""
+    """For every question, why it cannot be scored: None when a gold runs on its databases and equals itself there."""
     with _workers(SQLITE, workers, limits) as run:
-        return {question: check.problem for question, check in _check_golds(run, dict.fromkeys(questions)).items()}
+        return {question: golds[0].problem for question, golds in _check_golds(run, dict.fromkeys(questions)).items()}
 
 
-def _check_golds(run: Callable[[Iterable], Iterator], questions: Iterable[Question]) -> dict[Question, GoldCheck]:
-    different = list(questions)
-    return {
-        question: _lost_gold(result) if isinstance(result, Lost) else result
-        for question, result in zip(different, run(different), strict=True)
+def _check_golds(run: Callable[[Iterable], Iterator], questions: Iterable[Question]) -> dict[Question, Golds]:
+    given = list(questions)
+    different = list(dict.fromkeys(gold for question in given for gold in question.by_gold()))
+    checks = {
+        gold: _lost_gold(result) if isinstance(result, Lost) else result
+        for gold, result in zip(different, run(different), strict=True)
     }
+    return {
+        question: _usable([checks[gold]._replace(number=n) for n, gold in enumerate(question.by_gold(), 1)])
+        for question in given
+    }
+
+
+def _usable(golds: Sequence[GoldCheck]) -> Golds:
+    """Those that run; of these, those that return rows where there are any, so that an empty answer proves nothing."""
+    sound = tuple(gold for gold in golds if gold.problem is None)
+    return tuple(gold for gold in sound if not gold.vacuous) or sound or (golds[0],)
 
 
 def _lost_gold(lost: Lost) -> GoldCheck:
@@ -262,9 +284,11 @@ def _lost_gold(lost: Lost) -> GoldCheck:
     return GoldCheck(f"{lost.reason}: {lost.error}")
 
 
-def _workers(engine: Engine, workers: int, limits: Limits) -> AbstractContextManager[Callable[[Iterable], Iterator]]:
+def _workers(
+    engine: Engine, workers: int, limits: Limits, golds: int = 1
+) -> AbstractContextManager[Callable[[Iterable], Iterator]]:
     # Golds and predictions have alarms of their own; this leaves room for building the databases besides.
-    seconds = 4 * (limits.seconds + _grace(engine))
+    seconds = 4 * golds * (limits.seconds + _grace(engine))
     return guarded_workers(
         partial(_work, engine=engine, limits=limits),
         workers=workers if engine.name in IN_PROCESS else min(workers, SERVER_WORKERS),
@@ -292,11 +316,11 @@ def _lost(item: Item, engine: Engine, gold: GoldCheck, lost: Lost) -> Scored:
 # --- In the worker processes -----------------------------------------------------------------------------------------
 
 
-def _work(task: Question | tuple[Item, GoldCheck], engine: Engine, limits: Limits) -> Any:
+def _work(task: Question | tuple[Item, Golds], engine: Engine, limits: Limits) -> Any:
     try:
         if isinstance(task, Question):
             return again(lambda: _check_gold(task, engine, limits))
-        return again(lambda: _score(*task, engine, limits))
+        return again(lambda: _score_best(*task, engine, limits))
     except EngineLost as error:
         return Lost("engine", str(error))
 
@@ -319,6 +343,24 @@ def _check_gold(question: Question, engine: Engine, limits: Limits) -> GoldCheck
         database=shown + 1,
         result=_first_rows(golds[shown].answer),
     )
+
+
+def _score_best(item: Item, golds: Golds, engine: Engine, limits: Limits) -> Scored:
+    """What is said of an item by the gold that it meets best, the first of equals."""
+    best: Scored | None = None
+    for gold in golds:
+        question = item.question.by_gold()[gold.number - 1]
+        scored = _score(replace(item, question=question), gold, engine, limits)
+        if best is None or _met(scored) > _met(best):
+            best = scored
+        if scored.row["failed"] is None or all(_met(best)):  # it does not run, or meets all that can be met
+            break
+    assert best is not None
+    return best
+
+
+def _met(scored: Scored) -> tuple[bool, ...]:
+    return tuple(bool(scored.row[name]) for name in METRICS if name != "format_valid")
 
 
 def _score(item: Item, gold: GoldCheck, engine: Engine, limits: Limits) -> Scored:
@@ -382,6 +424,7 @@ def _scored(
     row: dict[str, Any] = {"id": item.id, "outcome": outcome, **measure(case), "sql": extracted.sql, "error": error}
     row["engine"] = verdict_of(question, engine)
     row["failed"] = sum(not verdict.ex for verdict in verdicts) if verdicts else None
+    row["gold"] = gold.number if row["ex"] else None
     if gold.problem is not None:
         shown = {"database": None, "gold": {"error": gold.problem}, "prediction": None}
     elif shown is None:

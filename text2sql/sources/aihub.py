@@ -12,10 +12,9 @@ from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
 from text2sql.sources.left_out import Splits
 from text2sql.sources.records import mapped_by, read_json_list, renamed, split_of
-from text2sql.sources.schemas import ddl_of_spider
+from text2sql.sources.schemas import DATABASES, ddl_of_spider
 
 COLUMNS = {"db_id": "db_id", "question": "utterance", "answer": "query"}
-DATABASES = (".sqlite", ".sqlite3", ".db")
 
 
 def load(params: IngestParams) -> Splits:

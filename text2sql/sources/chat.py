@@ -10,21 +10,26 @@ question here does not carry, and is left out and counted.
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
+from typing import Any
 
 from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
 from text2sql.sources.left_out import LeftOut, Splits
 from text2sql.sources.records import read_records, split_files, unread
 
-# From the first CREATE TABLE to the last `)` or `;` that ends a line of the same block.
-DDL = re.compile(r"CREATE\s+TABLE\b.*[);](?=\s*(?:$|\n|```))", re.IGNORECASE | re.DOTALL)
+# From the first CREATE TABLE to the last `)` or `;` that ends a line of the same block, or else to the last `;`.
+DDL = re.compile(r"CREATE\s+TABLE\b(?:.*[);](?=\s*(?:$|\n|```))|.*;)", re.IGNORECASE | re.DOTALL)
 QUESTION = re.compile(r"^#+\s*(?:question|질문)\s*:?\s*\n(.*?)(?=^#+\s|\Z)", re.IGNORECASE | re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^(?:#+\s.*|```\w*)$", re.MULTILINE)
 FENCED = re.compile(r"```\w*\n(.*?)```", re.DOTALL)
 COMMENT = re.compile(r"^\s*--[^\S\n]*", re.MULTILINE)
-ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant", "chatgpt": "assistant"}
+ROLES = {
+    "developer": "system",
+    "human": "user",
+    **dict.fromkeys(("gpt", "model", "bot", "chatgpt"), "assistant"),
+}
 
 
 def load(params: IngestParams) -> Splits:
@@ -43,27 +48,39 @@ def rows_of(paths: list[Path], left_out: Iterable[Path] = ()) -> Iterator[dict |
 
 
 def turns_of(record: dict, where: str) -> list[tuple[str, str]]:
-    """Who says what, in turn; a message without content says nothing. Raises UserError for what is no chat."""
+    """Who says what, in turn: messages of one role behind one another are one turn, one without content says nothing.
+
+    Raises UserError for what is no chat.
+    """
     shared = "conversations" in record
     who, what = ("from", "value") if shared else ("role", "content")
     try:
         messages = record["conversations" if shared else "messages"]
-        turns = [(ROLES.get(message[who], message[who]), message[what] or "") for message in messages]
+        said = [(ROLES.get(message[who], message[who]), text_in(message[what])) for message in messages]
     except (TypeError, KeyError) as error:
         raise UserError(
             f"{where}: expected `messages`, a list of role and content (or `conversations`, of from and value)"
         ) from error
-    if not all(isinstance(text, str) for turn in turns for text in turn):
+    if not all(isinstance(text, str) for turn in said for text in turn):
         raise UserError(f"{where}: a message's content is no text; give it as one string")
-    return turns
+    turns = groupby(said, key=lambda message: message[0])
+    return [(role, "\n".join(content for _, content in messages)) for role, messages in turns]
+
+
+def text_in(content: Any) -> Any:
+    """A message's content, whose parts may be listed as `{"type": "text", "text": …}`."""
+    if isinstance(content, list) and all(isinstance(part, dict) and "text" in part for part in content):
+        return "\n".join(part["text"] for part in content)
+    return content or ""
 
 
 def rows_of_chat(turns: list[tuple[str, str]], id: object) -> Iterator[dict | LeftOut]:
     system = "\n".join(content for role, content in turns if role == "system")
+    asked = [(said, reply) for (role, said), (by, reply) in pairwise(turns) if (role, by) == ("user", "assistant")]
+    if not asked:
+        yield LeftOut("a chat without a question and its reply")
     earlier = False
-    for (role, said), (next_role, reply) in pairwise(turns):
-        if (role, next_role) != ("user", "assistant"):
-            continue
+    for said, reply in asked:
         if earlier and not DDL.search(said):
             yield LeftOut("a later turn of a chat, which needs the turns before it")
             continue

@@ -13,7 +13,10 @@ that means something else there is switched off by null.
 | an SQL script | it is the context of all questions (a dump in `ingest.dialect`, with or without rows) |
 | a folder | each question's `db_id` names its SQLite file or script: NAME.sqlite, NAME/NAME.sqlite, NAME.sql … |
 
-A column `database` names such an SQLite file for each row; where it holds mere names, they are taken for `db_id`.
+A question with several golds brings them as a list in `answer` or `answers`, as `alternatives`, or as rows of one id.
+
+A column `database` names such an SQLite file for each row, from here or from the folder of the questions; where it
+holds mere names, they are taken for `db_id`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -25,8 +28,15 @@ from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
 from text2sql.dataset.rows import COLUMNS
 from text2sql.sources.left_out import LeftOut, Splits
-from text2sql.sources.records import SPLITS, chain_files, mapped_by, read_records, renamed, split_files, unread
-from text2sql.sources.schemas import database_in, is_sqlite_file, names_in, read_script, schema_of_database
+from text2sql.sources.records import SPLITS, mapped_by, read_records, renamed, split_files, unread
+from text2sql.sources.schemas import (
+    DATABASES,
+    database_in,
+    is_sqlite_file,
+    names_in,
+    read_script,
+    schema_of_database,
+)
 
 ROWS_OF = {name: split for split, names in SPLITS.items() for name in names}
 
@@ -73,8 +83,9 @@ def held_out_by(path: Path, column: str) -> str | None:
 
 
 def split_named(value: object) -> str:
-    """The split that a cell names; `train` for what is none of the names."""
-    return ROWS_OF.get(str(value).strip().lower(), "train")
+    """The split that a cell names, `train` where it is empty; a name that is none of ours as it stands."""
+    name = str(value if value is not None else "").strip().lower()
+    return ROWS_OF.get(name, name or "train")
 
 
 def parted(rows: Iterable[dict], wanted: str, elsewhere: str | None) -> Iterator[dict | LeftOut]:
@@ -93,11 +104,12 @@ def rows_of(paths: list[Path], columns: dict[str, str | None], params: IngestPar
     needed = {"question", "answer", *mapped} | (set() if brings_context else {"context"})
     about, schema = subjects(params.database), cache(schema_of_database)
     for path in paths:
-        for number, row in enumerate(renamed(chain_files([path]), columns, str(path), sorted(needed)), 1):
-            database = row["database"]
-            if database and "database" not in mapped and not Path(database).is_file():
-                row |= {"database": None, "db_id": row["db_id"] or database}
+        for number, row in enumerate(renamed(answered(read_records(path)), columns, str(path), sorted(needed)), 1):
+            database = file_named(row["database"], path.parent)
+            if database and "database" not in mapped and not is_named_as_file(database):
+                row["db_id"] = row["db_id"] or database
                 database = None
+            row["database"] = database
             try:
                 if database:
                     row["context"] = row["context"] or schema(database)
@@ -109,6 +121,24 @@ def rows_of(paths: list[Path], columns: dict[str, str | None], params: IngestPar
             except UserError as error:
                 raise UserError(f"{path}, row {number}: {error}") from error
             yield row
+
+
+def answered(records: Iterable[dict]) -> Iterator[dict]:
+    """The records; a list `answers` stands for `answer` and `alternatives` where these are not there."""
+    for record in records:
+        if (golds := record.get("answers")) is not None:
+            record = {"answer": golds, "alternatives": golds} | record
+        yield record
+
+
+def file_named(name: str | None, folder: Path) -> str | None:
+    """The database file of a name, which is given from here or from the folder; the name where there is none."""
+    return str(folder / name) if name and not Path(name).is_file() and (folder / name).is_file() else name
+
+
+def is_named_as_file(name: str) -> bool:
+    """Whether a cell means a file: there is one of its name, or it ends as SQLite files do."""
+    return Path(name).is_file() or Path(name).suffix in DATABASES
 
 
 def subjects(database: str | None) -> Callable[[str | None], About] | None:

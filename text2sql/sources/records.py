@@ -143,16 +143,18 @@ def read_parquet(path: Path) -> Iterator[dict]:
 
 
 def read_workbook(path: Path) -> Iterator[dict]:
-    """The rows of a workbook's first sheet, under the names in its first line; empty lines are left out."""
+    """The rows of a workbook's first sheet, under the names in its first line that is not empty.
+
+    Empty lines are left out, and so are columns without a name.
+    """
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except (InvalidFileException, BadZipFile, KeyError, ValueError, OSError) as error:
         raise UserError(f"{path}: not a readable Excel workbook ({first_line(error)})") from error
-    lines = book.worksheets[0].iter_rows(values_only=True)
-    header = [str(name) for name in next(lines, ()) if name is not None]
+    lines = (cells for cells in book.worksheets[0].iter_rows(values_only=True) if any(c is not None for c in cells))
+    header = next(lines, ())
     for cells in lines:
-        if any(cell is not None for cell in cells):
-            yield dict(zip(header, cells, strict=False))
+        yield {str(name).strip(): cell for name, cell in zip(header, cells, strict=False) if name is not None}
     book.close()
 
 
@@ -162,8 +164,8 @@ def read_csv(path: Path) -> Iterator[dict]:
     try:
         strict = is_strict(path)
         with open_text(path) as file:
-            reader = csv.DictReader(file, strict=strict, delimiter=delimiter_of(file.readline()))
-            file.seek(0)
+            reader = csv.DictReader(file, strict=strict, delimiter=delimiter_of(file))
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             for row in reader:
                 if None in row or None in row.values():
                     raise UserError(f"{path}, line {reader.line_num}: not as many cells as the header; fix the line")
@@ -178,8 +180,7 @@ def is_strict(path: Path) -> bool:
     Raises UserError with the line where it cannot.
     """
     with open_text(path) as file:
-        lines = csv.reader(file, strict=True, delimiter=delimiter_of(file.readline()))
-        file.seek(0)
+        lines = csv.reader(file, strict=True, delimiter=delimiter_of(file))
         try:
             for _ in lines:
                 pass
@@ -192,10 +193,17 @@ def is_strict(path: Path) -> bool:
     return True
 
 
-def delimiter_of(header: str) -> str:
-    """What stands between the names of a header outside of quotes: a tab, a semicolon or a comma."""
+def delimiter_of(file: TextIO) -> str:
+    """What stands between the names of a table's header outside of quotes: a comma, semicolon, tab or bar.
+
+    Reads on to the header, behind empty lines and the line `sep=;` that Excel writes.
+    """
+    start, header = 0, file.readline()
+    while header and (not header.strip() or re.fullmatch(r"sep=.\s*", header)):
+        start, header = file.tell(), file.readline()
+    file.seek(start)
     bare = re.sub(r'"(?:[^"]|"")*"', "", header)
-    return max(",;\t", key=bare.count)
+    return max(",;\t|", key=bare.count)
 
 
 def read_json_list(path: Path) -> list[dict]:

@@ -76,7 +76,8 @@ def read_script(path: Path) -> str:
     return script
 
 
-FILES_OF = ("{0}.sqlite", "{0}.db", "{0}.sqlite3", "{0}.sql")
+DATABASES = (".sqlite", ".db", ".sqlite3")  # how the names of SQLite files end
+FILES_OF = (*(f"{{0}}{suffix}" for suffix in DATABASES), "{0}.sql")
 
 
 def database_in(folder: Path, name: str) -> Path | None:

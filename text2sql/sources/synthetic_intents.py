@@ -54,13 +54,20 @@ class Condition(NamedTuple):
 class Draw:
     """One row in the making: its source of chance, schema, cells (table → column → values) and language.
 
-    With `empty` set, conditions name values that no row has.
+    With `empty` set, conditions name values that no row has. Cells are drawn where they are not given.
     """
 
-    def __init__(self, rng: Random, schema: Schema, korean: bool, empty: bool = False):
+    def __init__(
+        self,
+        rng: Random,
+        schema: Schema,
+        korean: bool,
+        empty: bool = False,
+        cells: dict[str, dict[str, list]] | None = None,
+    ):
         self.rng, self.schema, self.korean, self.empty = rng, schema, korean, empty
         self.quotes = korean or rng.random() < 0.5
-        self.cells = fill(rng, schema)
+        self.cells = fill(rng, schema) if cells is None else cells
 
     def pick(self, items: Sequence):
         return items[int(self.rng.random() * len(items))] if items else None

@@ -31,11 +31,12 @@ class Column:
     aggregates: tuple[str, ...] = ()
     nullable: bool = False
     table: str = ""
+    repeats: bool = False
 
     @property
     def is_ordered(self) -> bool:
         """Whether rows can be sorted by it without ties or NULLs."""
-        return self.kind in ("measure", "year", "date") and not self.nullable
+        return self.kind in ("measure", "year", "date") and not self.nullable and not self.repeats
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,7 @@ class Table:
     columns: tuple[Column, ...]
     one: str
     counter: str
-
-    @cached_property
-    def label(self) -> str:
-        return self.name.replace("_", " ")
+    label: str
 
     @cached_property
     def key(self) -> Column | None:
@@ -193,7 +191,7 @@ def table(name: str, korean: str, *columns: Column, one: str = "") -> Table:
     label = name.replace("_", " ")
     one = one or (label[:-3] + "y" if label.endswith("ies") else label.removesuffix("s"))
     counter = next((word for word, tables in COUNTERS.items() if korean in tables), "건")
-    return Table(name, korean, columns, one, counter)
+    return Table(name, korean, columns, one, counter, label)
 
 
 def schema(domain: str, name: str, *tables: Table) -> Schema:

@@ -2,8 +2,9 @@
 
 `ingest.path` is `<name>.json`; `<name>.sqlite` in the same folder (or `ingest.database`) answers the questions. An
 entry is a query with variables and all the sentences that ask it: each sentence becomes a row, with its values put into
-its text and into the first of the entry's equivalent queries. `ingest.config` says which of the two published splits
-holds rows out: `question` (default: known queries with other words and values) or `query` (queries unseen in training).
+its text and into the entry's equivalent queries, of which the first is the gold and the others are as right.
+`ingest.config` says which of the two published splits holds rows out: `question` (default: known queries with other
+words and values) or `query` (queries unseen in training).
 The small sets come in ten folds instead: `question:3` holds fold 3 out; without a number all their rows are read as
 training rows, and `select` holds queries out. Rows of other splits (dev, exclude) are left out and counted.
 """
@@ -77,6 +78,7 @@ def rows_of(
                         "context": schema,
                         "question": filled(sentence["text"], values),
                         "answer": filled(entry["sql"][0], values),
+                        "alternatives": [filled(sql, values) for sql in entry["sql"][1:]],
                         "database": str(database),
                     }
         except (KeyError, TypeError, IndexError) as error:

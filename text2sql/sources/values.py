@@ -41,7 +41,8 @@ def text_of(value: Any) -> str | None:
         case float():
             return None if math.isnan(value) else str(int(value)) if value.is_integer() else repr(value)
         case Decimal():
-            return None if value.is_nan() else format(value.quantize(1) if value == value // 1 else value, "f")
+            whole = value.to_integral_value()
+            return None if value.is_nan() else format(whole if value == whole else value, "f")
         case datetime():
             return value.isoformat(sep=" ")
         case date() | time():
@@ -53,6 +54,20 @@ def text_of(value: Any) -> str | None:
     if value != value:  # pandas' NaT, numpy's NaN
         return None
     return str(value)
+
+
+def sqls_of(cell: str | None) -> list[str]:
+    """The queries in a cell: each text of a JSON list, else the cell's one text; none in an empty cell."""
+    if not cell or not cell.strip():
+        return []
+    if cell.lstrip().startswith("["):
+        try:
+            texts = json.loads(cell)
+        except ValueError:
+            return [cell]
+        if all(isinstance(text, str | None) for text in texts):
+            return [text for text in texts if text and text.strip()]
+    return [cell]
 
 
 def is_utf8(value: bytes) -> bool:

@@ -29,6 +29,8 @@ _CONSTRUCTS = [
         (r"\bEXTRACT\s*\(\s*\w+\s+FROM\b", "EXTRACT", "postgres mysql oracle"),
         (r"\b(?:SUBSTRING|TRIM|POSITION)\s*\([^()]*\b(?:FROM|IN)\b", "a function with FROM or IN", "postgres mysql"),
         (r"\b(?:DATE|TIME|TIMESTAMP)\s+''", "a literal of date or time", "postgres mysql oracle"),
+        (r"\b(?:LEFT|RIGHT)\s*\([^()]+,", "LEFT or RIGHT of a text", "mysql postgres tsql"),
+        (r"\bISNULL\s*\(", "the function ISNULL", "tsql mysql"),
         (r"\bDISTINCT\s+ON\s*\(", "DISTINCT ON", "postgres duckdb"),
         (r"\bLATERAL\b|\bUNNEST\s*\(", "LATERAL or UNNEST", "postgres bigquery"),
         (r"\bARRAY\s*[\[(]|\w\s*\[\s*\]", "an array", "postgres duckdb bigquery"),

@@ -64,6 +64,13 @@ def finetune(
             remedy = "raise it" if limit == config.max_length else "the model has no more positions, so take another"
             problem = f"none of {len(there)} {name} rows fits {limit}"
             raise UserError(f"params.yaml, finetune.max_length: {problem}; {remedy}")
+    needed = longest(table[table["id"].isin([*too_long, *held_too_long])], tokenizer, prompt)
+    if needed and state.is_main_process:
+        remedy = (
+            f"finetune.max_length: {needed} keeps them" if limit == config.max_length else "the model takes no more"
+        )
+        left_out = f"{len(too_long) + len(held_too_long):,} of {len(table):,} training rows"
+        print(f"note: {left_out} are longer than {limit:,} tokens and left out; {remedy}", file=sys.stderr)
 
     config = config.model_copy(update={"epochs": epochs_of(config, len(examples))})
     with memory.clear_errors(config):
@@ -94,6 +101,7 @@ def finetune(
             "rows": len(examples),
             "eval_rows": len(held),
             "too_long": too_long + held_too_long,
+            "longest": needed,
             "epochs": config.epochs,
             "steps": trainer.state.global_step,
             "kept_step": trainer.state.best_global_step if config.keep == "best" else trainer.state.global_step,
@@ -158,6 +166,19 @@ def build_examples(
         else:
             examples.append({"input_ids": before + after, "labels": [-100] * len(before) + after, "schema": schema})
     return examples, too_long
+
+
+def longest(table: pd.DataFrame, tokenizer: PreTrainedTokenizerBase, prompt: PromptParams) -> int | None:
+    """The tokens of the longest row alone, its SQL included: the `max_length` that keeps all; None without rows."""
+    templates = prompts.read_templates(prompt)
+    return max(
+        (
+            len(prompts.tokenize(prompts.with_examples(row, [], templates, prompt), tokenizer, prompt))
+            + len(prompts.completion_ids(row["answer"], tokenizer))
+            for row in table.to_dict("records")
+        ),
+        default=None,
+    )
 
 
 def hold_out(table: pd.DataFrame, count: int) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader
 from text2sql.base.files import atomic_write
 from text2sql.scoring.policy import MATCHES
 from text2sql.scoring.results import shorten
+from text2sql.sql.golds import golds_text
 
 RAN = (*MATCHES, "mismatch")  # outcomes of predictions that have a result; the others did not get that far
 
@@ -51,7 +52,7 @@ def write_explorer(
             {
                 **{key: row[key] for key in ("id", "db_id", "question", "complexity", "domain", "language")},
                 "schema": schemas.setdefault(shorten(row["context"], CONTEXT), len(schemas)),
-                "gold": shorten(row["answer"], TEXT),
+                "gold": shorten(golds_text(row), TEXT),
                 "gold_results": gold_results(scored, kept),
                 "databases": 0 if scored[0]["ex"] is None else kept[0]["databases"],
                 "arms": [
