@@ -45,7 +45,7 @@ class Aim:
     """One gold's wishes. `sources[i]` is the table of occurrence i.
 
     `conditions` is a tree: an Atom, or ("and" | "or" | "not", [trees]). `equal` must hold for a row to be found;
-    `maybe_equal` are the links of NOT IN and EXCEPT, where a row is found only without them.
+    `maybe_equal` are the links of NOT IN and EXCEPT, where a row is found only without them, and those of an OR.
     `fixed` are the places that stay equal in a group, `repeats` the group sizes worth making.
     """
 
@@ -259,7 +259,8 @@ class _Reader:
         if isinstance(node, exp.EQ) and wanted:
             left, right = self.place(node.this, scopes), self.place(node.expression, scopes)
             if left and right:
-                self.aim.equal.append((left, right))
+                either = isinstance(node.find_ancestor(exp.Or, exp.Query), exp.Or)
+                (self.aim.maybe_equal if either else self.aim.equal).append((left, right))
                 return None
         if node.find(exp.AggFunc):
             self.aggregate(node, scopes)
