@@ -33,11 +33,13 @@ class Uses:
 
     `missing`: the gold expects NULL, or leaves NULL out of a mean or sum. `shared`: different rows may hold the same.
     `identifying`: it takes the value for the thing itself, grouping joined rows by it or comparing sets of it.
+    `ranking`: it sorts by the value, and by nothing else, to take the first rows by a LIMIT.
     """
 
     missing: set[tuple[str, str]] = field(default_factory=set)
     shared: set[tuple[str, str]] = field(default_factory=set)
     identifying: set[tuple[str, str]] = field(default_factory=set)
+    ranking: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass
@@ -57,6 +59,7 @@ class Aim:
     projected: list[Place] = field(default_factory=list)
     repeats: list[int] = field(default_factory=list)
     constants: dict[tuple[str, str], list] = field(default_factory=dict)  # (table, column): values worth having
+    sides: list[range] = field(default_factory=list)  # the sources of each operand of set operations
     numeric: set[tuple[str, str]] = field(default_factory=set)  # text columns that golds calculate with
     rows: int = 0  # that the gold needs to answer at all: its largest LIMIT and OFFSET together
     uses: Uses = field(default_factory=Uses)
@@ -100,7 +103,11 @@ class _Reader:
         if isinstance(node, (exp.Subquery, exp.Paren)):
             return self.query(node.this, outer, ctes)
         if isinstance(node, exp.SetOperation):
-            left, right = self.query(node.this, outer, ctes), self.query(node.expression, outer, ctes)
+            first = len(self.aim.sources)
+            left = self.query(node.this, outer, ctes)
+            middle = len(self.aim.sources)
+            right = self.query(node.expression, outer, ctes)
+            self.aim.sides += [range(first, middle), range(middle, len(self.aim.sources))]
             links: list[tuple[Place, Place]] = [(a, b) for a, b in zip(left, right, strict=False) if a and b]
             joined = any(side.find(exp.Join, exp.In, exp.Exists) for side in (node.this, node.expression))
             said = self.aim.uses.identifying if joined else self.aim.uses.shared
@@ -167,6 +174,9 @@ class _Reader:
         for asking in node.find_all(exp.Is, exp.Coalesce, exp.Nullif, exp.Avg, exp.Sum):
             if asking.find_ancestor(exp.Select) is node:
                 uses.missing |= {self.key(p) for c in asking.find_all(exp.Column) if (p := self.place(c, scopes))}
+        keys = node.args["order"].expressions if node.args.get("order") and node.args.get("limit") else []
+        if len(keys) == 1 and (place := self.place(keys[0].this, scopes)):
+            uses.ranking.add(self.key(place))
         alone = not node.args.get("joins")
         shown = [place for place in projections if place]
         for count in node.find_all(exp.Count):

@@ -323,9 +323,9 @@ class Filler:
         group = [places[place] for place in aim.fixed if place in places]
         if not group and self.rng.random() < 0.4:  # equal answers from different rows
             group = [places[place] for place in aim.projected if place in places]
-        elif len(aim.sources) > 1 and self.rng.random() < 0.6:  # one parent with several children
+        elif len(aim.sources) > 1 and self.rng.random() < (0.3 if group else 0.6):  # one parent with several children
             anchor = self.rng.randrange(len(aim.sources))
-            group = [cls for place, cls in places.items() if place[0] == anchor]
+            group += [cls for place, cls in places.items() if place[0] == anchor]
         repeats = self.rng.choice([n for n in aim.repeats if n < self.cap - 4] or [1, 2, 2])
         spike = self.rng.choice([-1, 1]) if self.rng.random() < 0.3 else 0
         self._group(aim, places, group, {}, repeats, miss, spike)
@@ -345,9 +345,13 @@ class Filler:
     def _group(
         self, aim: Aim, places: dict[Place, int], group: list[int], kept: dict, repeats: int, miss: float, spike: int
     ) -> dict[int, Value]:
-        """Adds `repeats` finds that agree in the classes of the group, and in what is `kept`; what they agree in."""
+        """Adds `repeats` finds that agree in the classes of the group, and in what is `kept`; what they agree in.
+
+        Of a set operation sometimes one side's finds alone.
+        """
         order = {name: number for number, name in enumerate(self.parents_first())}
-        sources = sorted(range(len(aim.sources)), key=lambda index: (order[aim.sources[index]], index))
+        side = self.rng.choice(aim.sides) if aim.sides and self.rng.random() < 0.3 else range(len(aim.sources))
+        sources = sorted(side, key=lambda index: (order[aim.sources[index]], index))
         for _ in range(repeats):
             chosen = dict(kept)
             missed = self.rng.random() < miss

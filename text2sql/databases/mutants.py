@@ -220,6 +220,8 @@ def _merged(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
     if not isinstance(node, (exp.Intersect, exp.Except)):
         return
     left, right = node.this.unnest(), node.expression.unnest()
+    yield from _merged_groups(node, left, right)
+    yield from _merged_groups(node, right, left)
     if not all(isinstance(side, exp.Select) and side.args.get("where") for side in (left, right)):
         return
     if any(side.args.get(part) for side in (left, right) for part in ("group", "limit")):
@@ -242,6 +244,31 @@ def _merged(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
             changed.set("distinct", None)
             twice = exp.GTE(this=exp.Count(this=counted), expression=exp.Literal.number(2))
             yield "one row for two", changed.having(twice, copy=False)
+
+
+def _merged_groups(node: exp.Expr, short: exp.Expr, long: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
+    """Groups of some joined tables, met with groups of these and further ones, taken for one group."""
+    sides = (short, long)
+    if not (isinstance(node, exp.Intersect) and isinstance(short, exp.Select) and isinstance(long, exp.Select)):
+        return
+    if not all(side.args.get("having") and side.args.get("group") for side in sides):
+        return
+    sources, keys = zip(
+        *(
+            ([part.sql("sqlite").lower() for part in [side.args["from_"], *(side.args.get("joins") or [])]],
+             side.args["group"].sql("sqlite").lower())
+            for side in sides
+        ),
+        strict=True,
+    )  # fmt: skip
+    if keys[0] != keys[1] or len(sources[0]) >= len(sources[1]) or sources[1][: len(sources[0])] != sources[0]:
+        return
+    last = [short.args["from_"], *(short.args.get("joins") or [])][-1].this.alias_or_name
+    condition = short.args["having"].this.copy()
+    for count in list(condition.find_all(exp.Count)):
+        if isinstance(count.this, exp.Star):
+            count.set("this", exp.Distinct(expressions=[_column(last, "rowid")]))
+    yield "one row for two", long.copy().having(condition, copy=False)
 
 
 def _without_condition(select: exp.Expr) -> str:

@@ -28,6 +28,7 @@ from text2sql.databases.aims import Aim
 from text2sql.databases.schema import ForeignKey, Schema, Table
 
 _NAME = re.compile(r"name$|(이름|명)$", re.IGNORECASE)
+_DATED = re.compile(r"^(year|date|season|edition)$|^(연도|년도|날짜|일자)$", re.IGNORECASE)
 _TITLE = re.compile(r"(title|label)$|제목$", re.IGNORECASE)
 _OF_PERSONS = re.compile(r"^(f|l|m|first|last|middle|given|family|sur|nick|fore)_?name$", re.IGNORECASE)
 
@@ -50,6 +51,8 @@ def ordinary(schema: Schema, aim: Aim) -> Schema:
         for name in table.columns:
             if _unique(schema, table, name, aim):
                 strict.add_key(table.name, (name,))
+    for owner, name in _untied(schema, aim):
+        strict.add_key(owner, (name,))
     return strict
 
 
@@ -77,8 +80,28 @@ def _unique(schema: Schema, table: Table, name: str, aim: Aim) -> bool:
     if not own or schema.identifies(table.name, name):
         return False
     called = name.lower().rstrip("s") == table.name.lower().rstrip("s")  # airlines.airline
-    usual = bool(called or _NAME.search(name)) and not _OF_PERSONS.match(name)
+    dated = any(_DATED.match(other) for other in table.columns)
+    usual = (called or _names_its_table(table, name)) and not _OF_PERSONS.match(name) and not dated
     return usual or (key in aim.uses.identifying and bool(_NAME.search(name) or _TITLE.search(name)))
+
+
+def _names_its_table(table: Table, name: str) -> bool:
+    """Whether a column is the name of what a row is, and not of something else about it: a singer's song_name."""
+    if not _NAME.search(name):
+        return False
+    of = re.sub(r"[\W_]", "", _NAME.sub("", name).lower())
+    rows = re.sub(r"[\W_]", "", table.name.lower())
+    return not of or of == "full" or of[: max(3, len(of) - 1)] in rows or (not of.isascii() and rows.isascii())
+
+
+def _untied(schema: Schema, aim: Aim) -> list[tuple[str, str]]:
+    """Rule 5: what is measured finely and says which row a LIMIT takes."""
+    found = []
+    for table, name in aim.uses.ranking:
+        column = schema.tables[table.lower()].columns[name]
+        if column.kind in ("real", "datetime") and not schema.identifies(table, name):
+            found.append((table, name))
+    return sorted(found)
 
 
 def _references(schema: Schema, aim: Aim) -> list[tuple[tuple[str, str], tuple[str, str]]]:

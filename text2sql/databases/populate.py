@@ -34,10 +34,10 @@ from text2sql.databases.schema import Schema, opened, read_schema
 from text2sql.engines.pool import Lost, guarded_map
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, query
 from text2sql.scoring.compare import compare
-from text2sql.scoring.gold import answer_gold, plan
+from text2sql.scoring.gold import Plan, answer_gold, plan
 from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
 
-VERSION = 2  # of this algorithm; finished parts of another version are not taken up again
+VERSION = 3  # of this algorithm; finished parts of another version are not taken up again
 CANDIDATES = 60  # looked at for a gold's fillings of one tier, at most; also the probes for equivalence
 FRUITLESS = 8  # in a row, that end the search for mutants which may be equivalent
 LIMITS = Limits(rows=20_000)
@@ -73,6 +73,7 @@ class Gold:
         self.aim = aims.read_aim(tree, schema, empty)
         self.plan = plan(sql)
         self.strict = ordinary(schema, self.aim)
+        self.plans: dict[int, Plan] = {}  # of mutants
         self.mutants = [
             m for m in mutants(tree, schema, self.strict) if isinstance(query(empty, m.sql, LIMITS), Answer)
         ]
@@ -87,10 +88,18 @@ class Gold:
         killed = set()
         for number in sorted(alive):
             other = query(connection, self.mutants[number].sql, LIMITS)
-            if isinstance(other, Failure) or not compare(gold, other).ex:
+            if isinstance(other, Failure) or (not compare(gold, other).ex and not self.by_chance(connection, number)):
                 killed.add(number)
         self.killable |= killed
         return any(any(cell is not None for cell in row) for row in gold.answer.rows), killed
+
+    def by_chance(self, connection: Connection, number: int) -> bool:
+        """Whether a mutant picks by its LIMIT from rows that tie: one who writes it otherwise may get another."""
+        found = self.plans.setdefault(number, plan(self.mutants[number].sql))
+        if not (found.limited and found.order):
+            return False
+        answers = answer_gold(connection, found, LIMITS)
+        return not isinstance(answers, Failure) and answers.ambiguous
 
 
 def read_gold(sql: str, schema: Schema, empty: Connection) -> Gold:
