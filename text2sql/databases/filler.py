@@ -323,18 +323,21 @@ class Filler:
         group = [places[place] for place in aim.fixed if place in places]
         if not group and self.rng.random() < 0.4:  # equal answers from different rows
             group = [places[place] for place in aim.projected if place in places]
-        elif len(aim.sources) > 1 and self.rng.random() < (0.3 if group else 0.6):  # one parent with several children
-            anchor = self.rng.randrange(len(aim.sources))
+        elif len(aim.sources) > 1 and (aim.sides or not group) and self.rng.random() < 0.6:
+            anchor = self.rng.randrange(len(aim.sources))  # one parent with several children
             group += [cls for place, cls in places.items() if place[0] == anchor]
+        if aim.fixed and self.rng.random() < 0.3:
+            miss = 0.0  # a group as large as is asked for
         repeats = self.rng.choice([n for n in aim.repeats if n < self.cap - 4] or [1, 2, 2])
         spike = self.rng.choice([-1, 1]) if self.rng.random() < 0.3 else 0
         self._group(aim, places, group, {}, repeats, miss, spike)
 
     def _merging_groups(self, aim: Aim, places: dict[Place, int]) -> None:
-        """A large group, and two smaller ones that are larger together and alike in what two groups may share."""
+        """A large group, and two smaller ones that are larger together and alike in one thing that two may share."""
         group = [places[place] for place in aim.fixed if place in places]
         shared = {cls for place, cls in places.items() if (aim.sources[place[0]], place[1]) in aim.uses.shared}
         shared -= {places[p] for p in aim.fixed if p in places and self.schema.identifies(aim.sources[p[0]], p[1])}
+        shared = {self.rng.choice(sorted(shared))} if shared else shared
         size = self.rng.choice([1, 2, 3])
         alike: dict[int, Value] = {}
         for count, kept in ((size + 1, {}), (size, {}), (size, alike)):

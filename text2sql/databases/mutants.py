@@ -14,6 +14,9 @@ from sqlglot import exp
 from text2sql.databases.equivalence import equivalent, is_join_condition, table_of
 from text2sql.databases.schema import Schema, Table
 
+NODES = 500  # of a gold's tree that are changed, about
+OF_A_KIND = 40  # mutants of a gold, about
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -452,26 +455,31 @@ def _joined(select: exp.Select, tables: dict[str, Table], schema: Schema) -> Ite
 def mutants(tree: exp.Expr | None, schema: Schema, strict: Schema | None = None) -> list[Mutant]:
     """The mutants of a gold's tree (from `aims.parse`), without repetitions, in the order of the text.
 
-    strict: the schema of its ordinary fillings.
+    strict: the schema of its ordinary fillings. Of a gold with hundreds of conditions some, evenly spread.
     """
     if tree is None:
         return []
     original = tree.sql("sqlite")
     found: dict[str, Mutant] = {}
     changes = [_comparisons, _connectives, _aggregates, _constants, _shape, _merged, _columns(schema), _rows(schema)]
-    for position, node in enumerate(tree.walk()):
+    nodes = list(enumerate(tree.walk()))
+    kinds: dict[str, list[tuple[int, exp.Expr, exp.Expr]]] = {}
+    for position, node in nodes[:: 1 + len(nodes) // NODES]:
         for change in changes:
             for kind, new in change(node):
-                if node is tree:
-                    sql = new.sql("sqlite")
-                else:
-                    copy = tree.copy()
-                    _nth(copy, position).replace(new.copy())
-                    sql = copy.sql("sqlite")
-                if sql != original and sql not in found:
-                    rule = equivalent(kind, node, new, schema)
-                    ordinarily = rule or (equivalent(kind, node, new, strict) if strict else None)
-                    found[sql] = Mutant(kind, sql, rule, ordinarily)
+                kinds.setdefault(kind, []).append((position, node, new))
+    chosen = [(place, kind) for kind, places in kinds.items() for place in places[:: 1 + len(places) // OF_A_KIND]]
+    for (position, node, new), kind in sorted(chosen, key=lambda made: made[0][0]):
+        if node is tree:
+            sql = new.sql("sqlite")
+        else:
+            copy = tree.copy()
+            _nth(copy, position).replace(new.copy())
+            sql = copy.sql("sqlite")
+        if sql != original and sql not in found:
+            rule = equivalent(kind, node, new, schema)
+            ordinarily = rule or (equivalent(kind, node, new, strict) if strict else None)
+            found[sql] = Mutant(kind, sql, rule, ordinarily)
     return list(found.values())
 
 

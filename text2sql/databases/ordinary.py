@@ -77,11 +77,11 @@ def _unique(schema: Schema, table: Table, name: str, aim: Aim) -> bool:
     if key in aim.uses.shared or table.columns[name].kind != "text":
         return False
     own = [columns for columns in table.keys if len(columns) == 1 and columns != (name,)]
-    if not own or schema.identifies(table.name, name):
+    dated = any(_DATED.match(other) for other in table.columns)  # what has a date comes back under its name
+    if not own or dated or schema.identifies(table.name, name):
         return False
     called = name.lower().rstrip("s") == table.name.lower().rstrip("s")  # airlines.airline
-    dated = any(_DATED.match(other) for other in table.columns)
-    usual = (called or _names_its_table(table, name)) and not _OF_PERSONS.match(name) and not dated
+    usual = (called or _names_its_table(table, name)) and not _OF_PERSONS.match(name)
     return usual or (key in aim.uses.identifying and bool(_NAME.search(name) or _TITLE.search(name)))
 
 

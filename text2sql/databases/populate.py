@@ -34,7 +34,7 @@ from text2sql.databases.schema import Schema, opened, read_schema
 from text2sql.engines.pool import Lost, guarded_map
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, query
 from text2sql.scoring.compare import compare
-from text2sql.scoring.gold import Plan, answer_gold, plan
+from text2sql.scoring.gold import answer_gold, plan
 from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
 
 VERSION = 3  # of this algorithm; finished parts of another version are not taken up again
@@ -73,7 +73,6 @@ class Gold:
         self.aim = aims.read_aim(tree, schema, empty)
         self.plan = plan(sql)
         self.strict = ordinary(schema, self.aim)
-        self.plans: dict[int, Plan] = {}  # of mutants
         self.mutants = [
             m for m in mutants(tree, schema, self.strict) if isinstance(query(empty, m.sql, LIMITS), Answer)
         ]
@@ -95,7 +94,9 @@ class Gold:
 
     def by_chance(self, connection: Connection, number: int) -> bool:
         """Whether a mutant picks by its LIMIT from rows that tie: one who writes it otherwise may get another."""
-        found = self.plans.setdefault(number, plan(self.mutants[number].sql))
+        if not (self.plan.limited and self.plan.order):
+            return False
+        found = plan(self.mutants[number].sql)
         if not (found.limited and found.order):
             return False
         answers = answer_gold(connection, found, LIMITS)
