@@ -60,6 +60,7 @@ class Aim:
     repeats: list[int] = field(default_factory=list)
     constants: dict[tuple[str, str], list] = field(default_factory=dict)  # (table, column): values worth having
     sides: list[range] = field(default_factory=list)  # the sources of each operand of set operations
+    ranked: bool = False  # its groups are sorted and the first of them taken
     numeric: set[tuple[str, str]] = field(default_factory=set)  # text columns that golds calculate with
     rows: int = 0  # that the gold needs to answer at all: its largest LIMIT and OFFSET together
     uses: Uses = field(default_factory=Uses)
@@ -157,6 +158,7 @@ class _Reader:
                     self.aim.numeric.add((self.aim.sources[place[0]], place[1]))
         grouped = [place for e in group.expressions if (place := self.place(e, scopes))] if group else []
         if group:
+            self.aim.ranked |= bool(node.args.get("order") and node.args.get("limit"))
             self.aim.fixed += grouped
             self.aim.repeats += [1, 2, 3]
         self.uses(node, projections, grouped, scopes)

@@ -164,6 +164,7 @@ class Filler:
         }
         self.counter = rng.randrange(1, 50)
         self.cap = ROWS
+        self.few: dict[str, int] = {}  # tables that have no more than so many rows
         parents = {link.parent for table in schema.tables.values() for link in table.foreign_keys}
         leaves = [name for name in self.rows if name not in parents]
         self.empty = {rng.choice(leaves)} if gaps and leaves and len(self.rows) > 1 and rng.random() < 0.15 else set()
@@ -217,6 +218,17 @@ class Filler:
     def fresh(self, table: Table, name: str) -> Value:
         self.counter += 1
         return fresh_value(self.pools.kinds[table.name, name], self.counter)
+
+    def has_room(self, table: Table) -> bool:
+        return len(self.rows[table.name]) < self.few.get(table.name, self.cap)
+
+    def of_few_groups(self, aim: Aim) -> None:
+        """Lets the gold find few groups, of which one is then likely the largest and one the smallest."""
+        for source, column in aim.fixed:
+            table = self.schema.tables[aim.sources[source].lower()]
+            parents = [link.parent for link in table.foreign_keys if column in link.columns]
+            for name in parents or [table.name] * self.schema.identifies(table.name, column):
+                self.few[name] = self.rng.choice([2, 3, 4])
 
     def add(self, table: Table, wanted: dict[str, Value]) -> dict[str, Value] | None:
         """Adds a row that has the wanted values; None when the constraints do not allow one."""
@@ -281,7 +293,7 @@ class Filler:
         own = [r for r in own if all(r.get(key) == value for key, value in wanted.items())]
         if wanted and own:
             found = own
-        elif not found or (not wanted and self.rng.random() < 0.1 and len(self.rows[parent.name]) < self.cap):
+        elif not found or (not wanted and self.rng.random() < 0.1 and self.has_room(parent)):
             busy = any(t is parent for t, _ in self.pending)
             made = None if busy else self.add(parent, wanted)
             found = [made] if made else found or own
@@ -432,7 +444,7 @@ class Filler:
             if all(wanted.get(name) is not None for name in key):
                 same = [r for r in self.rows[table.name] if all(r[name] == wanted[name] for name in key)]
                 row = same[0] if same else row
-        if row is None and len(self.rows[table.name]) < self.cap:
+        if row is None and self.has_room(table):
             row = self.add(table, wanted)
         for name, value in (row or {}).items():
             chosen.setdefault(places[index, name], value)
@@ -459,7 +471,8 @@ class Filler:
             table = self.schema.tables[name.lower()]
             free = [n for n in table.columns if not any(n in key for key in table.keys)]
             free = [n for n in free if not any(n in link.columns for link in table.foreign_keys)]
-            for _ in range(max(0, least + self.rng.randrange(-2, 3) - len(self.rows[name]))):
+            wished = min(least + self.rng.randrange(-2, 3), self.few.get(name, self.cap))
+            for _ in range(max(0, wished - len(self.rows[name]))):
                 wanted = {}
                 if self.rows[name] and free and self.rng.random() < 0.35:
                     other = self.rng.choice(self.rows[name])

@@ -339,6 +339,11 @@ def _rows(schema: Schema) -> Callable[[exp.Expr], Iterator[tuple[str, exp.Expr]]
         if isinstance(node, exp.Count) and not isinstance(node.this, exp.Distinct):
             for column in _counted(node, select, tables):
                 yield "count of different values", exp.Count(this=exp.Distinct(expressions=[column]))
+            for join in select.args.get("joins") or []:
+                either = join.args["on"].unnest() if join.args.get("on") else None
+                if isinstance(either, exp.Or):  # a row that meets both sides is counted for each
+                    sides = [exp.Paren(this=side.copy()) for side in (either.this, either.expression)]
+                    yield "one row for two", exp.Sum(this=exp.Add(this=sides[0], expression=sides[1]))
             if isinstance(node.find_ancestor(exp.Ordered, exp.Query), exp.Ordered):
                 yield from (("aggregate", exp.Sum(this=column)) for column in _amounts(tables))
         if isinstance(node, exp.Group):
