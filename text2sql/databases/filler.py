@@ -5,6 +5,7 @@ held here: a child takes the key of a row that exists, or its parent is made fir
 """
 
 import random
+import re
 import sqlite3
 
 from text2sql.databases.aims import Aim, Atom, Place, read_checks
@@ -19,11 +20,14 @@ from text2sql.databases.values import (
     plain_values,
     values_around,
 )
+from text2sql.databases.words import words_for
 from text2sql.sql.spelling import Value, literal, quoted
 
 ROWS = 30  # rows a table, about; more only where a gold counts groups that are larger
 TRIES = 8  # times a row is drawn again when a constraint refuses it
 DEPTH = 12  # parents of parents that are made for one row
+_HANGUL = re.compile("[\uac00-\ud7a3]")
+_YEAR = re.compile(r"(^|_)year$|(연도|년도)$", re.IGNORECASE)
 
 
 def _conjunction(trees: list) -> list[Atom]:
@@ -42,6 +46,8 @@ class Pools:
 
     def __init__(self, schema: Schema, aims: list[Aim]) -> None:
         self.schema = schema
+        texts = [value for aim in aims for values in aim.constants.values() for value in values]
+        self.korean = any(_HANGUL.search(str(text)) for text in (*schema.before, *texts))
         self._scratch = sqlite3.connect(":memory:")
         checks = read_checks(schema, self._scratch)
         self.checks: dict[tuple[str, str], list[Atom]] = {}
@@ -121,7 +127,8 @@ class Pools:
 
     def plain(self, key: tuple[str, str], rng: random.Random, size: int) -> list[Value]:
         """Ordinary values for the column; what CHECK leaves of them, or else of the aimed ones."""
-        values = list(plain_values(self.kinds[key], rng, size))
+        kind = "year" if self.kinds[key] == "integer" and _YEAR.search(key[1]) else self.kinds[key]
+        values = list(plain_values(kind, rng, size, words_for(*key, self.korean)))
         return self.allowed(key, values) or self.aimed[key] or values
 
     def _truths(self, atom: Atom, table: str, values: list[Value]) -> list:
@@ -217,7 +224,8 @@ class Filler:
 
     def fresh(self, table: Table, name: str) -> Value:
         self.counter += 1
-        return fresh_value(self.pools.kinds[table.name, name], self.counter)
+        words = words_for(table.name, name, self.pools.korean)
+        return fresh_value(self.pools.kinds[table.name, name], self.counter, words)
 
     def has_room(self, table: Table) -> bool:
         return len(self.rows[table.name]) < self.few.get(table.name, self.cap)
