@@ -184,7 +184,7 @@ def _beside(one: Asked, group: list[Asked]) -> Iterator[Suspicion]:
 
 # --- The question's own words ----------------------------------------------------------------------------------------
 
-_QUOTED = re.compile(r"'([^']{1,60})'(?!\w)|\"([^\"]{1,60})\"|“([^”]{1,60})”|‘([^’]{1,60})’")
+_QUOTED = re.compile(r"(?<!\w)'([^']{1,60})'(?![A-Za-z])|\"([^\"]{1,60})\"|“([^”]{1,60})”|‘([^’]{1,60})’")
 _NUMBER = re.compile(r"(?<![\w.,-])\d+(?:[.,]\d+)*(?![\w.,]*\d)")
 _WORDS = dict(zip("two three four five six seven eight nine ten".split(), range(2, 11), strict=True))
 _CAPITALISED = re.compile(r"(?<![.?!:] )(?<!^)\b[A-Z][\w'.-]*\w(?: (?:of |the |de |in )?[A-Z][\w'.-]*\w)*")
@@ -211,7 +211,7 @@ def _ignored(text: str, tree: exp.Expr) -> Iterator[Suspicion]:
         near = any(abs(other - number) <= 1 for other in numbers)  # more than two: at least three
         if not near and found not in written:
             yield Suspicion("ignores", f"the question names {found}, which is not in the SQL")
-    for match in _CAPITALISED.finditer(rest):
+    for match in _CAPITALISED.finditer("" if rest.isupper() else rest):
         words = [word for word in re.split(r"[\s]", match[0]) if word.lower() not in _COMMON]
         value = " ".join(words)
         known = [word for word in words if any(_alike(word.lower(), name) for name in names)]
