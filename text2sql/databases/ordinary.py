@@ -9,14 +9,15 @@ rules are the same for every data set and look at nothing but declared constrain
      measurement that was not taken is an everyday thing; or
    - it is a foreign key that the gold does not join by, in a table with a key of its own: not every car has a maker.
      A table that is nothing but links has no row without its links.
-2. A name is not shared by two rows of a table with a key, nor is a name of a person or a title that the gold takes
-   for the thing itself: what joined rows are grouped by, what sets of joined rows are compared by. Otherwise first and
-   family names may be shared, and titles come back (the same festival next year). So may all that the gold expects to
-   repeat: what it shows or counts DISTINCT, groups of one table's rows, and what is shown of groups by a key that a
-   LIMIT picks from (of two that share a name, another one would win; a list, however, is read as a list of different
-   things).
+2. A name is not shared by two rows of a table with a key: of a row's name, that is, and not of something else about
+   it, as a singer's song_name. Nor is a name of a person or a title that the gold takes for the thing itself: what
+   joined rows are grouped by, what sets of joined rows are compared by. Otherwise first and family names may be shared,
+   and what has a date or a year of its own comes back under its name. So may all that the gold expects to repeat: what
+   it shows or counts DISTINCT, groups of one table's rows, and what is shown of groups by a key that a LIMIT picks from
+   (of two that share a name, another one would win; a list, however, is read as a list of different things).
 3. A column that the gold sets equal to another table's whole key refers to it, declared or not: it has its partner.
 4. No table is empty, and a gold that picks the first of its rows by a LIMIT has some to pick from.
+5. A fine measure (a number with decimals, a time stamp) by which the gold ranks rows for its LIMIT does not tie.
 
 Fillings of the schema as declared are the harsh ones.
 """
