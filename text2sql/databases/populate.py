@@ -124,7 +124,7 @@ def candidate(schema: Schema, pools: Pools, gold: Gold, number: int, name: str, 
     miss = (0.4, 0.2, 0.6)[number % 3]
     least = (14, 20, 8, ROWS - 4, 3)[number % 5]
     filler.cap = max(ROWS, max(gold.aim.repeats, default=0) + 6)
-    if gold.aim.ranked and number % 3 == 1:
+    if gold.aim.ranked and number % 2:
         filler.of_few_groups(gold.aim)
     for _ in range((6, 9, 3, 6)[number % 4]):
         filler.aim_at(gold.aim, miss)
