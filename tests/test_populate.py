@@ -282,7 +282,7 @@ def strict_keys(gold: str) -> set[tuple[str, str]]:
     return {(table, column) for table, (column,) in strict.undeclared}
 
 
-def test_names_of_a_row_are_its_own_and_those_of_something_else_or_of_what_has_a_date_may_repeat():
+def test_names_of_a_row_are_its_own_and_those_of_something_else_or_of_what_has_a_year_may_repeat():
     assert strict_keys("SELECT age FROM singer") == {("singer", "name")}
 
 

@@ -12,7 +12,7 @@ rules are the same for every data set and look at nothing but declared constrain
 2. A name is not shared by two rows of a table with a key: of a row's name, that is, and not of something else about
    it, as a singer's song_name. Nor is a name of a person or a title that the gold takes for the thing itself: what
    joined rows are grouped by, what sets of joined rows are compared by. Otherwise first and family names may be shared,
-   and what has a date or a year of its own comes back under its name. So may all that the gold expects to repeat: what
+   and what has a year of its own comes back under its name. So may all that the gold expects to repeat: what
    it shows or counts DISTINCT, groups of one table's rows, and what is shown of groups by a key that a LIMIT picks from
    (of two that share a name, another one would win; a list, however, is read as a list of different things).
 3. A column that the gold sets equal to another table's whole key refers to it, declared or not: it has its partner.
@@ -29,7 +29,7 @@ from text2sql.databases.aims import Aim
 from text2sql.databases.schema import ForeignKey, Schema, Table
 
 _NAME = re.compile(r"name$|(이름|명)$", re.IGNORECASE)
-_DATED = re.compile(r"^(year|date|season|edition)$|^(연도|년도|날짜|일자)$", re.IGNORECASE)
+_YEARLY = re.compile(r"^(year|season|edition)$|^(연도|년도)$", re.IGNORECASE)
 _TITLE = re.compile(r"(title|label)$|제목$", re.IGNORECASE)
 _OF_PERSONS = re.compile(r"^(f|l|m|first|last|middle|given|family|sur|nick|fore)_?name$", re.IGNORECASE)
 
@@ -78,8 +78,8 @@ def _unique(schema: Schema, table: Table, name: str, aim: Aim) -> bool:
     if key in aim.uses.shared or table.columns[name].kind != "text":
         return False
     own = [columns for columns in table.keys if len(columns) == 1 and columns != (name,)]
-    dated = any(_DATED.match(other) for other in table.columns)  # what has a date comes back under its name
-    if not own or dated or schema.identifies(table.name, name):
+    yearly = any(_YEARLY.match(other) for other in table.columns)  # what has its year comes back under its name
+    if not own or yearly or schema.identifies(table.name, name):
         return False
     called = name.lower().rstrip("s") == table.name.lower().rstrip("s")  # airlines.airline
     usual = (called or _names_its_table(table, name)) and not _OF_PERSONS.match(name)
