@@ -319,7 +319,7 @@ def test_a_measure_that_a_limit_ranks_by_does_not_tie_but_a_count_may():
             "SELECT s.name FROM singer AS s JOIN concert AS c ON c.singer = s.id GROUP BY s.id"
             " ORDER BY count(*) DESC LIMIT 1",
             "SELECT s.name FROM singer AS s JOIN concert AS c ON c.singer = s.id GROUP BY s.id"
-            " ORDER BY sum(c.year) DESC LIMIT 1",
+            " ORDER BY sum(s.age) DESC LIMIT 1",
         ),
     ],
 )
