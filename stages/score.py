@@ -1,7 +1,8 @@
 """Scores one arm by execution: a typed outcome for every evaluation question.
 
-Reads data/selected/eval.parquet, data/databases/ and data/generations/ARM.jsonl. Writes data/scores/ARM.jsonl,
-and the first rows of both results to data/results/ARM.jsonl. Killed, the rerun goes on after the last finished rows.
+Reads data/selected/eval.parquet, data/databases/ and data/generations/ARM.jsonl. Writes data/scores/ARM.jsonl, and to
+data/results/ARM.jsonl the first rows of both results and, for a mismatch, one small database that shows it. Killed, the
+rerun goes on after the last finished rows.
 Alone: python stages/score.py base
 """
 
@@ -20,6 +21,7 @@ from text2sql.engines.sqlite import Limits
 
 def main(arm: str) -> None:
     from text2sql.databases.populate import read_databases, read_unusable
+    from text2sql.databases.witness import witness
     from text2sql.dataset.rows import read_table
     from text2sql.engines.question import foreign_rows, open_engines, translations
     from text2sql.scoring.score import arm_items, score_file, score_key
@@ -45,7 +47,8 @@ def main(arm: str) -> None:
             limits=limits,
             engines=engines,
             results=Path(f"data/results/{arm}.jsonl"),
-            unfinished=FOLDER / "score" / f"{score_key(items, limits, engines)}.jsonl",
+            unfinished=FOLDER / "score" / f"{score_key(items, limits, engines, witness)}.jsonl",
+            witness=witness,
         )
 
 

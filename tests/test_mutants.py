@@ -1,9 +1,11 @@
 """Mutants of a gold, and the rules by which a change is no change."""
 
+from collections import Counter
+
 import pytest
 
 from text2sql.databases import aims
-from text2sql.databases.mutants import Power, mutants
+from text2sql.databases.mutants import OF_A_KIND, Power, mutants
 from text2sql.databases.schema import read_schema
 from text2sql.engines.sqlite import Answer, build, query
 
@@ -79,6 +81,31 @@ def mutants_of(sql: str) -> dict[str, str | None]:
         ("SELECT age FROM player WHERE name = 'Bob'", "SELECT age FROM player WHERE name = 'Bob' COLLATE NOCASE"),
         ("SELECT age FROM player LIMIT 3 OFFSET 20", "SELECT age FROM player LIMIT 3 OFFSET 21"),
         ("SELECT name FROM player ORDER BY age", "SELECT name FROM player WHERE NOT age IS NULL ORDER BY age"),
+        (
+            "SELECT guild FROM player WHERE age = 1 INTERSECT SELECT guild FROM player WHERE age = 2",
+            "SELECT guild FROM player WHERE (age = 1) AND (age = 2)",
+        ),
+        (
+            "SELECT guild FROM player WHERE age = 1 INTERSECT SELECT guild FROM player WHERE age = 2",
+            "SELECT guild FROM player WHERE (age = 1) OR (age = 2) GROUP BY guild HAVING COUNT(*) >= 2",
+        ),
+        (
+            "SELECT guild FROM player WHERE age = 1 EXCEPT SELECT guild FROM player WHERE age = 2",
+            "SELECT guild FROM player WHERE (age = 1) AND NOT (age = 2)",
+        ),
+        (
+            "SELECT name FROM guild WHERE id NOT IN (SELECT guild FROM player WHERE age = 1)",
+            "SELECT name FROM guild WHERE id IN (SELECT guild FROM player WHERE NOT (age = 1))",
+        ),
+        (
+            "SELECT guild FROM player GROUP BY guild ORDER BY COUNT(*) DESC LIMIT 1",
+            'SELECT guild FROM player GROUP BY guild ORDER BY SUM("player"."age") DESC LIMIT 1',
+        ),
+        (
+            "SELECT COUNT(*) FROM guild AS g JOIN player AS p ON g.id = p.guild OR g.id = p.boss",
+            "SELECT SUM((g.id = p.guild) + (g.id = p.boss)) FROM guild AS g JOIN player AS p"
+            " ON g.id = p.guild OR g.id = p.boss",
+        ),
     ],
 )
 def test_changes(gold, mutant):
@@ -163,3 +190,10 @@ def test_rates():
     power = Power(mutants=20, killed=10, harshly=2, survived=3, equivalent=4, presumed=1)
     assert (power.raw_rate, power.kill_rate) == (0.6, 0.8)
     assert Power(0, 0, 0, 0, 0, 0).kill_rate is None
+
+
+def test_a_gold_of_hundreds_of_conditions_has_some_mutants_of_each_kind():
+    gold = "SELECT name FROM player WHERE " + " OR ".join(f"age = {7 * n}" for n in range(300))
+    kinds = Counter(mutant.kind for mutant in mutants(aims.parse(gold, SCHEMA), SCHEMA))
+    assert {"comparison", "literal", "and/or", "condition dropped", "column", "distinct"} <= kinds.keys()
+    assert max(kinds.values()) <= 2 * OF_A_KIND

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pytest
 from text2sql.base.files import read_jsonl
 from text2sql.databases import aims
 from text2sql.databases import populate as populating
+from text2sql.databases.ordinary import ordinary
 from text2sql.databases.populate import fillings, populate, populate_rows, read_databases, summarize, write_databases
 from text2sql.databases.schema import read_schema
+from text2sql.databases.words import words_for
 from text2sql.engines.sqlite import Answer, Failure, build, query
 from text2sql.scoring.compare import compare
 from text2sql.scoring.gold import answer_gold, plan
@@ -261,6 +264,82 @@ def test_counts_of_mutants_add_up():
         ]
         assert power.presumed == len(result.undecided)
         assert power.kill_rate >= 0.9
+
+
+# --- what is ordinary ------------------------------------------------------------------------------------------------
+
+FAIR = (
+    "CREATE TABLE singer (id INTEGER PRIMARY KEY, name TEXT, song_name TEXT, pay REAL, age INT);"
+    "CREATE TABLE concert (id INTEGER PRIMARY KEY, concert_name TEXT, year INT, singer INT REFERENCES singer(id));"
+    "CREATE TABLE road (id INTEGER PRIMARY KEY, a INT REFERENCES singer(id), b INT REFERENCES singer(id))"
+)
+
+
+def strict_keys(gold: str) -> set[tuple[str, str]]:
+    """(table, column) of what ordinary fillings repeat no value of, beside the keys of the schema."""
+    schema = read_schema(FAIR)
+    strict = ordinary(schema, aims.read_aim(aims.parse(gold, schema), schema, build(FAIR)))
+    return {(table, column) for table, (column,) in strict.undeclared}
+
+
+def test_names_of_a_row_are_its_own_and_those_of_something_else_or_of_what_has_a_year_may_repeat():
+    assert strict_keys("SELECT age FROM singer") == {("singer", "name")}
+
+
+def test_a_measure_that_a_limit_ranks_by_does_not_tie_but_a_count_may():
+    assert ("singer", "pay") in strict_keys("SELECT id FROM singer ORDER BY pay LIMIT 1")
+    assert ("singer", "pay") not in strict_keys("SELECT id FROM singer ORDER BY pay")
+    assert ("singer", "age") not in strict_keys("SELECT id FROM singer ORDER BY age LIMIT 1")
+    best = "SELECT id FROM singer ORDER BY {} DESC LIMIT 1"
+    all_best = "SELECT id FROM singer WHERE {0} = (SELECT max({0}) FROM singer)"
+    for column, right in (("pay", True), ("age", False)):
+        gold = best.format(column)
+        assert passes(populate(FAIR, gold, 5, 1).scripts, gold, all_best.format(column)) is right
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("gold", "wrong"),
+    [
+        (
+            "SELECT s.id FROM singer AS s JOIN road AS r ON s.id = r.a OR s.id = r.b GROUP BY s.id"
+            " ORDER BY count(*) DESC LIMIT 1",
+            "SELECT a FROM road GROUP BY a ORDER BY count(*) DESC LIMIT 1",
+        ),
+        (
+            "SELECT singer FROM concert WHERE year = 2014 INTERSECT SELECT singer FROM concert WHERE year = 2015",
+            "SELECT singer FROM concert WHERE year = 2014 OR year = 2015 GROUP BY singer HAVING count(*) >= 2",
+        ),
+        (
+            "SELECT c.concert_name, count(*) FROM concert AS c JOIN singer AS s ON c.singer = s.id GROUP BY c.id",
+            "SELECT c.concert_name, count(*) FROM concert AS c JOIN singer AS s ON c.singer = s.id"
+            " GROUP BY c.concert_name",
+        ),
+        (
+            "SELECT s.name FROM singer AS s JOIN concert AS c ON c.singer = s.id GROUP BY s.id"
+            " ORDER BY count(*) DESC LIMIT 1",
+            "SELECT s.name FROM singer AS s JOIN concert AS c ON c.singer = s.id GROUP BY s.id"
+            " ORDER BY sum(s.age) DESC LIMIT 1",
+        ),
+    ],
+)
+def test_what_models_take_for_the_same_is_told_apart_by_ordinary_fillings(gold, wrong, seed):
+    scripts = populate(FAIR, gold, 5, seed).scripts
+    assert passes(scripts, gold, gold)
+    assert not passes(scripts, gold, wrong)
+
+
+def test_rows_can_be_read():
+    context = (
+        "CREATE TABLE customer (id INT PRIMARY KEY, name TEXT, city TEXT, email TEXT, founded_year INT, note TEXT)"
+    )
+    rows = query(build(populate(context, "SELECT note FROM customer", 1, 0).scripts[0]), "SELECT * FROM customer").rows
+    assert all(email.partition("@")[2].lower() == "example.com" for _, _, _, email, _, _ in rows)
+    assert {city.split()[0].title() for _, _, city, _, _, _ in rows} <= set(words_for("customer", "city", False))
+    assert any(1964 <= year <= 2024 for *_, year, _ in rows)
+    korean = context.replace("customer", "고객")
+    rows = query(build(populate(korean, "SELECT note FROM 고객", 1, 0).scripts[0]), "SELECT name, city FROM 고객").rows
+    assert all(re.search("[가-힣]", name) and re.search("[가-힣]", city) for name, city in rows)
 
 
 # --- many rows -------------------------------------------------------------------------------------------------------

@@ -253,7 +253,7 @@ def test_a_broken_gold_keeps_its_error_and_no_prediction():
     (line,) = results(item("SELECT 1", gold="SELECT a FROM u", name="broken"))
     assert line == {
         "id": "broken", "databases": 0, "database": None, "gold": {"error": "schema: no such table: u"},
-        "prediction": None,
+        "prediction": None, "witness": None,
     }  # fmt: skip
 
 

@@ -8,8 +8,9 @@ rows, `database` the path of an SQLite file, `gold_sql` the right query or a lis
 `prediction` the model's raw text, `dialect` a sqlglot name (default sqlite) for all three texts, `truncated` true where
 the model hit its token limit.
 Rows out: {id, outcome, ex, ex_harsh, ex_strict, ex_set, em_text, em_ast, format_valid, vacuous, ambiguous_gold, sql,
-error, engine, failed, gold}; docs/evaluation.md explains them. Exit code 0 when every row got an outcome of its own, 1
-after an infra_error.
+error, engine, failed, gold}; docs/evaluation.md explains them. With --witness also `witness`: for a mismatch, one small
+database on which both answers differ, and these. Exit code 0 when every row got an outcome of its own, 1 after an
+infra_error.
 """
 
 import argparse
@@ -23,12 +24,13 @@ from text2sql.base.errors import UserError
 from text2sql.base.files import json_line, read_jsonl
 from text2sql.base.params import EvaluationParams, check
 from text2sql.databases.populate import Fillings, fillings, populate_rows
+from text2sql.databases.witness import witness
 from text2sql.engines.pool import cores
 from text2sql.engines.question import Question, foreign_rows, open_engines, translations
 from text2sql.engines.sqlite import Limits
 from text2sql.scoring.metrics import FLAGS, METRICS
 from text2sql.scoring.policy import NOT_SCORED, POLICY_VERSION
-from text2sql.scoring.score import Item, score_file, score_key, score_rows
+from text2sql.scoring.score import Item, score_all, score_file, score_key
 from text2sql.scoring.stats import wilson
 from text2sql.sql.context import brings_rows
 
@@ -38,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="where the scores go (default: stdout)")
     parser.add_argument("--populate", type=int, metavar="K", help="fill setups that bring no rows K times over")
     parser.add_argument("--workers", type=int, default=cores(), help="processes (default: one per core)")
+    parser.add_argument("--witness", action="store_true", help="for each mismatch, one small database that shows it")
     parser.add_argument("--timeout", type=float, default=2.0, metavar="S", help="seconds a query may run (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="of --populate (default: 0)")
     parser.add_argument(
@@ -58,19 +61,24 @@ def run(args: argparse.Namespace) -> int:
     evaluation = check(choice, Path("the command line"), EvaluationParams)
     items = to_items(rows, filled(rows, args) if args.populate else {})
     limits = Limits(seconds=args.timeout)
+    shrinking = witness if args.witness else None
 
     foreign = foreign_rows((row.get("setup_sql"), row.get("dialect"), row.get("database")) for row in rows)
     for line in translations(foreign, evaluation):
         print(line, file=sys.stderr)
     with open_engines(foreign, evaluation) as engines:
         if args.out is not None:
-            unfinished = args.out.with_name(f".{args.out.name}.{score_key(items, limits, engines)}.unfinished")
-            score_file(args.out, items, workers=args.workers, limits=limits, engines=engines, unfinished=unfinished)
+            key = score_key(items, limits, engines, shrinking)
+            unfinished = args.out.with_name(f".{args.out.name}.{key}.unfinished")
+            score_file(
+                args.out, items, workers=args.workers, limits=limits, engines=engines, unfinished=unfinished,
+                witness=shrinking,
+            )  # fmt: skip
             return summarize(list(read_jsonl(args.out)))
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
         scored = []
-        for row in score_rows(items, workers=args.workers, limits=limits, engines=engines):
-            print(json_line(row))
+        for row, shown in score_all(items, workers=args.workers, limits=limits, engines=engines, witness=shrinking):
+            print(json_line({**row, "witness": shown["witness"]} if args.witness else row))
             scored.append(row)
     return summarize(scored)
 

@@ -33,11 +33,13 @@ class Uses:
 
     `missing`: the gold expects NULL, or leaves NULL out of a mean or sum. `shared`: different rows may hold the same.
     `identifying`: it takes the value for the thing itself, grouping joined rows by it or comparing sets of it.
+    `ranking`: it sorts by the value, and by nothing else, to take the first rows by a LIMIT.
     """
 
     missing: set[tuple[str, str]] = field(default_factory=set)
     shared: set[tuple[str, str]] = field(default_factory=set)
     identifying: set[tuple[str, str]] = field(default_factory=set)
+    ranking: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Aim:
     """One gold's wishes. `sources[i]` is the table of occurrence i.
 
     `conditions` is a tree: an Atom, or ("and" | "or" | "not", [trees]). `equal` must hold for a row to be found;
-    `maybe_equal` are the links of NOT IN and EXCEPT, where a row is found only without them.
+    `maybe_equal` are the links of NOT IN and EXCEPT, where a row is found only without them, and those of an OR.
     `fixed` are the places that stay equal in a group, `repeats` the group sizes worth making.
     """
 
@@ -57,6 +59,8 @@ class Aim:
     projected: list[Place] = field(default_factory=list)
     repeats: list[int] = field(default_factory=list)
     constants: dict[tuple[str, str], list] = field(default_factory=dict)  # (table, column): values worth having
+    sides: list[range] = field(default_factory=list)  # the sources of each operand of set operations
+    ranked: bool = False  # its groups are sorted and the first of them taken
     numeric: set[tuple[str, str]] = field(default_factory=set)  # text columns that golds calculate with
     rows: int = 0  # that the gold needs to answer at all: its largest LIMIT and OFFSET together
     uses: Uses = field(default_factory=Uses)
@@ -100,7 +104,11 @@ class _Reader:
         if isinstance(node, (exp.Subquery, exp.Paren)):
             return self.query(node.this, outer, ctes)
         if isinstance(node, exp.SetOperation):
-            left, right = self.query(node.this, outer, ctes), self.query(node.expression, outer, ctes)
+            first = len(self.aim.sources)
+            left = self.query(node.this, outer, ctes)
+            middle = len(self.aim.sources)
+            right = self.query(node.expression, outer, ctes)
+            self.aim.sides += [range(first, middle), range(middle, len(self.aim.sources))]
             links: list[tuple[Place, Place]] = [(a, b) for a, b in zip(left, right, strict=False) if a and b]
             joined = any(side.find(exp.Join, exp.In, exp.Exists) for side in (node.this, node.expression))
             said = self.aim.uses.identifying if joined else self.aim.uses.shared
@@ -150,6 +158,7 @@ class _Reader:
                     self.aim.numeric.add((self.aim.sources[place[0]], place[1]))
         grouped = [place for e in group.expressions if (place := self.place(e, scopes))] if group else []
         if group:
+            self.aim.ranked |= bool(node.args.get("order") and node.args.get("limit"))
             self.aim.fixed += grouped
             self.aim.repeats += [1, 2, 3]
         self.uses(node, projections, grouped, scopes)
@@ -167,6 +176,9 @@ class _Reader:
         for asking in node.find_all(exp.Is, exp.Coalesce, exp.Nullif, exp.Avg, exp.Sum):
             if asking.find_ancestor(exp.Select) is node:
                 uses.missing |= {self.key(p) for c in asking.find_all(exp.Column) if (p := self.place(c, scopes))}
+        keys = node.args["order"].expressions if node.args.get("order") and node.args.get("limit") else []
+        if len(keys) == 1 and (place := self.place(keys[0].this, scopes)):
+            uses.ranking.add(self.key(place))
         alone = not node.args.get("joins")
         shown = [place for place in projections if place]
         for count in node.find_all(exp.Count):
@@ -259,7 +271,8 @@ class _Reader:
         if isinstance(node, exp.EQ) and wanted:
             left, right = self.place(node.this, scopes), self.place(node.expression, scopes)
             if left and right:
-                self.aim.equal.append((left, right))
+                either = isinstance(node.find_ancestor(exp.Or, exp.Query), exp.Or)
+                (self.aim.maybe_equal if either else self.aim.equal).append((left, right))
                 return None
         if node.find(exp.AggFunc):
             self.aggregate(node, scopes)

@@ -224,6 +224,12 @@ def equivalent(kind: str, node: exp.Expr, new: exp.Expr, schema: Schema) -> str 
             return "a NOT NULL foreign key always finds its parent"
         if _partner_needed(node):
             return "a later condition drops rows without a partner"
+    if kind == "ties" and isinstance(node, exp.Select) and len(_sources(node)) == 1 and not node.args.get("group"):
+        key = node.args["order"].expressions[0].this
+        owner = table_of(key, schema) if isinstance(key, exp.Column) else None
+        sorted_by = schema.column(owner, key.name) if owner else None
+        if owner and sorted_by and sorted_by.not_null and (sorted_by.name,) in schema.tables[owner.lower()].keys:
+            return "no two rows tie"
     if kind == "not null" and isinstance(node, exp.Select):
         added = new.args["where"].this
         asked = (added.expression if isinstance(added, exp.And) else added).this.this

@@ -5,6 +5,7 @@ held here: a child takes the key of a row that exists, or its parent is made fir
 """
 
 import random
+import re
 import sqlite3
 
 from text2sql.databases.aims import Aim, Atom, Place, read_checks
@@ -19,11 +20,14 @@ from text2sql.databases.values import (
     plain_values,
     values_around,
 )
+from text2sql.databases.words import words_for
 from text2sql.sql.spelling import Value, literal, quoted
 
 ROWS = 30  # rows a table, about; more only where a gold counts groups that are larger
 TRIES = 8  # times a row is drawn again when a constraint refuses it
 DEPTH = 12  # parents of parents that are made for one row
+_HANGUL = re.compile("[\uac00-\ud7a3]")
+_YEAR = re.compile(r"(^|_)year$|(연도|년도)$", re.IGNORECASE)
 
 
 def _conjunction(trees: list) -> list[Atom]:
@@ -42,6 +46,8 @@ class Pools:
 
     def __init__(self, schema: Schema, aims: list[Aim]) -> None:
         self.schema = schema
+        texts = [value for aim in aims for values in aim.constants.values() for value in values]
+        self.korean = any(_HANGUL.search(str(text)) for text in (*schema.before, *texts))
         self._scratch = sqlite3.connect(":memory:")
         checks = read_checks(schema, self._scratch)
         self.checks: dict[tuple[str, str], list[Atom]] = {}
@@ -121,7 +127,8 @@ class Pools:
 
     def plain(self, key: tuple[str, str], rng: random.Random, size: int) -> list[Value]:
         """Ordinary values for the column; what CHECK leaves of them, or else of the aimed ones."""
-        values = list(plain_values(self.kinds[key], rng, size))
+        kind = "year" if self.kinds[key] == "integer" and _YEAR.search(key[1]) else self.kinds[key]
+        values = list(plain_values(kind, rng, size, words_for(*key, self.korean)))
         return self.allowed(key, values) or self.aimed[key] or values
 
     def _truths(self, atom: Atom, table: str, values: list[Value]) -> list:
@@ -164,6 +171,7 @@ class Filler:
         }
         self.counter = rng.randrange(1, 50)
         self.cap = ROWS
+        self.few: dict[str, int] = {}  # tables that have no more than so many rows
         parents = {link.parent for table in schema.tables.values() for link in table.foreign_keys}
         leaves = [name for name in self.rows if name not in parents]
         self.empty = {rng.choice(leaves)} if gaps and leaves and len(self.rows) > 1 and rng.random() < 0.15 else set()
@@ -216,7 +224,19 @@ class Filler:
 
     def fresh(self, table: Table, name: str) -> Value:
         self.counter += 1
-        return fresh_value(self.pools.kinds[table.name, name], self.counter)
+        words = words_for(table.name, name, self.pools.korean)
+        return fresh_value(self.pools.kinds[table.name, name], self.counter, words)
+
+    def has_room(self, table: Table) -> bool:
+        return len(self.rows[table.name]) < self.few.get(table.name, self.cap)
+
+    def of_few_groups(self, aim: Aim) -> None:
+        """Lets the gold find few groups, of which one is then likely the largest and one the smallest."""
+        for source, column in aim.fixed:
+            table = self.schema.tables[aim.sources[source].lower()]
+            parents = [link.parent for link in table.foreign_keys if column in link.columns]
+            for name in parents or [table.name] * self.schema.identifies(table.name, column):
+                self.few[name] = self.rng.choice([2, 3, 4])
 
     def add(self, table: Table, wanted: dict[str, Value]) -> dict[str, Value] | None:
         """Adds a row that has the wanted values; None when the constraints do not allow one."""
@@ -281,7 +301,7 @@ class Filler:
         own = [r for r in own if all(r.get(key) == value for key, value in wanted.items())]
         if wanted and own:
             found = own
-        elif not found or (not wanted and self.rng.random() < 0.1 and len(self.rows[parent.name]) < self.cap):
+        elif not found or (not wanted and self.rng.random() < 0.1 and self.has_room(parent)):
             busy = any(t is parent for t, _ in self.pending)
             made = None if busy else self.add(parent, wanted)
             found = [made] if made else found or own
@@ -323,18 +343,21 @@ class Filler:
         group = [places[place] for place in aim.fixed if place in places]
         if not group and self.rng.random() < 0.4:  # equal answers from different rows
             group = [places[place] for place in aim.projected if place in places]
-        elif len(aim.sources) > 1 and self.rng.random() < 0.6:  # one parent with several children
-            anchor = self.rng.randrange(len(aim.sources))
-            group = [cls for place, cls in places.items() if place[0] == anchor]
+        elif len(aim.sources) > 1 and (aim.sides or not group) and self.rng.random() < 0.6:
+            anchor = self.rng.randrange(len(aim.sources))  # one parent with several children
+            group += [cls for place, cls in places.items() if place[0] == anchor]
+        if aim.fixed and self.rng.random() < 0.3:
+            miss = 0.0  # a group as large as is asked for
         repeats = self.rng.choice([n for n in aim.repeats if n < self.cap - 4] or [1, 2, 2])
         spike = self.rng.choice([-1, 1]) if self.rng.random() < 0.3 else 0
         self._group(aim, places, group, {}, repeats, miss, spike)
 
     def _merging_groups(self, aim: Aim, places: dict[Place, int]) -> None:
-        """A large group, and two smaller ones that are larger together and alike in what two groups may share."""
+        """A large group, and two smaller ones that are larger together and alike in one thing that two may share."""
         group = [places[place] for place in aim.fixed if place in places]
         shared = {cls for place, cls in places.items() if (aim.sources[place[0]], place[1]) in aim.uses.shared}
         shared -= {places[p] for p in aim.fixed if p in places and self.schema.identifies(aim.sources[p[0]], p[1])}
+        shared = {self.rng.choice(sorted(shared))} if shared else shared
         size = self.rng.choice([1, 2, 3])
         alike: dict[int, Value] = {}
         for count, kept in ((size + 1, {}), (size, {}), (size, alike)):
@@ -345,9 +368,13 @@ class Filler:
     def _group(
         self, aim: Aim, places: dict[Place, int], group: list[int], kept: dict, repeats: int, miss: float, spike: int
     ) -> dict[int, Value]:
-        """Adds `repeats` finds that agree in the classes of the group, and in what is `kept`; what they agree in."""
+        """Adds `repeats` finds that agree in the classes of the group, and in what is `kept`; what they agree in.
+
+        Of a set operation sometimes one side's finds alone.
+        """
         order = {name: number for number, name in enumerate(self.parents_first())}
-        sources = sorted(range(len(aim.sources)), key=lambda index: (order[aim.sources[index]], index))
+        side = self.rng.choice(aim.sides) if aim.sides and self.rng.random() < 0.3 else range(len(aim.sources))
+        sources = sorted(side, key=lambda index: (order[aim.sources[index]], index))
         for _ in range(repeats):
             chosen = dict(kept)
             missed = self.rng.random() < miss
@@ -425,7 +452,7 @@ class Filler:
             if all(wanted.get(name) is not None for name in key):
                 same = [r for r in self.rows[table.name] if all(r[name] == wanted[name] for name in key)]
                 row = same[0] if same else row
-        if row is None and len(self.rows[table.name]) < self.cap:
+        if row is None and self.has_room(table):
             row = self.add(table, wanted)
         for name, value in (row or {}).items():
             chosen.setdefault(places[index, name], value)
@@ -452,7 +479,8 @@ class Filler:
             table = self.schema.tables[name.lower()]
             free = [n for n in table.columns if not any(n in key for key in table.keys)]
             free = [n for n in free if not any(n in link.columns for link in table.foreign_keys)]
-            for _ in range(max(0, least + self.rng.randrange(-2, 3) - len(self.rows[name]))):
+            wished = min(least + self.rng.randrange(-2, 3), self.few.get(name, self.cap))
+            for _ in range(max(0, wished - len(self.rows[name]))):
                 wanted = {}
                 if self.rows[name] and free and self.rng.random() < 0.35:
                     other = self.rng.choice(self.rows[name])

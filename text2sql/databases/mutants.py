@@ -14,6 +14,9 @@ from sqlglot import exp
 from text2sql.databases.equivalence import equivalent, is_join_condition, table_of
 from text2sql.databases.schema import Schema, Table
 
+NODES = 500  # of a gold's tree that are changed, about
+OF_A_KIND = 40  # mutants of a gold, about
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -207,6 +210,76 @@ def _shape(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
         yield "set operation", changed
 
 
+def _merged(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
+    """Two queries taken for one: both conditions asked of the same row, or of the rows of a group."""
+    if isinstance(node, exp.Not) and isinstance(node.this.unnest(), exp.In):
+        inner = node.this.unnest().args.get("query")
+        select = inner.unnest() if inner is not None else None
+        if isinstance(select, exp.Select) and select.args.get("where"):
+            changed = node.this.copy()
+            where = changed.unnest().args["query"].unnest().args["where"]
+            where.this.replace(exp.Not(this=exp.Paren(this=where.this.copy())))
+            yield "one row for two", changed
+    if not isinstance(node, (exp.Intersect, exp.Except)):
+        return
+    left, right = node.this.unnest(), node.expression.unnest()
+    yield from _merged_groups(node, left, right)
+    yield from _merged_groups(node, right, left)
+    if not all(isinstance(side, exp.Select) and side.args.get("where") for side in (left, right)):
+        return
+    if any(side.args.get(part) for side in (left, right) for part in ("group", "limit")):
+        return
+    conditions = [exp.Paren(this=side.args["where"].this.copy()) for side in (left, right)]
+    if _without_condition(left) != _without_condition(right):
+        return
+    second = conditions[1] if isinstance(node, exp.Intersect) else exp.Not(this=conditions[1])
+    changed = left.copy()
+    changed.args["where"].set("this", exp.And(this=conditions[0].copy(), expression=second.copy()))
+    yield "one row for two", changed
+    if isinstance(node, exp.Intersect):
+        shown = [e.unalias().copy() for e in left.expressions]
+        aliases = [item.this.alias_or_name for item in [left.args["from_"], *(left.args.get("joins") or [])]]
+        rows = [_column(alias, "rowid") for alias in aliases if len(aliases) > 1]
+        for counted in (exp.Star(), *(exp.Distinct(expressions=[row]) for row in rows)):
+            changed = left.copy()
+            changed.args["where"].set("this", exp.Or(this=conditions[0].copy(), expression=conditions[1].copy()))
+            changed.set("group", exp.Group(expressions=[e.copy() for e in shown]))
+            changed.set("distinct", None)
+            twice = exp.GTE(this=exp.Count(this=counted), expression=exp.Literal.number(2))
+            yield "one row for two", changed.having(twice, copy=False)
+
+
+def _merged_groups(node: exp.Expr, short: exp.Expr, long: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
+    """Groups of some joined tables, met with groups of these and further ones, taken for one group."""
+    sides = (short, long)
+    if not (isinstance(node, exp.Intersect) and isinstance(short, exp.Select) and isinstance(long, exp.Select)):
+        return
+    if not all(side.args.get("having") and side.args.get("group") for side in sides):
+        return
+    sources, keys = zip(
+        *(
+            ([part.sql("sqlite").lower() for part in [side.args["from_"], *(side.args.get("joins") or [])]],
+             side.args["group"].sql("sqlite").lower())
+            for side in sides
+        ),
+        strict=True,
+    )  # fmt: skip
+    if keys[0] != keys[1] or len(sources[0]) >= len(sources[1]) or sources[1][: len(sources[0])] != sources[0]:
+        return
+    last = [short.args["from_"], *(short.args.get("joins") or [])][-1].this.alias_or_name
+    condition = short.args["having"].this.copy()
+    for count in list(condition.find_all(exp.Count)):
+        if isinstance(count.this, exp.Star):
+            count.set("this", exp.Distinct(expressions=[_column(last, "rowid")]))
+    yield "one row for two", long.copy().having(condition, copy=False)
+
+
+def _without_condition(select: exp.Expr) -> str:
+    rest = select.copy()
+    rest.set("where", None)
+    return rest.sql("sqlite").lower()
+
+
 def _columns(schema: Schema) -> Callable[[exp.Expr], Iterator[tuple[str, exp.Expr]]]:
     def change(node: exp.Expr) -> Iterator[tuple[str, exp.Expr]]:
         if (
@@ -266,6 +339,13 @@ def _rows(schema: Schema) -> Callable[[exp.Expr], Iterator[tuple[str, exp.Expr]]
         if isinstance(node, exp.Count) and not isinstance(node.this, exp.Distinct):
             for column in _counted(node, select, tables):
                 yield "count of different values", exp.Count(this=exp.Distinct(expressions=[column]))
+            for join in select.args.get("joins") or []:
+                either = join.args["on"].unnest() if join.args.get("on") else None
+                if isinstance(either, exp.Or):  # a row that meets both sides is counted for each
+                    sides = [exp.Paren(this=side.copy()) for side in (either.this, either.expression)]
+                    yield "one row for two", exp.Sum(this=exp.Add(this=sides[0], expression=sides[1]))
+            if isinstance(node.find_ancestor(exp.Ordered, exp.Query), exp.Ordered):
+                yield from (("aggregate", exp.Sum(this=column)) for column in _amounts(tables))
         if isinstance(node, exp.Group):
             yield from _regrouped(node, select, tables)
         if node is not select:
@@ -334,6 +414,14 @@ def _counted(count: exp.Count, select: exp.Select, tables: dict[str, Table]) -> 
         yield from (_column(alias, "rowid") for alias in tables if not _settles({alias}, select, tables))
 
 
+def _amounts(tables: dict[str, Table]) -> Iterator[exp.Column]:
+    """The first column of each table that a count of its rows may be taken to add up."""
+    for alias, table in tables.items():
+        linked = {name for link in table.foreign_keys for name in link.columns}.union(*table.keys)
+        free = [n for n, column in table.columns.items() if column.kind in ("integer", "real") and n not in linked]
+        yield from (_column(alias, name) for name in free[:1])
+
+
 def _regrouped(group: exp.Group, select: exp.Select, tables: dict[str, Table]) -> Iterator[tuple[str, exp.Expr]]:
     """By a name that is shown in place of the key, by the key in place of or beside a name."""
     shown = [e.unalias() for e in select.expressions if _owner(e.unalias(), tables)]
@@ -372,26 +460,31 @@ def _joined(select: exp.Select, tables: dict[str, Table], schema: Schema) -> Ite
 def mutants(tree: exp.Expr | None, schema: Schema, strict: Schema | None = None) -> list[Mutant]:
     """The mutants of a gold's tree (from `aims.parse`), without repetitions, in the order of the text.
 
-    strict: the schema of its ordinary fillings.
+    strict: the schema of its ordinary fillings. Of a gold with hundreds of conditions some, evenly spread.
     """
     if tree is None:
         return []
     original = tree.sql("sqlite")
     found: dict[str, Mutant] = {}
-    changes = [_comparisons, _connectives, _aggregates, _constants, _shape, _columns(schema), _rows(schema)]
-    for position, node in enumerate(tree.walk()):
+    changes = [_comparisons, _connectives, _aggregates, _constants, _shape, _merged, _columns(schema), _rows(schema)]
+    nodes = list(enumerate(tree.walk()))
+    kinds: dict[str, list[tuple[int, exp.Expr, exp.Expr]]] = {}
+    for position, node in nodes[:: 1 + len(nodes) // NODES]:
         for change in changes:
             for kind, new in change(node):
-                if node is tree:
-                    sql = new.sql("sqlite")
-                else:
-                    copy = tree.copy()
-                    _nth(copy, position).replace(new.copy())
-                    sql = copy.sql("sqlite")
-                if sql != original and sql not in found:
-                    rule = equivalent(kind, node, new, schema)
-                    ordinarily = rule or (equivalent(kind, node, new, strict) if strict else None)
-                    found[sql] = Mutant(kind, sql, rule, ordinarily)
+                kinds.setdefault(kind, []).append((position, node, new))
+    chosen = [(place, kind) for kind, places in kinds.items() for place in places[:: 1 + len(places) // OF_A_KIND]]
+    for (position, node, new), kind in sorted(chosen, key=lambda made: made[0][0]):
+        if node is tree:
+            sql = new.sql("sqlite")
+        else:
+            copy = tree.copy()
+            _nth(copy, position).replace(new.copy())
+            sql = copy.sql("sqlite")
+        if sql != original and sql not in found:
+            rule = equivalent(kind, node, new, schema)
+            ordinarily = rule or (equivalent(kind, node, new, strict) if strict else None)
+            found[sql] = Mutant(kind, sql, rule, ordinarily)
     return list(found.values())
 
 

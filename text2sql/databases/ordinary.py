@@ -9,14 +9,15 @@ rules are the same for every data set and look at nothing but declared constrain
      measurement that was not taken is an everyday thing; or
    - it is a foreign key that the gold does not join by, in a table with a key of its own: not every car has a maker.
      A table that is nothing but links has no row without its links.
-2. A name is not shared by two rows of a table with a key, nor is a name of a person or a title that the gold takes
-   for the thing itself: what joined rows are grouped by, what sets of joined rows are compared by. Otherwise first and
-   family names may be shared, and titles come back (the same festival next year). So may all that the gold expects to
-   repeat: what it shows or counts DISTINCT, groups of one table's rows, and what is shown of groups by a key that a
-   LIMIT picks from (of two that share a name, another one would win; a list, however, is read as a list of different
-   things).
+2. A name is not shared by two rows of a table with a key: of a row's name, that is, and not of something else about
+   it, as a singer's song_name. Nor is a name of a person or a title that the gold takes for the thing itself: what
+   joined rows are grouped by, what sets of joined rows are compared by. Otherwise first and family names may be shared,
+   and what has a year of its own comes back under its name. So may all that the gold expects to repeat: what
+   it shows or counts DISTINCT, groups of one table's rows, and what is shown of groups by a key that a LIMIT picks from
+   (of two that share a name, another one would win; a list, however, is read as a list of different things).
 3. A column that the gold sets equal to another table's whole key refers to it, declared or not: it has its partner.
 4. No table is empty, and a gold that picks the first of its rows by a LIMIT has some to pick from.
+5. A fine measure (a number with decimals, a time stamp) by which the gold ranks rows for its LIMIT does not tie.
 
 Fillings of the schema as declared are the harsh ones.
 """
@@ -28,6 +29,7 @@ from text2sql.databases.aims import Aim
 from text2sql.databases.schema import ForeignKey, Schema, Table
 
 _NAME = re.compile(r"name$|(이름|명)$", re.IGNORECASE)
+_YEARLY = re.compile(r"^(year|season|edition)$|^(연도|년도)$", re.IGNORECASE)
 _TITLE = re.compile(r"(title|label)$|제목$", re.IGNORECASE)
 _OF_PERSONS = re.compile(r"^(f|l|m|first|last|middle|given|family|sur|nick|fore)_?name$", re.IGNORECASE)
 
@@ -50,6 +52,8 @@ def ordinary(schema: Schema, aim: Aim) -> Schema:
         for name in table.columns:
             if _unique(schema, table, name, aim):
                 strict.add_key(table.name, (name,))
+    for owner, name in _untied(schema, aim):
+        strict.add_key(owner, (name,))
     return strict
 
 
@@ -74,11 +78,31 @@ def _unique(schema: Schema, table: Table, name: str, aim: Aim) -> bool:
     if key in aim.uses.shared or table.columns[name].kind != "text":
         return False
     own = [columns for columns in table.keys if len(columns) == 1 and columns != (name,)]
-    if not own or schema.identifies(table.name, name):
+    yearly = any(_YEARLY.match(other) for other in table.columns)  # what has its year comes back under its name
+    if not own or yearly or schema.identifies(table.name, name):
         return False
     called = name.lower().rstrip("s") == table.name.lower().rstrip("s")  # airlines.airline
-    usual = bool(called or _NAME.search(name)) and not _OF_PERSONS.match(name)
+    usual = (called or _names_its_table(table, name)) and not _OF_PERSONS.match(name)
     return usual or (key in aim.uses.identifying and bool(_NAME.search(name) or _TITLE.search(name)))
+
+
+def _names_its_table(table: Table, name: str) -> bool:
+    """Whether a column is the name of what a row is, and not of something else about it: a singer's song_name."""
+    if not _NAME.search(name):
+        return False
+    of = re.sub(r"[\W_]", "", _NAME.sub("", name).lower())
+    rows = re.sub(r"[\W_]", "", table.name.lower())
+    return not of or of == "full" or of[: max(3, len(of) - 1)] in rows or (not of.isascii() and rows.isascii())
+
+
+def _untied(schema: Schema, aim: Aim) -> list[tuple[str, str]]:
+    """Rule 5: what is measured finely and says which row a LIMIT takes."""
+    found = []
+    for table, name in aim.uses.ranking:
+        column = schema.tables[table.lower()].columns[name]
+        if column.kind in ("real", "datetime") and not schema.identifies(table, name):
+            found.append((table, name))
+    return sorted(found)
 
 
 def _references(schema: Schema, aim: Aim) -> list[tuple[tuple[str, str], tuple[str, str]]]:

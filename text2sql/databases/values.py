@@ -12,10 +12,6 @@ from collections.abc import Sequence
 from text2sql.sql.clock import NOW
 from text2sql.sql.spelling import Value
 
-WORDS = (
-    "Alder Birch Cedar Dogwood Elm Fir Ginkgo Hazel Iris Juniper Kapok Larch Maple Nutmeg Oak Pine Quince Rowan Spruce "
-    "Teak Umber Viola Willow Yew Zelkova"
-).split()
 _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2}))?)?$")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?$")
 NOW_DAY = dt.datetime.fromisoformat(NOW)
@@ -116,8 +112,10 @@ def values_through_function(constant: Value, kind: str) -> list[Value]:
     return values
 
 
-def plain_values(kind: str, rng: random.Random, size: int) -> Sequence[Value]:
-    """About `size` ordinary values of a kind, some of them close together so that they tie and sort."""
+def plain_values(kind: str, rng: random.Random, size: int, words: Sequence[str]) -> Sequence[Value]:
+    """About `size` ordinary values of a kind, some of them close together so that they tie and sort; texts of words."""
+    if kind == "year":
+        return rng.sample(range(1964, 2025), min(size, 60))
     if kind == "integer":
         return rng.sample(range(1, max(size * 2, 6)), size) if size < 20 else rng.sample(range(1, size * 20), size)
     if kind == "real":
@@ -139,8 +137,8 @@ def plain_values(kind: str, rng: random.Random, size: int) -> Sequence[Value]:
         return [f"{rng.randrange(24):02d}:{rng.choice([0, 15, 30]):02d}:00" for _ in range(size)]
     if kind == "blob":
         return [bytes([rng.randrange(256)]) for _ in range(size)]
-    texts = rng.sample(WORDS, min(size, len(WORDS)))
-    if size > len(WORDS) // 2:
+    texts = rng.sample(words, min(size, len(words)))
+    if size > len(words) // 2:
         texts += [text.upper() for text in texts[:2]] + [f"{text} {n}" for n, text in enumerate(texts[:4])]
     return texts
 
@@ -158,7 +156,7 @@ def later_instant(start: Value, spans: list[float], kind: str, rng: random.Rando
     return moved.strftime("%Y-%m-%d" if kind == "date" else "%Y-%m-%d %H:%M:%S")
 
 
-def fresh_value(kind: str, number: int) -> Value:
+def fresh_value(kind: str, number: int, words: Sequence[str]) -> Value:
     """The `number`-th of endlessly many values of a kind, for keys."""
     if kind in ("integer", "real"):
         return number
@@ -173,7 +171,8 @@ def fresh_value(kind: str, number: int) -> Value:
         return str(number)
     if kind == "boolean":
         return number % 2
-    return f"{WORDS[number % len(WORDS)]} {number}"
+    name, at, domain = words[number % len(words)].partition("@")
+    return f"{name}{number}{at}{domain}" if at else f"{name} {number}"
 
 
 def as_kind(value: Value, kind: str) -> Value:

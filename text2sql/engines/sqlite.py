@@ -5,13 +5,14 @@ on a database that they can only read (`query`). What this process cannot stop f
 minutes — is `pool.guarded_map`'s to kill.
 """
 
-import contextlib
 import re
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,10 +40,12 @@ class Limits:
     expression_depth: int = 1_000
     compound_terms: int = 50
     machine_steps: int = 250_000  # length of a compiled statement
+    steps: int | None = None  # of SQLite's machine in one statement, where a bound is to be the same everywhere
     pattern_length: int = 1_000  # of a LIKE or GLOB pattern
 
 
 DEFAULT_LIMITS = Limits()
+CHECKED = 5_000  # steps of SQLite's machine between two looks at its deadline
 PAGE = 4096  # bytes of a page of a built database: SQLite's default
 
 
@@ -179,7 +182,7 @@ def build(setup_sql: str, limits: Limits = DEFAULT_LIMITS) -> Connection | Failu
         _pin_clock(connection)
     if "random" in setup_sql.lower():
         _forbid_chance(connection)
-    _start_deadline(connection, limits.seconds)
+    _start_deadline(connection, limits)
     try:
         connection.executescript(setup_sql)
         if connection.in_transaction:
@@ -244,8 +247,40 @@ def _connect_virtual_tables(connection: Connection) -> None:
     for name, statement in found:
         module = _MODULE.match(statement or "")
         if module is not None and module[1].lower() in VIRTUAL_TABLES:
-            with contextlib.suppress(sqlite3.Error):  # a broken one is named when it is asked
+            with suppress(sqlite3.Error):  # a broken one is named when it is asked
                 connection.execute(f"SELECT * FROM {quoted(name, '`')} LIMIT 1").fetchall()
+
+
+@contextmanager
+def writing(connection: Connection) -> Iterator[None]:
+    """Lets our own statements write to a database that `build` made, within the block; queries cannot, as before."""
+    connection.set_authorizer(None)
+    connection.execute("PRAGMA query_only = 0")
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA query_only = 1")
+        connection.set_authorizer(_authorize_query)
+
+
+def reads(connection: Connection, sql: str) -> set[tuple[str, str]]:
+    """(table, column) in lower case of what a query reads, also through views; "" stands for no column of a table.
+
+    The query is compiled and not run; it must be one that `query` answers.
+    """
+    found: set[tuple[str, str]] = set()
+
+    def note(action: int, first, second, database, trigger) -> int:
+        if action == sqlite3.SQLITE_READ:
+            found.add((first.lower(), second.lower()))
+        return _authorize_query(action, first, second, database, trigger)
+
+    connection.set_authorizer(note)
+    try:
+        connection.execute(f"EXPLAIN {sql}").close()
+    finally:
+        connection.set_authorizer(_authorize_query)
+    return found
 
 
 def query(connection: Connection, sql: str, limits: Limits = DEFAULT_LIMITS) -> Answer | Failure:
@@ -264,7 +299,7 @@ def query(connection: Connection, sql: str, limits: Limits = DEFAULT_LIMITS) -> 
         _pin_clock(connection)
     if reads_json and not connection.json_tables:
         _add_json_tables(connection)
-    _start_deadline(connection, limits.seconds)
+    _start_deadline(connection, limits)
     try:
         return _fetch(connection, sql, limits)
     except sqlite3.OperationalError as error:
@@ -317,9 +352,13 @@ def _connect(database: str, limits: Limits, uri: bool = False) -> Connection:
     return connection
 
 
-def _start_deadline(connection: Connection, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, 5_000)
+def _start_deadline(connection: Connection, limits: Limits) -> None:
+    deadline = time.monotonic() + limits.seconds
+    if limits.steps is None:
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, CHECKED)
+    else:
+        checks = count(CHECKED, CHECKED)
+        connection.set_progress_handler(lambda: next(checks) > limits.steps or time.monotonic() > deadline, CHECKED)
 
 
 def _add_json_tables(connection: Connection) -> None:

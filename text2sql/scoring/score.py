@@ -36,6 +36,7 @@ from text2sql.engines.question import (
     engine_of,
     load,
     row_question,
+    setup_script,
     statement,
     verdict_of,
     versions,
@@ -81,6 +82,11 @@ class Item:
     truncated: bool = False
 
 
+# From a script of SQLite and two queries, gold and prediction: a small database on which their answers differ, with
+# both (`databases.witness`); None where there is none to show. Bounded in what it does, not by the clock.
+Witness = Callable[[str, str, str], dict[str, Any] | None]
+
+
 class Scored(NamedTuple):
     """What is written about one prediction: a line of the scores, and a line of the results beside them."""
 
@@ -97,18 +103,22 @@ def score_file(
     engines: Engines = ALONE,
     results: Path | None = None,
     unfinished: Path | None = None,
+    witness: Witness | None = None,
 ) -> dict[str, int]:
     """Writes what `score_all` says of the items to JSON Lines files, atomically; returns the number of rows by outcome.
 
-    path: of the scores. results: of the first rows of both results, where they are to be kept. Rows finished so far
-    wait in `unfinished`, whose name must depend on everything that the result does (`score_key`). Raises UserError, and
-    writes nothing, when a row could not be scored for no fault of its own.
+    path: of the scores. results: of the first rows of both results, where they are to be kept; where they are not, a
+    witness stands in the scores. Rows finished so far wait in `unfinished`, whose name must depend on everything that
+    the result does (`score_key`). Raises UserError, and writes nothing, when a row could not be scored for no fault of
+    its own.
     """
     outcomes: Counter[str] = Counter()
     kept: list[dict] = []
 
     def rows() -> Iterator[dict]:
-        scored = score_all(items, workers=workers, limits=limits, engines=engines, unfinished=unfinished)
+        scored = score_all(
+            items, workers=workers, limits=limits, engines=engines, unfinished=unfinished, witness=witness
+        )
         for row, shown in tqdm(scored, total=len(items), unit="row", desc="score", disable=None):
             outcomes[row["outcome"]] += 1
             if row["outcome"] == "infra_error":
@@ -117,6 +127,8 @@ def score_file(
                 raise UserError(f"row {row['id']} could not be scored ({row['error']}); run again")
             if results:
                 kept.append(shown)
+            elif witness:
+                row = {**row, "witness": shown["witness"]}
             yield row
 
     write_jsonl(path, rows())
@@ -163,11 +175,18 @@ def _filled_question(
     return row_question(row, ordinary, problem, engines, harsh)
 
 
-def score_key(items: Sequence[Item], limits: Limits = DEFAULT_LIMITS, engines: Engines = ALONE) -> str:
-    """A digest of everything that the scores depend on: the items, the limits, the code and the engines' versions."""
+def score_key(
+    items: Sequence[Item],
+    limits: Limits = DEFAULT_LIMITS,
+    engines: Engines = ALONE,
+    witness: Witness | None = None,
+) -> str:
+    """A digest of all that the scores depend on: the items, the limits, the code, the engines' versions, witnesses."""
     rooms = Path(__file__).parents[1]
-    digest = hashlib.sha256(json.dumps([asdict(limits), versions(engines), POLICY_VERSION], sort_keys=True).encode())
-    for room in ("engines", "scoring", "sql"):
+    digest = hashlib.sha256(
+        json.dumps([asdict(limits), versions(engines), POLICY_VERSION, witness is not None], sort_keys=True).encode()
+    )
+    for room in ("engines", "scoring", "databases", "sql"):
         for source in sorted((rooms / room).glob("*.py")):
             digest.update(source.read_bytes())
     for item in items:
@@ -189,6 +208,7 @@ def score_all(
     limits: Limits = DEFAULT_LIMITS,
     engines: Engines = ALONE,
     unfinished: Path | None = None,
+    witness: Witness | None = None,
 ) -> Iterator[Scored]:
     """Yields what is said of every item, in their order. engines: those that are there beside SQLite.
 
@@ -197,16 +217,17 @@ def score_all(
     it ran; `failed` says on how many of the databases, the harsh ones aside, the answer differs, null where it did not
     run; `gold` is the place, counted from 1, of the gold that a right answer equals, null for others. Of several golds
     everything is said by the one that the prediction meets best.
-    `results`: {id, databases, database, gold, prediction}: how many databases there are, and the first rows
+    `results`: {id, databases, database, gold, prediction, witness}: how many databases there are, and the first rows
     (`results.first_rows`, or {error}) on the one, counted from 1, that shows the verdict: where a wrong answer first
-    differs from the gold, else where the gold first has rows. `prediction` is null where there is no verdict.
+    differs from the gold, else where the gold first has rows. `prediction` is null where there is no verdict, `witness`
+    where the outcome is no mismatch on a script of SQLite, or none was asked for.
     A prediction has `limits.seconds` for all of its databases together, a gold twice that.
     """
     done = [] if unfinished is None else [Scored(line["row"], line["results"]) for line in whole_lines(unfinished)]
     yield from done
     rest = items[len(done) :]
     assert [scored.row["id"] for scored in done] == [item.id for item in items[: len(done)]]
-    fresh = _score_fresh(rest, workers, limits, engines)
+    fresh = _score_fresh(rest, workers, limits, engines, witness)
     if unfinished is None:
         yield from fresh
         return
@@ -219,12 +240,14 @@ def score_all(
             yield scored
 
 
-def _score_fresh(items: Sequence[Item], workers: int, limits: Limits, engines: Engines) -> Iterator[Scored]:
+def _score_fresh(
+    items: Sequence[Item], workers: int, limits: Limits, engines: Engines, witness: Witness | None
+) -> Iterator[Scored]:
     on = {question: engine_of(question, engines) for question in dict.fromkeys(item.question for item in items)}
     most = max((1 + len(question.alternatives) for question in on), default=1)
     with ExitStack() as stack:
         runs = {
-            engine: stack.enter_context(_workers(engine, workers, limits, most))
+            engine: stack.enter_context(_workers(engine, workers, limits, witness, most))
             for engine in dict.fromkeys(on.values())
         }
         checks: dict[Question, Golds] = {}
@@ -285,12 +308,12 @@ def _lost_gold(lost: Lost) -> GoldCheck:
 
 
 def _workers(
-    engine: Engine, workers: int, limits: Limits, golds: int = 1
+    engine: Engine, workers: int, limits: Limits, witness: Witness | None = None, golds: int = 1
 ) -> AbstractContextManager[Callable[[Iterable], Iterator]]:
     # Golds and predictions have alarms of their own; this leaves room for building the databases besides.
     seconds = 4 * golds * (limits.seconds + _grace(engine))
     return guarded_workers(
-        partial(_work, engine=engine, limits=limits),
+        partial(_work, engine=engine, limits=limits, witness=witness),
         workers=workers if engine.name in IN_PROCESS else min(workers, SERVER_WORKERS),
         seconds=seconds,
         memory_bytes=PROCESS_BYTES if engine.name == "duckdb" else MEMORY_BYTES,
@@ -316,11 +339,11 @@ def _lost(item: Item, engine: Engine, gold: GoldCheck, lost: Lost) -> Scored:
 # --- In the worker processes -----------------------------------------------------------------------------------------
 
 
-def _work(task: Question | tuple[Item, Golds], engine: Engine, limits: Limits) -> Any:
+def _work(task: Question | tuple[Item, Golds], engine: Engine, limits: Limits, witness: Witness | None) -> Any:
     try:
         if isinstance(task, Question):
             return again(lambda: _check_gold(task, engine, limits))
-        return again(lambda: _score_best(*task, engine, limits))
+        return again(lambda: _score_best(*task, engine, limits, witness))
     except EngineLost as error:
         return Lost("engine", str(error))
 
@@ -345,12 +368,12 @@ def _check_gold(question: Question, engine: Engine, limits: Limits) -> GoldCheck
     )
 
 
-def _score_best(item: Item, golds: Golds, engine: Engine, limits: Limits) -> Scored:
+def _score_best(item: Item, golds: Golds, engine: Engine, limits: Limits, witness: Witness | None) -> Scored:
     """What is said of an item by the gold that it meets best, the first of equals."""
     best: Scored | None = None
     for gold in golds:
         question = item.question.by_gold()[gold.number - 1]
-        scored = _score(replace(item, question=question), gold, engine, limits)
+        scored = _score(replace(item, question=question), gold, engine, limits, witness)
         if best is None or _met(scored) > _met(best):
             best = scored
         if scored.row["failed"] is None or all(_met(best)):  # it does not run, or meets all that can be met
@@ -363,7 +386,7 @@ def _met(scored: Scored) -> tuple[bool, ...]:
     return tuple(bool(scored.row[name]) for name in METRICS if name != "format_valid")
 
 
-def _score(item: Item, gold: GoldCheck, engine: Engine, limits: Limits) -> Scored:
+def _score(item: Item, gold: GoldCheck, engine: Engine, limits: Limits, witness: Witness | None = None) -> Scored:
     extracted = _extract(item)
     if extracted.outcome is not None:
         return _scored(item, engine, gold, extracted.outcome, extracted)
@@ -401,7 +424,18 @@ def _score(item: Item, gold: GoldCheck, engine: Engine, limits: Limits) -> Score
     right = all(verdict.ex for verdict in verdicts)
     match = "vacuous_match" if gold.vacuous else "match"
     outcome = match if right else "mismatch"
+    if not right and witness is not None:
+        shown["witness"] = _witness(witness, item.question, sql, shown["database"], engine)
     return _scored(item, engine, gold, outcome, extracted, verdicts=verdicts, harsh=harsh, shown=shown)
+
+
+def _witness(witness: Witness, question: Question, sql: str, database: int, engine: Engine) -> dict[str, Any] | None:
+    """The witness of a mismatch on a database counted from 1."""
+    if engine != SQLITE or not question.setups:
+        return None
+    script = setup_script(question.setups[database - 1], question.setup_dialect)
+    gold = statement(question.gold_sql, question, engine)
+    return None if isinstance(script, Failure) or isinstance(gold, Failure) else witness(script, gold, sql)
 
 
 def _scored(
@@ -429,7 +463,7 @@ def _scored(
         shown = {"database": None, "gold": {"error": gold.problem}, "prediction": None}
     elif shown is None:
         shown = {"database": gold.database, "gold": gold.result, "prediction": {"error": error or outcome}}
-    return Scored(row, {"id": item.id, "databases": gold.databases, **shown})
+    return Scored(row, {"id": item.id, "databases": gold.databases, "witness": None, **shown})
 
 
 def _first_rows(answer: Answer) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""List golds that look wrong: as suspicion, with reasons, for somebody to look at.
+
+python -m text2sql audit                      # of the run's evaluation questions
+python -m text2sql audit questions.jsonl      # of a file in the form that `score` reads
+
+Rows in: {id, setup_sql | database, gold_sql, question?, dialect?}. A setup without rows is filled as for `score`. Rows
+out, one for each suspicion: {id, kind, reason, question, gold_sql}. Kinds: constant, ignores (a value of the question),
+tie, row order, nothing (it returns no row), differs (two golds of one question), fails. The exit code is 0.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from text2sql.base.errors import UserError
+from text2sql.base.files import json_line, read_jsonl
+from text2sql.commands.score import checked, filled, to_items
+from text2sql.databases.audit import KINDS, Asked, audit
+from text2sql.databases.populate import read_databases, read_unusable
+from text2sql.dataset.rows import read_table
+from text2sql.engines.pool import cores
+from text2sql.engines.question import row_question
+from text2sql.sql.context import brings_rows
+
+SELECTED = Path("data/selected/eval.parquet")
+FILLED = Path("data/databases")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, nargs="?", help=f"JSON Lines file of golds (default: those of {SELECTED})")
+    parser.add_argument("--populate", type=int, default=5, metavar="K", help="fillings of a file's setup (default: 5)")
+    parser.add_argument("--seed", type=int, default=0, help="of --populate (default: 0)")
+    parser.add_argument("--workers", type=int, default=cores(), help="processes (default: one per core)")
+
+
+def run(args: argparse.Namespace) -> int:
+    for name in ("populate", "workers"):
+        if getattr(args, name) < 1:
+            raise UserError(f"audit: --{name} {getattr(args, name)} is not at least 1")
+    asked = of_run() if args.file is None else of_file(args)
+    sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    kinds: Counter[str] = Counter()
+    suspected = 0
+    for one, suspicions in audit(asked, args.workers):
+        suspected += bool(suspicions)
+        kinds.update({suspicion.kind for suspicion in suspicions})
+        for kind, reason in suspicions:
+            row = {"id": one.id, "kind": kind, "reason": reason, "question": one.text}
+            print(json_line({**row, "gold_sql": one.question.gold_sql}))
+    counts = ", ".join(f"{kind} {kinds[kind]}" for kind in KINDS if kinds[kind])
+    print(f"{suspected} of {len(asked)} golds are suspicious{f': {counts}' if counts else ''}", file=sys.stderr)
+    return 0
+
+
+def of_run() -> Sequence[Asked]:
+    """The golds of the evaluation questions on their databases. Raises UserError where there are none."""
+    if not SELECTED.is_file() or not (FILLED / "rows.jsonl").is_file():
+        raise UserError("audit: there are no evaluation questions here; run `dvc repro populate`, or name a file")
+    scripts, unusable = read_databases(FILLED), read_unusable(FILLED)
+    asked = []
+    for row in read_table(SELECTED).to_dict("records"):
+        own = row["database"] is not None or brings_rows(row["context"], row["dialect"])
+        ordinary = scripts[row["id"]].ordinary if row["id"] in scripts else ()
+        reason = None if own else unusable.get(row["id"])
+        asked.append(Asked(row["id"], row["question"], row_question(row, ordinary, reason), own, reason))
+    return asked
+
+
+def of_file(args: argparse.Namespace) -> Sequence[Asked]:
+    """The golds of a file. Raises UserError, as `score` does, for a row that lacks a field."""
+    rows = [
+        checked({"prediction": "", **row}, args.file, number) for number, row in enumerate(read_jsonl(args.file), 1)
+    ]
+    databases = filled(rows, args)
+    return [
+        Asked(item.id, row.get("question") or "", item.question._replace(harsh=()), place not in databases)
+        for place, (row, item) in enumerate(zip(rows, to_items(rows, databases), strict=True))
+    ]
