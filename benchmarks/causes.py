@@ -130,7 +130,9 @@ def report(title: str, cases: Iterable[tuple[str, set[str], str, str]], argument
     total = sum(counts.total() for counts in said.values())
     print(f"{title}: {total:,}; first cause right {first / total:.1%}, among the causes {among / total:.1%}")
     for kind, counts in sorted(said.items()):
-        agreed = sum(count for cause, count in counts.items() if cause in kind.split(", ") + KINDS.get(kind, "").split(", "))
+        agreed = sum(
+            count for cause, count in counts.items() if cause in kind.split(", ") + KINDS.get(kind, "").split(", ")
+        )
         names = ", ".join(f"{cause} {count:,}" for cause, count in counts.most_common())
         print(f"  {kind:<26} {counts.total():>6,}  {agreed / counts.total():>6.1%}  {names}")
 

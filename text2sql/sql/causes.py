@@ -17,7 +17,7 @@ from text2sql.sql.exact_match import syntax_tree
 # From what decides most to what decides least. The first difference in this order is the one that a failure is counted
 # under: a wrong table brings wrong columns with it, and how a query is nested often makes no difference.
 CAUSES = (
-    "table", "join", "aggregate", "column", "set operation", "grouping", "literal", "condition", "order or limit",
+    "table", "join", "aggregate", "column", "literal", "set operation", "grouping", "condition", "order or limit",
     "distinct", "expression", "nesting",
 )  # fmt: skip
 UNPARSED = "not parsed"  # sqlglot cannot read one of the queries
@@ -82,7 +82,11 @@ def differences(gold: Parts, predicted: Parts, strict: bool) -> set[str]:
     if "table" in found:  # one in another's place, which is joined otherwise; or one more or less, which is a join
         found -= {"table", "join"}
         found.add("table" if gold.tables - predicted.tables and predicted.tables - gold.tables else "join")
-    if not strict and all(cause != "grouping" for cause, _ in missing) and any(cause == "grouping" for cause, _ in gold.said):
+    if (
+        not strict
+        and all(cause != "grouping" for cause, _ in missing)
+        and any(cause == "grouping" for cause, _ in gold.said)
+    ):
         found.discard("grouping")  # by more keys: those that are shown, as other dialects demand it
     left = list((gold.predicates - predicted.predicates).elements())
     right = list((predicted.predicates - gold.predicates).elements())
@@ -299,7 +303,9 @@ class _Reader:
         return isinstance(node, exp.Column) and not (_quoted(node) and not node.table)
 
     def link(self, one: exp.Expr, other: exp.Expr) -> str:
-        return " = ".join(sorted(self.key(side) if isinstance(side, exp.Column) else side.sql() for side in (one, other)))
+        return " = ".join(
+            sorted(self.key(side) if isinstance(side, exp.Column) else side.sql() for side in (one, other))
+        )
 
     def column(self, node: exp.Expr) -> str:
         """A column by its name, in strict reading with its table where that is said."""
