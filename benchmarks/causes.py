@@ -1,8 +1,8 @@
 """How often the cause that text2sql/sql/causes.py names for a wrong query is the right one.
 
 On mutants, whose cause is known: every small change of every gold of Spider's dev questions that is not proven to be
-none. On predictions of real systems that are wrong on real rows: against causes read by hand (benchmarks/causes_read.json,
-from a prediction's id to the causes of which a reader would take any as the first). Prints a confusion table each.
+none. On predictions of real systems that are wrong on real rows, against causes read by hand: causes_read.json holds,
+by a prediction's id, the causes of which a reader would take any as the first. Prints a confusion table each.
 
     python benchmarks/causes.py --spider ../shared/data/spider
     python benchmarks/causes.py --spider ../shared/data/spider --wrong        # also what is not agreed with
@@ -22,11 +22,11 @@ from text2sql.databases import aims
 from text2sql.databases.mutants import mutants
 from text2sql.databases.schema import Schema, read_schema
 from text2sql.sources.schemas import ddl_of_spider
-from text2sql.sql.causes import CAUSES, causes
+from text2sql.sql.causes import causes
 
 READ = Path(__file__).with_name("causes_read.json")
 
-# The kinds of mutants, and the causes that are right for each, as the change may stand in a key or in a join's condition.
+# The kinds of mutants, and the causes that are right for each: a change may stand in a key or in a join's condition.
 KINDS = {
     "aggregate": "aggregate",
     "and/or": "condition",
@@ -130,9 +130,7 @@ def report(title: str, cases: Iterable[tuple[str, set[str], str, str]], argument
     total = sum(counts.total() for counts in said.values())
     print(f"{title}: {total:,}; first cause right {first / total:.1%}, among the causes {among / total:.1%}")
     for kind, counts in sorted(said.items()):
-        agreed = sum(
-            count for cause, count in counts.items() if cause in kind.split(", ") + KINDS.get(kind, "").split(", ")
-        )
+        agreed = sum(counts[cause] for cause in KINDS.get(kind, kind).split(", "))
         names = ", ".join(f"{cause} {count:,}" for cause, count in counts.most_common())
         print(f"  {kind:<26} {counts.total():>6,}  {agreed / counts.total():>6.1%}  {names}")
 

@@ -187,7 +187,7 @@ ASKED = (  # gold, the outcomes of three arms, and the SQL of the wrong ones
     ("SELECT name FROM customers", ("mismatch", "match", "mismatch"), "SELECT city FROM customers"),
     ("SELECT name FROM customers", ("match", "match", "mismatch"), "SELECT id FROM customers"),
     ("SELECT name FROM customers WHERE id > 1", ("mismatch", "mismatch", "mismatch"), "SELECT name FROM customers"),
-    ("SELECT name FROM customers ORDER BY id", ("match", "match", "mismatch"), "SELECT name FROM customers ORDER BY id DESC"),
+    ("SELECT name FROM customers ORDER BY id", ("match", "match", "mismatch"), "SELECT name FROM customers ORDER BY 1"),
     ("SELECT name FROM customers", ("schema", "schema", "schema"), "SELECT nickname FROM customers"),
 )  # fmt: skip
 CAUSED = {"column": ["w1", "w2"], "condition": ["w3"], "order or limit": ["w4"], "schema": ["w5"]}
@@ -217,13 +217,8 @@ def failing(tmp_path_factory) -> Path:
             kept[arm].append(shown | {"witness": WITNESS if number == 3 else None})
             texts[arm].append({"text": gold if right else wrong, "finish_reason": "stop"})
     path = tmp_path_factory.mktemp("failing") / "explorer.html"
-    judged = {
-        arm: [
-            {"verdict": "incorrect", "reason": "It counts parrots." if row["id"] == "w2" else "", "error": None}
-            for row in rows
-        ]
-        for arm in scores
-    }
+    reasons = ["It counts parrots." if row["id"] == "w2" else "" for row in rows]
+    judged = {arm: [{"verdict": "incorrect", "reason": reason, "error": None} for reason in reasons] for arm in scores}
     write_explorer(path, rows, scores, kept, texts, judged, ("fewshot", "finetuned"), "Fine-tuning did harm.")
     return path
 
@@ -372,11 +367,10 @@ def test_three_arms_fit_on_a_phone(failing, opened):
     tab.tap("#why > summary")
     tab.tap("#row-0")
     assert shown(tab) == "w3" and tab.evaluate("document.documentElement.scrollWidth") == 390
-    sections = [
-        tab.locator(f"section[aria-label={name}]").bounding_box() for name in ("Gold", "finetuned", "base", "fewshot")
-    ]
-    assert [box["y"] for box in sections] == sorted(box["y"] for box in sections)
-    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in sections)
+    names = ("Gold", "finetuned", "base", "fewshot")
+    boxes = [tab.locator(f"section[aria-label={name}]").bounding_box() for name in names]
+    assert [box["y"] for box in boxes] == sorted(box["y"] for box in boxes)
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
 
 
 def test_the_page_is_dark_where_the_reader_is(explorer, opened):

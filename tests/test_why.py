@@ -23,7 +23,7 @@ from text2sql.report.failures import (
     why_wrong,
     write_csv,
 )
-from text2sql.report.run import report
+from text2sql.report.run import joined, report
 
 
 def failure(key: str, causes: list[str], kind: str = "mismatch", complexity: str | None = "basic SQL") -> dict:
@@ -71,8 +71,6 @@ def test_the_counts_add_up_to_the_figures(tmp_path):
     data, metrics = write_run(tmp_path / "data"), tmp_path / "metrics"
     summary = report(data, metrics, ARMS)
     rows = read_table(data / "selected/eval.parquet").to_dict("records")
-    from text2sql.report.run import joined
-
     for place, arm in enumerate(ARMS):
         scores = joined(rows, data / f"scores/{arm}.jsonl")
         failed = failures(rows, scores)

@@ -1,4 +1,4 @@
-"""Why an arm's answers are wrong: each failure with its causes, and failures counted by cause, by error, by complexity."""
+"""Why an arm's answers are wrong: each failure with its causes, and their numbers by cause, by error, by complexity."""
 
 import csv
 import re
@@ -97,12 +97,12 @@ def _grouped(failed: Sequence[Mapping[str, Any]], name: Callable[[Mapping[str, A
 
 
 def write_csv(path: Path, failed: Sequence[Mapping[str, Any]]) -> None:
-    """The failures as CSV with a header, atomically; a cell that a spreadsheet would take for a formula gets a quote."""
+    """The failures as CSV with a header, atomically; what a spreadsheet would take for a formula gets a quote."""
     with atomic_write(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for failure in failed:
-            row = failure | {"causes": ", ".join(failure["causes"])}
+            row = {**failure, "causes": ", ".join(failure["causes"])}
             writer.writerow([_cell(row[column]) for column in COLUMNS])
 
 

@@ -1,14 +1,14 @@
 """Why a query's answer is wrong: where its syntax tree differs from the gold's, as causes that a reader knows.
 
-Each query is taken apart into what it says, whatever its aliases, its order of conditions and its nesting: tables, joins,
-shown columns, predicates, aggregates, group keys, sort keys. What only one of the two says is a difference, and the part
-of the query that it belongs to is its cause. Two predicates that differ in one place are taken as one that was changed,
-so that a wrong literal is told from a missing condition.
+Each query is taken apart into what it says, whatever its aliases, its order of conditions and its nesting: tables,
+joins, shown columns, predicates, aggregates, group keys, sort keys. What only one of the two says is a difference, and
+the part of the query that it belongs to is its cause. Two predicates that differ in one place are taken as one that was
+changed, so that a wrong literal is told from a missing condition.
 """
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlglot import exp
 
@@ -82,11 +82,8 @@ def differences(gold: Parts, predicted: Parts, strict: bool) -> set[str]:
     if "table" in found:  # one in another's place, which is joined otherwise; or one more or less, which is a join
         found -= {"table", "join"}
         found.add("table" if gold.tables - predicted.tables and predicted.tables - gold.tables else "join")
-    if (
-        not strict
-        and all(cause != "grouping" for cause, _ in missing)
-        and any(cause == "grouping" for cause, _ in gold.said)
-    ):
+    keys, lacking = ([what for cause, what in side if cause == "grouping"] for side in (gold.said, missing))
+    if keys and not lacking and not strict:
         found.discard("grouping")  # by more keys: those that are shown, as other dialects demand it
     left = list((gold.predicates - predicted.predicates).elements())
     right = list((predicted.predicates - gold.predicates).elements())
@@ -102,7 +99,7 @@ def changed_predicates(left: list[Predicate], right: list[Predicate]) -> set[str
     """The causes of predicates that the other query lacks: changed ones are paired off, the rest are conditions."""
     found: set[str] = set()
     for fields, cause in CHANGED:
-        blank = {field: () for field in fields}
+        blank: dict[str, Any] = {field: () for field in fields}
         for one in list(left):
             other = next((other for other in right if other._replace(**blank) == one._replace(**blank)), None)
             if other is not None:
@@ -303,15 +300,14 @@ class _Reader:
         return isinstance(node, exp.Column) and not (_quoted(node) and not node.table)
 
     def link(self, one: exp.Expr, other: exp.Expr) -> str:
-        return " = ".join(
-            sorted(self.key(side) if isinstance(side, exp.Column) else side.sql() for side in (one, other))
-        )
+        return " = ".join(sorted(map(self.key, (one, other))))
 
     def column(self, node: exp.Expr) -> str:
         """A column by its name, in strict reading with its table where that is said."""
         name = "*" if isinstance(node, exp.Star) or isinstance(node.this, exp.Star) else node.name.lower()
         table = node.text("table").lower()
-        return f"{self.aliases.get(table, table)}.{name}" if self.strict and table else name
+        qualified = self.strict and table and len(self.aliases) > 1
+        return f"{self.aliases.get(table, table)}.{name}" if qualified else name
 
 
 TURNED = {exp.GT: exp.LT, exp.LT: exp.GT, exp.GTE: exp.LTE, exp.LTE: exp.GTE, exp.EQ: exp.EQ, exp.NEQ: exp.NEQ}

@@ -92,8 +92,8 @@ def arm_entry(
 ) -> dict[str, Any]:
     """One arm's part of a question: text, SQL (None where the text is nothing else), outcome, result, verdict.
 
-    Of a wrong answer also `causes` (failures.why_wrong), `kind` (failures.error_kind), and the witness that scoring
-    found: a small database on which the answers differ, {tables: {name: {columns, rows}}, gold: rows, prediction: rows}.
+    Of a wrong answer also `causes` (failures.why_wrong), `kind` (failures.error_kind) and, where scoring found one, a
+    small database on which the answers differ, `witness`: {tables: {name: {columns, rows}}, gold, prediction: rows}.
     """
     text, sql, causes = generation["text"], score["sql"], why_wrong(row, score)
     return {
