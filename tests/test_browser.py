@@ -474,10 +474,40 @@ def test_every_plot_draws_and_nothing_leaves_the_page(arguments, drawn, opened):
         "points => points.map(point => point.getBoundingClientRect().x)"
     )
     assert len(set(places)) == {"show": 1, "diff": 2}[arguments[0]]  # a sweep's runs make one curve
-    tab.set_viewport_size({"width": 390, "height": 844})
-    assert tab.evaluate("document.documentElement.scrollWidth") == 390
     revisions = {"workspace", "HEAD"} & set(tab.locator("#metrics_plots_outcomes_tsv text").all_text_contents())
     assert revisions == {"show": {"workspace"}, "diff": {"workspace", "HEAD"}}[arguments[0]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_plots_fit_on_a_phone_and_are_dark_where_the_reader_is(scheme, drawn, opened):
+    """A plot's own ink is read against the page: by the formula of WCAG 2, text has a contrast of at least 4.5."""
+    drawn.python("-m", "text2sql", "plots", "page")
+    drawn.run("dvc", "plots", "show", "--out", "plots_phone")
+    tab = opened(
+        drawn.folder / "plots_phone/index.html",
+        viewport={"width": 390, "height": 844},
+        is_mobile=True,
+        color_scheme=scheme,
+    )
+    tab.wait_for_function("[...document.querySelectorAll('body > div')].every(plot => plot.querySelector('svg.marks'))")
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    widths = tab.locator("svg.marks").evaluate_all("plots => plots.map(plot => plot.getBoundingClientRect().width)")
+    assert len(widths) == 10 and max(widths) <= 390 - 2 * 16
+    page = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    inks = set(tab.locator("svg.marks text").evaluate_all("texts => texts.map(text => getComputedStyle(text).fill)"))
+    assert inks and all(contrast(ink, page) >= 4.5 for ink in inks)
+    assert (luminance(page) < 0.05) == (scheme == "dark")
+
+
+def luminance(colour: str) -> float:
+    parts = [int(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
 
 
 def test_a_plot_of_either_arm_says_what_the_report_says(drawn):

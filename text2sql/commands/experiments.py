@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from text2sql.base.errors import UserError
-from text2sql.base.text import printable
+from text2sql.base.text import in_lines, printable
 from text2sql.experiments.differences import INSTRUMENT, differences, rooms, texts_md5
 from text2sql.experiments.paired import EVALUATION, estimate_between
 from text2sql.experiments.runs import Run, checksum, every_run, own_changes
@@ -28,6 +28,7 @@ from text2sql.experiments.seeds import mean_ex, recipes, spread
 from text2sql.scoring.conclusions import best_of
 
 WIDTH = 120
+ONE_LINE = 105  # characters that a line takes with all of its columns side by side
 INTERVALS = (
     "gain: of the trained arm over the best untrained one, on databases like these from five databases on, on these "
     "databases below"
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     lines = grouped(runs)
-    console.print(table_of(lines))
+    console.print(table_of(lines, console.width))
     console.print(INTERVALS, highlight=False)
     for note in notes_on_the_best(lines):
         console.print(note, highlight=False, markup=False)
@@ -66,10 +67,12 @@ def grouped(runs: Sequence[Run]) -> list[list[Run]]:
     return lines
 
 
-def table_of(lines: Sequence[Sequence[Run]]) -> Table:
-    """The table: a commit, below it the experiments that started from it."""
+def table_of(lines: Sequence[Sequence[Run]], width: int = WIDTH) -> Table:
+    """The table: a commit, below it the experiments that started from it. On a narrow terminal, of `width` characters,
+    preset and changes stand below an experiment's name and intervals below their gain."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("experiment", "preset", "changes"):
+    narrow = width < ONE_LINE
+    for name in ("experiment",) if narrow else ("experiment", "preset", "changes"):
         table.add_column(name, overflow="fold")
     for name in ("untrained", "trained", "gain [95 % interval]", "judge", "n"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -80,7 +83,7 @@ def table_of(lines: Sequence[Sequence[Run]]) -> Table:
             if run is not reference:
                 table.add_section()
             reference = run
-        name = "\n  ".join(one.name for one in group)
+        name = "\n  ".join(in_lines(one.name, 22) for one in group)
         own = own_changes(run, reference)
         if len(group) > 1:
             own |= {"seed": ",".join(shown(one.params.get("seed")) for one in group)}
@@ -88,7 +91,14 @@ def table_of(lines: Sequence[Sequence[Run]]) -> Table:
         if run.baseline and run.stages:
             changes += other_changes(reference, run)
         figured = figures(run) if len(group) == 1 else figures_of_seeds(group)
-        cells = [f"└ {name}" if run.baseline else name, str(run.params.get("preset", "")), "\n".join(changes), *figured]
+        preset = str(run.params.get("preset", ""))
+        name = f"└ {name}" if run.baseline else name
+        changes = [in_lines(change, 24) for change in changes]
+        if narrow:
+            below = [line.replace("\n", "\n  ") for line in (preset, *changes) if line]
+            cells = ["\n  ".join([name, *below]), *(cell.replace(" [", "\n[") for cell in figured)]
+        else:
+            cells = [name, in_lines(preset, 12), "\n".join(changes), *figured]
         table.add_row(*("\n".join(map(printable, cell.split("\n"))) for cell in cells))
     return table
 
@@ -110,7 +120,7 @@ def figures(run: Run) -> list[str]:
     untrained, trained, *gain = known
     judge = run.summary.get(f"judge.{run.arm}")
     return [
-        f"{run.over} {untrained:.1f} %",
+        f"{in_lines(run.over, 14)}{' ' if len(run.over) < 12 else chr(10)}{untrained:.1f} %",
         f"{trained:.1f} %",
         "{:+.1f} [{:+.1f}, {:+.1f}]".format(*gain),
         "–" if judge is None else f"{100 * judge:.1f} %",
