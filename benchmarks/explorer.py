@@ -13,7 +13,6 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-from text2sql.base.arms import BASE, FINETUNED
 from text2sql.engines.pool import cores
 from text2sql.engines.question import Question
 from text2sql.report.explorer import write_explorer
@@ -51,7 +50,7 @@ def main() -> None:
         file = Path(folder, "explorer.html")
         parts = made(arguments.rows)
         start = time.monotonic()
-        write_explorer(file, *parts, {}, (BASE, FINETUNED), "Measured on this benchmark's own questions.")
+        write_explorer(file, *parts, {}, ("base", "finetuned"), "Measured on this benchmark's own questions.")
         print(f"| {arguments.rows:,} questions written | {time.monotonic() - start:.1f} s |")
         print(f"| size of the file | {file.stat().st_size / 2**20:.1f} MiB |")
         runs = [measure(file, arguments.chromium) for _ in range(arguments.times)]
@@ -67,7 +66,7 @@ def made(count: int) -> tuple[list[dict], dict, dict, dict]:
     scores: dict[str, list] = {}
     results: dict[str, list] = {}
     generations: dict[str, list] = {}
-    for arm, skill, ramble in ((BASE, 0.1, f"{RAMBLE * 3}\n"), ("fewshot", 0.4, ""), (FINETUNED, 0.6, "")):
+    for arm, skill, ramble in (("base", 0.1, f"{RAMBLE * 3}\n"), ("fewshot", 0.4, ""), ("finetuned", 0.6, "")):
         answers = [row["answer"] if random.random() < skill else changed(row["answer"], random) for row in rows]
         items = [
             Item(row["id"], Question(row["answer"], (row["context"],)), ramble + sql)
@@ -98,8 +97,8 @@ def measure(file: Path, chromium: str) -> dict[str, float]:
         measured["first text search, at once"] = page.evaluate(FILTER, ["text", "count the"])
         measured["text search"] = page.evaluate(FILTER, ["text", "distinct"])
         measured["no search"] = page.evaluate(FILTER, ["text", ""])
-        measured["filter by outcome"] = page.evaluate(FILTER, [f"arm-{BASE}", "match"])
-        page.evaluate(FILTER, [f"arm-{BASE}", ""])
+        measured["filter by outcome"] = page.evaluate(FILTER, ["arm-base", "match"])
+        page.evaluate(FILTER, ["arm-base", ""])
         measured["failures of one cause"] = page.evaluate(CLICK, "#group-cause button")
         measured["another arm's failures"] = page.evaluate(CLICK, "[name=of]")
         browser.close()

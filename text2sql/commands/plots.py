@@ -36,6 +36,7 @@ ADAPT = """
     background: "transparent",
     title: {color: ink, limit: innerWidth - 40},
     axis: {labelColor: ink, titleColor: quiet, gridColor: line, domainColor: quiet, tickColor: quiet},
+    axisX: {labelOverlap: true, labelSeparation: 8},
     legend: {labelColor: ink, titleColor: quiet, ...(narrow.matches ? {columns: 2, labelLimit: 130} : {})},
     header: {labelColor: ink, titleColor: quiet},
     view: {stroke: line},
@@ -47,8 +48,8 @@ ADAPT = """
     const plot = spec.spec ?? spec, rows = plot.encoding?.y?.axis;
     if (narrow.matches) {
       spec.columns = 1;
-      if (rows?.labelLimit) rows.labelLimit = 110;
-      plot.width = Math.max(140, innerWidth - (rows?.labelLimit ? 190 : 110));
+      if (rows?.labelLimit) rows.labelLimit = 140;
+      plot.width = Math.max(120, innerWidth - (rows?.labelLimit ? 220 : 110));
     }
     return draw(place, spec, {config, tooltip: {theme: dark.matches ? "dark" : "light"}});
   };
