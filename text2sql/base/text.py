@@ -23,12 +23,13 @@ def printable_json(value: Any) -> str:
 
 
 def in_lines(name: str, width: int) -> str:
-    """A name in lines of at most `width` characters where it can be broken behind `-`, `_`, `.`, `/`, `=` or a space.
+    """A name in lines of at most `width` characters where it can be broken: behind a space, `,`, `/`, `_`, and behind
+    `-` and `.` where no number goes on.
 
     For tables of the terminal, which would cut a longer name within a word.
     """
     lines = [""]
-    for part in re.findall(r"[^-_./=, ]*[-_./=, ]?", name):
+    for part in re.split(r"(?<=[ ,/_])|(?<=[-.])(?=[^\W\d])", name):
         if lines[-1] and len(lines[-1] + part.rstrip()) > width:
             lines.append("")
         lines[-1] += part

@@ -70,11 +70,12 @@ def grouped(runs: Sequence[Run]) -> list[list[Run]]:
 def table_of(lines: Sequence[Sequence[Run]], width: int = WIDTH) -> Table:
     """The table: a commit, below it the experiments that started from it. On a narrow terminal, of `width` characters,
     preset and changes stand below an experiment's name and intervals below their gain."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     narrow = width < ONE_LINE
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0) if narrow else (0, 1))
     for name in ("experiment",) if narrow else ("experiment", "preset", "changes"):
         table.add_column(name, overflow="fold")
-    for name in ("untrained", "trained", "gain [95 % interval]", "judge", "n"):
+    gain = "gain\n[95 % interval]" if narrow else "gain [95 % interval]"
+    for name in ("untrained", "trained", gain, "judge", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     reference = lines[0][0]
     for group in lines:
@@ -83,7 +84,7 @@ def table_of(lines: Sequence[Sequence[Run]], width: int = WIDTH) -> Table:
             if run is not reference:
                 table.add_section()
             reference = run
-        name = "\n  ".join(in_lines(one.name, 22) for one in group)
+        name = "\n  ".join(in_lines(one.name, 18 if narrow else 22) for one in group)
         own = own_changes(run, reference)
         if len(group) > 1:
             own |= {"seed": ",".join(shown(one.params.get("seed")) for one in group)}
@@ -93,9 +94,9 @@ def table_of(lines: Sequence[Sequence[Run]], width: int = WIDTH) -> Table:
         figured = figures(run) if len(group) == 1 else figures_of_seeds(group)
         preset = str(run.params.get("preset", ""))
         name = f"└ {name}" if run.baseline else name
-        changes = [in_lines(change, 24) for change in changes]
+        changes = [in_lines(change, 18 if narrow else 24) for change in changes]
         if narrow:
-            below = [line.replace("\n", "\n  ") for line in (preset, *changes) if line]
+            below = [line.replace("\n", "\n  ") for line in (in_lines(preset, 18), *changes) if line]
             cells = ["\n  ".join([name, *below]), *(cell.replace(" [", "\n[") for cell in figured)]
         else:
             cells = [name, in_lines(preset, 12), "\n".join(changes), *figured]
