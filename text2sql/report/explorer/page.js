@@ -372,7 +372,8 @@ function reasons(arm) {
 
 // A small database on which the answers differ, and what both give there.
 function witness(found, row) {
-  const part = (title, result, apart) => make("div", {}, make("h4", {}, title), table(result, 1, 1, apart)[0]);
+  const part = (title, result, apart) => make("div", {}, make("h4", {}, title),
+    result.rows.length ? table(result, 1, 1, apart)[0] : make("p", { class: "note" }, "no rows"));
   const whole = (lines, columns = null) => ({
     columns: columns ?? (lines[0] ?? []).map(() => ""), rows: lines, row_count: lines.length,
     column_count: (columns ?? lines[0] ?? []).length,
