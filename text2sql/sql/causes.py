@@ -62,13 +62,13 @@ def causes(gold: str, predicted: str, dialect: str | None = None) -> list[str]:
     What seldom matters (`COUNT(id)` in place of `COUNT(*)`, which table a column's name is qualified by) is a
     difference only where there is no other.
     """
-    trees = [syntax_tree(sql, dialect) for sql in (gold, predicted)]
-    if trees[0] is None or trees[1] is None:
+    one, other = (syntax_tree(sql, dialect) for sql in (gold, predicted))
+    if one is None or other is None:
         return [UNPARSED]
     for strict in (False, True):
-        parts = [parts_of(tree, strict) for tree in trees if tree is not None]
-        found = differences(*parts, strict)
-        if None not in (parts[0].width, parts[1].width) and parts[0].width != parts[1].width:
+        right, wrong = parts_of(one, strict), parts_of(other, strict)
+        found = differences(right, wrong, strict)
+        if right.width and wrong.width and right.width != wrong.width:
             return ["column", *sorted(found - {"column"}, key=CAUSES.index)]  # that alone makes it wrong
         if found:
             return sorted(found, key=CAUSES.index)
@@ -249,7 +249,11 @@ class _Reader:
             operator, sides = TURNED[operator], sides[::-1]
         if negated and operator in OPPOSITE:
             operator, negated = OPPOSITE[operator], False
-        columns, aggregates, distinct, functions, literals = [], [], [], [], []
+        columns: list[str] = []
+        aggregates: list[str] = []
+        distinct: list[str] = []
+        functions: list[str] = []
+        literals: list[str] = []
         for place, side in enumerate(sides):
             for node in _own(side):
                 match node:
@@ -266,8 +270,8 @@ class _Reader:
                     case exp.Query():  # what it gives is what is compared with
                         functions.append("query")
                         for part in self.given(node):
-                            kinds = {"column": columns, "aggregate": aggregates, "distinct": distinct}
-                            kinds.get(part[0], functions).append(part[1])
+                            own = {"column": columns, "aggregate": aggregates, "distinct": distinct}
+                            own.get(part[0], functions).append(part[1])
                     case exp.Func() | exp.Binary() | exp.Collate() if node is not side or len(sides) > 1:
                         functions.append(_name(node))
         parts = (tuple(sorted(found)) for found in (columns, aggregates, distinct, functions, literals))
@@ -275,17 +279,18 @@ class _Reader:
 
     def key(self, node: exp.Expr) -> str:
         """A group's or a sort key's text."""
-        return " ".join(
-            self.column(part)
-            if isinstance(part, (exp.Column, exp.Star))
-            else self.aggregate(part)
-            if isinstance(part, exp.AggFunc)
-            else _value(part)
-            if isinstance(part, exp.Literal)
-            else part.key
-            for part in _own(node)
-            if not isinstance(part, (exp.Identifier, exp.Paren)) and not self.counted(part)
-        )
+        parts = (part for part in _own(node) if not isinstance(part, (exp.Identifier, exp.Paren)))
+        return " ".join(self.word(part) for part in parts if not self.counted(part))
+
+    def word(self, node: exp.Expr) -> str:
+        match node:
+            case exp.Column() | exp.Star():
+                return self.column(node)
+            case exp.AggFunc():
+                return self.aggregate(node)
+            case exp.Literal():
+                return _value(node)
+        return node.key
 
     def counted(self, node: exp.Expr) -> bool:
         """Whether this is what COUNT counts, where that seldom matters."""
