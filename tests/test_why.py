@@ -48,7 +48,8 @@ def test_a_right_answer_and_one_without_verdict_have_no_cause():
     assert why_wrong(row, score | {"outcome": "match", "ex": True}) == []
     assert why_wrong(row, score | {"outcome": "gold_error", "ex": None}) == []
     assert why_wrong(row, score | {"outcome": "no_sql", "sql": None}) == ["no SQL"]
-    assert why_wrong(row, score | {"outcome": "too_large"}) == ["too large"]
+    assert why_wrong(row, score | {"outcome": "too_large"}) == ["too large", "column"]
+    assert why_wrong(row, score | {"outcome": "syntax", "sql": "SELECT FROM"}) == ["syntax"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from text2sql.base.files import atomic_write
-from text2sql.sql.causes import causes
+from text2sql.sql.causes import CAUSES, causes
 
 # Names and values in an engine's message, which would make every error one of its own.
 NAMED = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|(?<=[a-z]: )\S+$|\b[\w.]+(?=\(\))|\b\d+(?:\.\d+)?\b""")
@@ -30,13 +30,15 @@ class Group(NamedTuple):
 def why_wrong(row: Mapping[str, Any], score: Mapping[str, Any]) -> list[str]:
     """The causes of a wrong answer, that which it is counted under first; none where it is right or has no verdict.
 
-    A query that ran differs from the gold by `sql.causes`. Of one that did not, its outcome is the cause.
+    A query that ran differs from the gold by `sql.causes`. Of one that did not, its outcome is the first cause; the
+    differences, where it can be read, say what led there.
     """
     if score["ex"] is not False:
         return []
+    found = [] if score["sql"] is None else causes(row["answer"], score["sql"], row["dialect"])
     if score["outcome"] == "mismatch":
-        return causes(row["answer"], score["sql"], row["dialect"])
-    return [outcome_words(score["outcome"])]
+        return found
+    return [outcome_words(score["outcome"]), *(cause for cause in found if cause in CAUSES)]
 
 
 def outcome_words(outcome: str) -> str:

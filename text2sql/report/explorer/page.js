@@ -363,10 +363,10 @@ function armCard(arm, name, row) {
     judge, raw);
 }
 
-// By what a wrong query differs from the gold, the greatest difference first.
+// By what a wrong query differs from the gold, the greatest difference first; where it did not run, its outcome is above.
 function reasons(arm) {
-  if (arm.outcome !== "mismatch") return null;
-  const [first, ...more] = arm.causes;
+  const [first, ...more] = arm.outcome === "mismatch" ? arm.causes : arm.causes.slice(1);
+  if (!first) return null;
   return make("p", { class: "note reasons" }, "Differs in ", make("strong", {}, first), more.length ? `; also ${more.join(", ")}` : "");
 }
 
