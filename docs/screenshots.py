@@ -41,7 +41,7 @@ def shoot(explorer: Path, plots: Path, out: Path, chromium: str) -> None:
             if page.locator("#language option[value=en]").count():
                 page.select_option("#language", "en")
             page.click("#more > summary")
-            page.click("#group-cause button >> nth=0")
+            page.click("#group-kind button:has-text('mismatch')")
             page.locator("#filters").evaluate("filters => filters.scrollTop = 0")
             page.screenshot(path=out / name)
         page = browser.new_page(viewport={"width": 1280, "height": 900})

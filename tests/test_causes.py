@@ -112,7 +112,7 @@ def test_of_several_causes_the_one_that_decides_most_stands_first():
     assert wider == ["column", "join"]  # more columns can never be right
 
 
-@pytest.mark.parametrize("sql", ["SELECT FROM", "SELECT " + "(" * 40 + "1" + ")" * 40, ""])
+@pytest.mark.parametrize("sql", ["SELECT FROM", "SELECT " + "(" * 40 + "1" + ")" * 40, "", "DROP TABLE player"])
 def test_what_cannot_be_read_is_said_to_be_so(sql):
     assert causes(PLAYERS, sql) == [UNPARSED]
 

@@ -8,6 +8,7 @@ changed, so that a wrong literal is told from a missing condition.
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlglot import exp
@@ -20,7 +21,7 @@ CAUSES = (
     "table", "join", "aggregate", "column", "literal", "set operation", "grouping", "condition", "order or limit",
     "distinct", "expression", "nesting",
 )  # fmt: skip
-UNPARSED = "not parsed"  # sqlglot cannot read one of the queries
+UNPARSED = "not parsed"  # sqlglot cannot read one of the two, or it is no query
 NONE = "none found"  # the trees say the same; what tells the answers apart is not among the causes
 
 
@@ -62,11 +63,10 @@ def causes(gold: str, predicted: str, dialect: str | None = None) -> list[str]:
     What seldom matters (`COUNT(id)` in place of `COUNT(*)`, which table a column's name is qualified by) is a
     difference only where there is no other.
     """
-    one, other = (syntax_tree(sql, dialect) for sql in (gold, predicted))
-    if one is None or other is None:
-        return [UNPARSED]
     for strict in (False, True):
-        right, wrong = parts_of(one, strict), parts_of(other, strict)
+        right, wrong = parts_of(gold, dialect, strict), parts_of(predicted, dialect, strict)
+        if right is None or wrong is None:
+            return [UNPARSED]
         found = differences(right, wrong, strict)
         if right.width and wrong.width and right.width != wrong.width:
             return ["column", *sorted(found - {"column"}, key=CAUSES.index)]  # that alone makes it wrong
@@ -109,9 +109,14 @@ def changed_predicates(left: list[Predicate], right: list[Predicate]) -> set[str
     return found | ({"condition"} if left or right else set())
 
 
-def parts_of(tree: exp.Expr, strict: bool = False) -> Parts:
-    """A query taken apart. strict: with what seldom matters, and each part as often as it is said."""
-    read = list(_Reader(tree, strict).read(tree))
+@lru_cache(maxsize=256)  # a gold has many predictions
+def parts_of(sql: str, dialect: str | None, strict: bool) -> Parts | None:
+    """A query taken apart; None where it is not parsed. strict: with what seldom matters, each part as often as it is
+    said."""
+    tree = syntax_tree(sql, dialect)
+    if not isinstance(tree, exp.Query):
+        return None
+    read = list(_Reader(tree, strict).read())
     counted = Counter(read if strict else dict.fromkeys(read, 1))
     return Parts(
         Counter({part: times for part, times in counted.items() if not isinstance(part, Predicate)}),
@@ -135,11 +140,13 @@ class _Reader:
 
     def __init__(self, tree: exp.Expr, strict: bool) -> None:
         self.strict = strict
-        self.ctes = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
-        self.aliases = {table.alias_or_name.lower(): table.name.lower() for table in tree.find_all(exp.Table)}
+        self.nodes = list(tree.walk())
+        self.ctes = {node.alias.lower() for node in self.nodes if isinstance(node, exp.CTE)}
+        tables = (node for node in self.nodes if isinstance(node, exp.Table))
+        self.aliases = {table.alias_or_name.lower(): table.name.lower() for table in tables}
 
-    def read(self, tree: exp.Expr) -> Iterator[Part]:
-        for node in tree.walk():
+    def read(self) -> Iterator[Part]:
+        for node in self.nodes:
             match node:
                 case exp.Table() if node.name.lower() not in self.ctes:
                     yield "table", node.name.lower()

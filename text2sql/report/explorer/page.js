@@ -13,6 +13,7 @@ const GROUPS = [
 ];
 const FEW = 8; // of a group's lines, until more are asked for
 const HEIGHT = 64; // of a row of the list, as in the style
+const SHORT = 24; // characters of a cell that stands in one line
 const COMPARED = 1e6; // pairs of tokens; longer texts are shown without marks
 const MARK = { true: ["✓", "right"], false: ["✗", "wrong"], null: ["–", "none"] };
 const KEYWORDS = /^(select|from|where|group|order|by|having|limit|offset|join|left|right|inner|outer|full|cross|natural|on|using|and|or|not|in|is|null|like|glob|between|exists|as|distinct|union|all|except|intersect|case|when|then|else|end|with|recursive|over|partition|asc|desc|create|table|view|index|primary|foreign|key|references|unique|check|default|insert|into|values)$/i;
@@ -410,7 +411,7 @@ function table(result, number, databases, apart) {
 function cell(value) {
   if (value === null) return make("td", { class: "null" }, "NULL");
   if (typeof value === "number") return make("td", { class: "number" }, String(value));
-  return make("td", {}, value === "" ? "''" : value);
+  return make("td", value.length <= SHORT ? { class: "short" } : {}, value === "" ? "''" : value);
 }
 
 // --- Differences
