@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def shoot(explorer: Path, plots: Path, out: Path, chromium: str) -> None:
-    """The explorer on a question that fine-tuning won, by day and by night, and the main plots side by side."""
+    """The explorer on a failure of the fine-tuned model, by day and by night, and the main plots side by side."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
@@ -37,9 +37,12 @@ def shoot(explorer: Path, plots: Path, out: Path, chromium: str) -> None:
             page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
             page.goto(explorer.as_uri())
             page.wait_for_selector("html[data-ready]")
-            page.click("#pairs label:has-text('Won')")
+            page.click("#more > summary")
             if page.locator("#language option[value=en]").count():
                 page.select_option("#language", "en")
+            page.click("#more > summary")
+            page.click("#group-kind button:has-text('mismatch')")
+            page.locator("#filters").evaluate("filters => filters.scrollTop = 0")
             page.screenshot(path=out / name)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(plots.as_uri())

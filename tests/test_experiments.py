@@ -109,6 +109,16 @@ def test_a_row_says_what_changed_and_what_it_brought(lab):
     assert rows[-1] == "half" and rows.index("early-0.0015") < rows.index("early-0.001")  # best first
 
 
+def test_on_a_terminal_of_80_columns_words_stay_whole(lab, monkeypatch):
+    for name, value in (("COLUMNS", "80"), ("FORCE_COLOR", "1"), ("NO_COLOR", "1")):
+        monkeypatch.setenv(name, value)
+    table = re.sub(r"\x1b\[[0-9;]*m", "", lab.text2sql("experiments").stdout)
+    assert max(map(len, table.splitlines())) <= 80 and "…" not in table
+    gain, interval = table[table.index("└ slower") :].splitlines()[:2]
+    assert "+35.0" in gain and "[+25.0, +45.0]" in interval
+    assert "rate=0.001" in table.split()
+
+
 def test_the_table_is_narrow_with_long_names_too(lab, tmp_path):
     clone = fresh_clone(lab, tmp_path)
     head, name = lab.head(), "a-name-that-says-everything-about-the-experiment-" * 2

@@ -21,9 +21,9 @@ from test_pipeline import modules
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
-from text2sql.base.params import check
+from text2sql.base.params import IngestParams, check, read_params
 from text2sql.models.pin import read_pointer
-from text2sql.publish.card import base_of, model_card
+from text2sql.publish.card import RESULTS, base_of, model_card, results_file, results_of
 from text2sql.publish.finished import check_finished, check_merged
 from text2sql.publish.merge import merge
 from text2sql.publish.params import PublishParams, read_publish_params
@@ -260,6 +260,9 @@ class TestCard:
         assert "{{" not in text and "None" not in text
         assert str(inside.folder) not in text and "/model" not in text
 
+    def test_generated_data_have_no_results_file(self, inside):
+        assert results_file(read_publish_params()) == {}
+
     def test_missing_figures_are_named(self, inside, tmp_path, monkeypatch):
         shutil.copytree("metrics", tmp_path / "metrics", ignore=shutil.ignore_patterns("comparison.json"))
         for name in ("params.yaml", "stages", "publish", "data", "models"):
@@ -286,8 +289,36 @@ class TestCard:
         assert base_of(params(bases={"me/base": {"license": "mit"}}), hub).model == "me/base"
 
 
+DETAIL = {"n": 1_234, "ex": 0.359375, "ex_lo": 0.281467, "ex_hi": 0.445477, "policy_version": 2}
+
+
+def hub_data() -> IngestParams:
+    """The parameters of a run on a data set of the Hub."""
+    (ingest,) = read_params("ingest", path=ROOT / "params.yaml")
+    return ingest.model_copy(update={"source": "gretel", "revision": "740ab236e64503fba51be1101df7a1be83bf455d"})
+
+
+def test_the_results_file_is_what_the_hubs_own_client_reads():
+    from huggingface_hub import parse_eval_result_entries
+
+    (content,) = results_of("me/shop-sql", hub_data(), DETAIL).values()
+    (entry,) = parse_eval_result_entries(yaml.safe_load(content))
+    assert (entry.dataset_id, entry.task_id, entry.value) == ("gretelai/synthetic_text_to_sql", "default", 35.94)
+    assert entry.dataset_revision == "740ab236e64503fba51be1101df7a1be83bf455d"
+    assert entry.source_url == "https://huggingface.co/me/shop-sql"
+    assert "1,234 questions" in entry.notes and "28.1 to 44.5" in entry.notes and "policy 2" in entry.notes
+    (content,) = results_of(None, hub_data(), DETAIL).values()  # a dry run without a repository
+    assert "source" not in yaml.safe_load(content)[0]
+
+
 @pytest.mark.pipeline
 class TestPush:
+    def test_results_arrive_beside_the_card_and_those_of_other_data_are_removed(self, hub):
+        push(SMALL | results_of("me/shop-sql", hub_data(), DETAIL), params())
+        assert b"35.94" in state(hub)["repos"]["me/shop-sql"]["files"][RESULTS]
+        push(SMALL, params())
+        assert set(state(hub)["repos"]["me/shop-sql"]["files"]) == SMALL.keys()
+
     def test_what_arrives_is_what_was_listed_byte_for_byte(self, inside, hub, tmp_path):
         done = inside.python(*PUSH, **environment(hub))
         (name, repo), *others = state(hub)["repos"].items()

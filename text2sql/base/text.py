@@ -22,6 +22,20 @@ def printable_json(value: Any) -> str:
     return _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
 
+def in_lines(name: str, width: int) -> str:
+    """A name in lines of at most `width` characters where it can be broken: behind a space, `,`, `/`, `_`, and behind
+    `-` and `.` where no number goes on.
+
+    For tables of the terminal, which would cut a longer name within a word.
+    """
+    lines = [""]
+    for part in re.split(r"(?<=[ ,/_])|(?<=[-.])(?=[^\W\d])", name):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
+
+
 def one_line(error: object, length: int = 300) -> str:
     """The text of an error, from whatever library, on one printable line; its class where it has no words."""
     words = " ".join(str(error).split())

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from text2sql.base.errors import UserError
-from text2sql.base.text import printable
+from text2sql.base.text import in_lines, printable
 from text2sql.experiments.differences import INSTRUMENT, differences, rooms, same_texts, texts_md5
 from text2sql.experiments.paired import estimate_between
 from text2sql.experiments.runs import Run, every_run, own_changes, questions_of, same_questions
@@ -32,6 +32,7 @@ from text2sql.scoring.conclusions import best_of, probability
 from text2sql.scoring.stats import holm
 
 WIDTH = 120
+ONE_LINE = 105  # characters that a line takes with all of its columns side by side
 LEGEND = (
     "gain: of the trained arm over the best untrained one, on databases like these from five databases on, on these "
     "databases below",
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     console.width = min(console.width, WIDTH) if console.is_terminal else WIDTH
     lines = grouped(runs)
     best = best_recipes(lines)
-    console.print(table_of(lines, {run.revision for ranked in best for run in ranked[0]}))
+    console.print(table_of(lines, {run.revision for ranked in best for run in ranked[0]}, console.width))
     for line in (*LEGEND, *map(note_on_the_best, best)):
         console.print(line, highlight=False, markup=False)
     experiments = [run for run in runs if run.baseline]
@@ -72,13 +73,17 @@ def grouped(runs: Sequence[Run]) -> list[list[Run]]:
     return lines
 
 
-def table_of(lines: Sequence[Sequence[Run]], best: Collection[str]) -> Table:
-    """The table: a commit, below it the experiments that started from it. best: the revisions to star."""
+def table_of(lines: Sequence[Sequence[Run]], best: Collection[str], width: int = WIDTH) -> Table:
+    """The table: a commit, below it the experiments that started from it. best: the revisions to star. On a narrow
+    terminal, of `width` characters, preset and changes stand below an experiment's name and intervals below their gain.
+    """
+    narrow = width < ONE_LINE
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("experiment", "preset", "changes"):
+    for name in ("experiment",) if narrow else ("experiment", "preset", "changes"):
         table.add_column(name, overflow="fold")
     judged = any(key.startswith("judge.") for group in lines for run in group for key in run.summary)
-    for name in ("untrained", "trained", "gain [95 % interval]", "p", *(["judge"] * judged), "n"):
+    gain = "gain\n[95 % interval]" if narrow else "gain [95 % interval]"
+    for name in ("untrained", "trained", gain, "p", *(["judge"] * judged), "n"):
         table.add_column(name, justify="right", no_wrap=True)
     reference, adjusted = lines[0][0], beside_commits(lines)
     for group in lines:
@@ -87,7 +92,8 @@ def table_of(lines: Sequence[Sequence[Run]], best: Collection[str]) -> Table:
             if run is not reference:
                 table.add_section()
             reference = run
-        name = "\n  ".join(one.name + " *" * (one.revision in best) for one in group)
+        names = (one.name + " *" * (one.revision in best) for one in group)
+        name = "\n  ".join(in_lines(one, 18 if narrow else 22) for one in names)
         own = own_changes(run, reference)
         if len(group) > 1:
             own |= {"seed": ",".join(shown(one.params.get("seed")) for one in group)}
@@ -97,8 +103,15 @@ def table_of(lines: Sequence[Sequence[Run]], best: Collection[str]) -> Table:
         *shares, judge, n = figures(run) if len(group) == 1 else figures_of_seeds(group)
         p = adjusted.get(run.revision)
         shares.append("–" if p is None else probability(p).removeprefix("p ").removeprefix("= "))
+        figured = [*shares, *([judge] * judged), n]
+        preset = str(run.params.get("preset", ""))
         title = f"└ {name}" if run.baseline else name
-        cells = [title, str(run.params.get("preset", "")), "\n".join(changes), *shares, *([judge] * judged), n]
+        changes = [in_lines(change, 18 if narrow else 24) for change in changes]
+        if narrow:
+            below = [line.replace("\n", "\n  ") for line in (in_lines(preset, 18), *changes) if line]
+            cells = ["\n  ".join([title, *below]), *(cell.replace(" [", "\n[") for cell in figured)]
+        else:
+            cells = [title, in_lines(preset, 12), "\n".join(changes), *figured]
         table.add_row(*("\n".join(map(printable, cell.split("\n"))) for cell in cells))
     return table
 
@@ -141,7 +154,7 @@ def figures(run: Run) -> list[str]:
     untrained, trained, *gain = known
     judge = found.get(f"judge.{run.arm}")
     return [
-        f"{over} {untrained:.1f} %",
+        f"{in_lines(over, 14)}{' ' if len(over) < 12 else chr(10)}{untrained:.1f} %",
         f"{trained:.1f} %",
         "{:+.1f} [{:+.1f}, {:+.1f}]".format(*gain),
         "–" if judge is None else f"{100 * judge:.1f} %",

@@ -17,10 +17,43 @@ from text2sql.base.files import atomic_write
 FRAME = Path(".dvc/tmp/plots.html")  # what plots.html_template in .dvc/config names
 
 STYLE = """
+:root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; background: #fff; color: #1d1f23; }
 body { display: flex; flex-wrap: wrap; gap: 2.5rem; align-items: start; }
 body > div { max-width: 100%; overflow-x: auto; }
 @media (max-width: 52rem) { body { margin: 1rem; } }
+@media (prefers-color-scheme: dark) { body { background: #15171a; color: #e7e9ec; } }
+"""
+
+# The templates are of fixed width and for a light page, as whatever else draws them expects. Here they take the colours
+# of the reader's scheme and, on a phone, the width that there is: plots below one another, with short labels.
+ADAPT = """
+{
+  const dark = matchMedia("(prefers-color-scheme: dark)"), narrow = matchMedia("(max-width: 52rem)");
+  for (const query of [dark, narrow]) query.addEventListener("change", () => location.reload());
+  const [ink, quiet, line] = dark.matches ? ["#e7e9ec", "#a8afba", "#34383f"] : ["#1d1f23", "#565d68", "#dfe1e5"];
+  const config = {
+    background: "transparent",
+    title: {color: ink, limit: innerWidth - 40},
+    axis: {labelColor: ink, titleColor: quiet, gridColor: line, domainColor: quiet, tickColor: quiet},
+    axisX: {labelOverlap: true, labelSeparation: 8},
+    legend: {labelColor: ink, titleColor: quiet, ...(narrow.matches ? {columns: 2, labelLimit: 130} : {})},
+    header: {labelColor: ink, titleColor: quiet},
+    view: {stroke: line},
+    rule: {color: ink},
+    text: {color: ink},
+  };
+  const draw = vegaEmbed;
+  vegaEmbed = (place, spec) => {
+    const plot = spec.spec ?? spec, rows = plot.encoding?.y?.axis;
+    if (narrow.matches) {
+      spec.columns = 1;
+      if (rows?.labelLimit) rows.labelLimit = 140;
+      plot.width = Math.max(120, innerWidth - (rows?.labelLimit ? 220 : 110));
+    }
+    return draw(place, spec, {config, tooltip: {theme: dark.matches ? "dark" : "light"}});
+  };
+}
 """
 
 
@@ -44,6 +77,6 @@ def frame() -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Plots</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<link rel="icon" href="data:,">\n'
-        f"<style>{STYLE}</style>\n<script>{library}</script>\n</head>\n"
+        f"<style>{STYLE}</style>\n<script>{library}</script>\n<script>{ADAPT}</script>\n</head>\n"
         "<body>\n{plot_divs}\n</body>\n</html>\n"
     )

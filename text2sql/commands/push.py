@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from text2sql.publish.card import model_card
+    from text2sql.publish.card import model_card, results_file
     from text2sql.publish.finished import check_finished, check_merged
     from text2sql.publish.push import listing, package, push
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     if config.model == MERGED:
         check_merged(pointer)
     card = f"{model_card(config, pointer)}\n"
-    files = package(config, pointer, card)
+    files = package(config, pointer, card) | results_file(config)
     listed = listing(files)
     where = f"{config.repo or 'OWNER/NAME (publish/params.yaml, repo)'}, {'private' if config.private else 'PUBLIC'}"
     for name, entry in listed.items():

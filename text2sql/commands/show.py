@@ -12,8 +12,11 @@ from rich.table import Table
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
 from text2sql.base.stage import TIMINGS
+from text2sql.base.text import in_lines
 from text2sql.dataset.verdict import RULES
 from text2sql.scoring.conclusions import points
+
+NAME = 20  # characters of an arm's name in a line, so that every table fits on 80 columns
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -63,11 +66,11 @@ def result_table(details: dict, comparison: dict) -> Table:
     """The arms side by side: shares with the 95 % interval of execution accuracy."""
     table = Table(title=f"Execution accuracy (EX), {questions(comparison)}")
     table.add_column("", no_wrap=True)
-    for name in ("EX", "95 % interval", "exact match", "valid format", "vacuous"):
+    for name in ("EX", "95 % interval", "exact\nmatch", "valid\nformat", "vacuous"):
         table.add_column(name, justify="right", no_wrap=True)
     for arm, detail in details.items():
         table.add_row(
-            arm,
+            in_lines(arm, NAME),
             percent(detail["ex"]),
             f"{percent(detail['ex_lo'])} – {percent(detail['ex_hi'])}",
             percent(detail["em_ast"]),
@@ -78,22 +81,16 @@ def result_table(details: dict, comparison: dict) -> Table:
 
 
 def pair_table(comparison: dict) -> Table:
-    """Every arm beside every other: the gain of the row's over the column's in points, with its 95 % interval."""
-    arms = list(comparison["kinds"])
-    table = Table(title="Gain in points of the arm on the left over the one above")
-    table.add_column("", no_wrap=True)
-    for arm in arms[:-1]:
-        table.add_column(arm, justify="right")
-    found = {(pair["arm"], pair["over"]): pair for pair in comparison["pairs"]}
-    for arm in arms[1:]:
-        pairs = [found.get((arm, over)) for over in arms[:-1]]
-        table.add_row(arm, *("" if pair is None else gain_cell(pair) for pair in pairs))
+    """Every arm over every one before it: the gain in points, with its 95 % interval."""
+    table = Table(title="Gain in points")
+    for name in ("", "over"):
+        table.add_column(name, no_wrap=True)
+    for name in ("gain", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for pair in sorted(comparison["pairs"], key=lambda pair: list(comparison["kinds"]).index(pair["arm"])):
+        interval = f"{points(pair['lo'])} to {points(pair['hi'])}"
+        table.add_row(in_lines(pair["arm"], NAME), in_lines(pair["over"], NAME), points(pair["gain"]), interval)
     return table
-
-
-def gain_cell(pair: dict) -> str:
-    """A gain with its interval."""
-    return f"{points(pair['gain'])} [{points(pair['lo'])}, {points(pair['hi'])}]"
 
 
 def questions(comparison: dict) -> str:

@@ -5,7 +5,8 @@ import importlib.metadata
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+import yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
@@ -16,6 +17,7 @@ from text2sql.scoring.conclusions import points
 from text2sql.sources import SOURCES
 
 TEMPLATE = Path("publish/card.md.jinja")
+RESULTS = ".eval_results/execution_accuracy.yaml"  # in the repository: where the Hub looks for results
 # Sources that are no published data set.
 OWN = {"synthetic": "generated rows"} | dict.fromkeys(
     ("file", "database", "chat", "alpaca"), "questions of the author's own"
@@ -126,3 +128,33 @@ def eval_results(detail: dict, ingest: IngestParams, dataset: str | None, policy
         )
         for key, (kind, label) in METRICS.items()
     ]
+
+
+def results_file(config: PublishParams) -> dict[str, bytes]:
+    """The fine-tuned model's result as the Hub shows it on the model's page, by the file's name in the repository.
+
+    Nothing where the data are no data set of the Hub, of which every such result must be. Reads params.yaml and the
+    run's metrics/. Raises UserError when a figure is missing.
+    """
+    (ingest,) = read_params("ingest")
+    comparison = read_json("metrics/comparison.json")
+    return results_of(config.repo, ingest, read_json(f"metrics/arms/{comparison['arm']}.json"))
+
+
+def results_of(repo: str | None, ingest: IngestParams, detail: dict) -> dict[str, bytes]:
+    """The same from an arm's figures, in the format of https://huggingface.co/docs/hub/eval-results: in percent."""
+    dataset = dataset_of(ingest)
+    if dataset is None:
+        return {}
+    low, high = 100 * detail["ex_lo"], 100 * detail["ex_hi"]
+    entry = EvalResultEntry(
+        dataset_id=dataset,
+        task_id="default",
+        dataset_revision=ingest.revision,
+        value=round(100 * detail["ex"], 2),
+        source_url=f"https://huggingface.co/{repo}" if repo else None,
+        source_name="Model card" if repo else None,
+        notes=f"execution accuracy on {detail['n']:,} questions of the run, 95 % interval {low:.1f} to {high:.1f};"
+        f" evaluation policy {detail['policy_version']}",
+    )
+    return {RESULTS: yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False).encode()}

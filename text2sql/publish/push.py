@@ -14,14 +14,21 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineMod
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
 from text2sql.models.load import load_tokenizer
-from text2sql.publish.card import base_of
+from text2sql.publish.card import RESULTS, base_of
 from text2sql.publish.params import MERGED, PublishParams
 from text2sql.publish.portable import make_tokenizer_portable
 
 Files = dict[str, Path | bytes]  # name in the repository to where the content is, or the content
 
-# What an earlier push of another kind may have left in the repository, and what a loader would take for this model's.
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "config.json", "generation_config.json")
+# What an earlier push of another kind may have left in the repository, and what would be taken for this model's.
+OTHERS = (
+    RESULTS,
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "adapter_config.json",
+    "config.json",
+    "generation_config.json",
+)
 
 
 def package(config: PublishParams, pointer: dict[str, Any], card: str) -> Files:
@@ -82,7 +89,7 @@ def push(files: Files, config: PublishParams) -> dict[str, Any]:
                 " or set private: false"
             )
         there = {file.rfilename for file in before.siblings or ()}
-        stale = sorted(name for name in there - files.keys() if any(fnmatch(name, pattern) for pattern in WEIGHTS))
+        stale = sorted(name for name in there - files.keys() if any(fnmatch(name, pattern) for pattern in OTHERS))
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
             *(CommitOperationAdd(name, content) for name, content in files.items()),
             *(CommitOperationDelete(name) for name in stale),

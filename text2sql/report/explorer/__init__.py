@@ -15,8 +15,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from text2sql.base.files import atomic_write
+from text2sql.report.failures import error_kind, why_wrong
 from text2sql.scoring.policy import MATCHES
 from text2sql.scoring.results import shorten
+from text2sql.sql.exact_match import syntax_tree
 from text2sql.sql.golds import golds_text
 
 RAN = (*MATCHES, "mismatch")  # outcomes of predictions that have a result; the others did not get that far
@@ -53,10 +55,13 @@ def write_explorer(
                 **{key: row[key] for key in ("id", "db_id", "question", "complexity", "domain", "language")},
                 "schema": schemas.setdefault(shorten(row["context"], CONTEXT), len(schemas)),
                 "gold": shorten(golds_text(row), TEXT),
+                "ordered": in_order(row["answer"], row["dialect"]),
                 "gold_results": gold_results(scored, kept),
                 "databases": 0 if scored[0]["ex"] is None else kept[0]["databases"],
                 "arms": [
-                    arm_entry(score, result, generations[arm][number], judgements[arm][number] if judgements else None)
+                    arm_entry(
+                        row, score, result, generations[arm][number], judgements[arm][number] if judgements else None
+                    )
                     for arm, score, result in zip(arms, scored, kept, strict=True)
                 ],
             }
@@ -64,6 +69,12 @@ def write_explorer(
     with atomic_write(path) as file:
         data = {"arms": arms, "pair": [arms.index(arm) for arm in pair], "rows": entries, "schemas": list(schemas)}
         file.write(page(data, pair, conclusion))
+
+
+def in_order(sql: str, dialect: str | None) -> bool:
+    """Whether a query's rows have an order; False where sqlglot cannot read it."""
+    tree = syntax_tree(sql, dialect)
+    return tree is not None and tree.args.get("order") is not None
 
 
 def gold_results(scores: Sequence[Mapping], results: Sequence[Mapping]) -> dict[int, dict[str, Any]]:
@@ -77,19 +88,28 @@ def gold_results(scores: Sequence[Mapping], results: Sequence[Mapping]) -> dict[
     return {kept["database"]: kept["gold"] for kept in sorted(shown, key=lambda kept: kept["database"])}
 
 
-def arm_entry(score: Mapping, results: Mapping, generation: Mapping, judge: Mapping | None) -> dict[str, Any]:
-    """One arm's part of a question: text, SQL (None where the text is nothing else), outcome, result, verdict."""
-    text, sql = generation["text"], score["sql"]
+def arm_entry(
+    row: Mapping, score: Mapping, results: Mapping, generation: Mapping, judge: Mapping | None
+) -> dict[str, Any]:
+    """One arm's part of a question: text, SQL (None where the text is nothing else), outcome, result, verdict.
+
+    Of a wrong answer also `causes` (failures.why_wrong), `kind` (failures.error_kind) and, where scoring found one, a
+    small database on which the answers differ, `witness`: {tables: {name: {columns, rows}}, gold, prediction: rows}.
+    """
+    text, sql, causes = generation["text"], score["sql"], why_wrong(row, score)
     return {
         "outcome": score["outcome"],
         "ex": score["ex"],
         "error": score["error"],
+        "causes": causes,
+        "kind": error_kind(score) if causes else None,
         "harsh": score["ex"] is True and score["ex_harsh"] is False,
         "failed": score["failed"],
-        "text": shorten(text, TEXT),
+        "text": None if text == sql else shorten(text, TEXT),
         "finish_reason": generation["finish_reason"],
         "sql": None if sql is None else shorten(sql, TEXT),
         "result": {"database": results["database"], **results["prediction"]} if score["outcome"] in RAN else None,
+        "witness": results.get("witness"),
         "judge": judge and {"verdict": judge["verdict"], "reason": judge["reason"] or judge["error"]},
     }
 
