@@ -12,7 +12,7 @@ from text2sql.base.params import ArmParams
 from text2sql.databases.populate import summarize
 from text2sql.dataset.account import account
 from text2sql.dataset.clusters import databases_of
-from text2sql.dataset.rows import count_rows, read_table
+from text2sql.dataset.rows import count_rows, read_rows
 from text2sql.engines.pool import cores
 from text2sql.report.explorer import write_explorer
 from text2sql.report.figures import by_engine, compare_arms, describe, judge_summary, versions
@@ -27,7 +27,7 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
     95 % interval `lo` to `hi` (docs/statistics.md), `n` the questions that all arms have a verdict on. Raises UserError
     when the arms' scores do not join.
     """
-    rows = read_table(data / "selected/eval.parquet").to_dict("records")
+    rows = read_rows(data / "selected/eval.parquet")
     scores = same_golds({arm: joined(rows, data / f"scores/{arm}.jsonl") for arm in arms})
     results = {arm: joined(rows, data / f"results/{arm}.jsonl") for arm in arms}
     generations = {arm: joined(rows, data / f"generations/{arm}.jsonl") for arm in arms}

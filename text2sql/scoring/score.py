@@ -1,7 +1,7 @@
 """Scores predictions by execution: extraction, sandbox and comparator joined, one typed outcome for every row.
 
 Every gold is run before any prediction; what fails is `gold_error` and leaves the denominator. Everything that a model
-wrote runs in worker processes (`pool.guarded_workers`) that share nothing but the code, and on an engine of its own
+wrote runs in worker processes (`compute.workforce`) that share nothing but the code, and on an engine of its own
 those of no other engine's rows: the rows are the same from one worker or many, and after a kill the scoring goes on
 behind the last row that it had finished. It runs here and never again: the first rows of both results are kept beside
 the scores for whoever shows them.
@@ -22,8 +22,9 @@ from tqdm import tqdm
 from text2sql.base.errors import UserError
 from text2sql.base.files import json_line, write_jsonl
 from text2sql.base.resume import whole_lines
+from text2sql.engines.compute import Workers, workforce
 from text2sql.engines.duckdb import PROCESS_BYTES
-from text2sql.engines.pool import Lost, alarm, guarded_workers
+from text2sql.engines.pool import Lost, alarm
 from text2sql.engines.protocol import Engine, EngineLost
 from text2sql.engines.question import (
     ALONE,
@@ -87,7 +88,7 @@ def score_file(
     path: Path,
     items: Sequence[Item],
     *,
-    workers: int,
+    workers: Workers,
     limits: Limits = DEFAULT_LIMITS,
     engines: Engines = ALONE,
     results: Path | None = None,
@@ -171,7 +172,7 @@ def score_key(items: Sequence[Item], limits: Limits = DEFAULT_LIMITS, engines: E
 
 
 def score_rows(
-    items: Sequence[Item], *, workers: int, limits: Limits = DEFAULT_LIMITS, engines: Engines = ALONE
+    items: Sequence[Item], *, workers: Workers, limits: Limits = DEFAULT_LIMITS, engines: Engines = ALONE
 ) -> Iterator[dict[str, Any]]:
     """The rows of `score_all` alone, without the results."""
     return (scored.row for scored in score_all(items, workers=workers, limits=limits, engines=engines))
@@ -180,7 +181,7 @@ def score_rows(
 def score_all(
     items: Sequence[Item],
     *,
-    workers: int,
+    workers: Workers,
     limits: Limits = DEFAULT_LIMITS,
     engines: Engines = ALONE,
     unfinished: Path | None = None,
@@ -212,7 +213,7 @@ def score_all(
             yield scored
 
 
-def _score_fresh(items: Sequence[Item], workers: int, limits: Limits, engines: Engines) -> Iterator[Scored]:
+def _score_fresh(items: Sequence[Item], workers: Workers, limits: Limits, engines: Engines) -> Iterator[Scored]:
     on = {question: engine_of(question, engines) for question in dict.fromkeys(item.question for item in items)}
     with ExitStack() as stack:
         runs = {engine: stack.enter_context(_workers(engine, workers, limits)) for engine in dict.fromkeys(on.values())}
@@ -241,7 +242,7 @@ def _predictions(
 
 
 def gold_problems(
-    questions: Iterable[Question], *, workers: int, limits: Limits = DEFAULT_LIMITS
+    questions: Iterable[Question], *, workers: Workers, limits: Limits = DEFAULT_LIMITS
 ) -> dict[Question, str | None]:
     """For every gold, why it cannot be scored against: None when it runs on its databases and equals itself there."""
     with _workers(SQLITE, workers, limits) as run:
@@ -262,12 +263,16 @@ def _lost_gold(lost: Lost) -> GoldCheck:
     return GoldCheck(f"{lost.reason}: {lost.error}")
 
 
-def _workers(engine: Engine, workers: int, limits: Limits) -> AbstractContextManager[Callable[[Iterable], Iterator]]:
+def _workers(
+    engine: Engine, workers: Workers, limits: Limits
+) -> AbstractContextManager[Callable[[Iterable], Iterator]]:
     # Golds and predictions have alarms of their own; this leaves room for building the databases besides.
     seconds = 4 * (limits.seconds + _grace(engine))
-    return guarded_workers(
-        partial(_work, engine=engine, limits=limits),
-        workers=workers if engine.name in IN_PROCESS else min(workers, SERVER_WORKERS),
+    return workforce(
+        partial(_work, dialect=engine.dialect, limits=limits),
+        workers=workers,
+        engines={} if engine == SQLITE else {engine.dialect: engine},
+        most=None if engine.name in IN_PROCESS else SERVER_WORKERS,
         seconds=seconds,
         memory_bytes=PROCESS_BYTES if engine.name == "duckdb" else MEMORY_BYTES,
         initializer=partial(_prepare, engine),
@@ -292,7 +297,8 @@ def _lost(item: Item, engine: Engine, gold: GoldCheck, lost: Lost) -> Scored:
 # --- In the worker processes -----------------------------------------------------------------------------------------
 
 
-def _work(task: Question | tuple[Item, GoldCheck], engine: Engine, limits: Limits) -> Any:
+def _work(task: Question | tuple[Item, GoldCheck], dialect: str, limits: Limits, engines: Engines) -> Any:
+    engine = engines.get(dialect, SQLITE)
     try:
         if isinstance(task, Question):
             return again(lambda: _check_gold(task, engine, limits))
