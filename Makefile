@@ -38,7 +38,7 @@ setup: .venv/ready
 # One thread a process: the models are tiny, and threads that wait for each other would take most of the time.
 ## all tests
 test: setup
-	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder
 
 ## style and types, as CI checks them
 lint: setup

@@ -349,11 +349,7 @@ def test_a_training_parameter_leaves_the_base_arm_alone(finished):
     assert "Running stage 'finetune'" in first and "Running stage 'generate@finetuned'" in first
     assert "Running stage 'generate@base'" not in first and "Running stage 'score@base'" not in first
     assert finished.bytes("data/generations/base.jsonl", "data/scores/base.jsonl") == before
-    again = finished.run(
-        "dvc", "exp", "run", "-n", "again", "-S", "finetune.learning_rate=2.0e-3", "-f", "-s", "report"
-    )
-    shown = finished.run("dvc", "exp", "show", "--csv", "--only-changed").stdout
-    assert "slow" in shown and again.returncode == 0
+    assert "slow" in finished.run("dvc", "exp", "show", "--csv", "--only-changed").stdout
     finished.run("git", "checkout", "-q", "params.yaml", "dvc.lock", "metrics")
     finished.run("dvc", "checkout", "-q")
 
