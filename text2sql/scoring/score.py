@@ -216,7 +216,10 @@ def score_all(
 def _score_fresh(items: Sequence[Item], workers: Workers, limits: Limits, engines: Engines) -> Iterator[Scored]:
     on = {question: engine_of(question, engines) for question in dict.fromkeys(item.question for item in items)}
     with ExitStack() as stack:
-        runs = {engine: stack.enter_context(_workers(engine, workers, limits)) for engine in dict.fromkeys(on.values())}
+        runs = {
+            engine: stack.enter_context(_workers(engine, engines, workers, limits))
+            for engine in dict.fromkeys(on.values())
+        }
         checks: dict[Question, GoldCheck] = {}
         for engine, run in runs.items():
             checks |= _check_golds(run, (question for question in on if on[question] == engine))
@@ -245,7 +248,7 @@ def gold_problems(
     questions: Iterable[Question], *, workers: Workers, limits: Limits = DEFAULT_LIMITS
 ) -> dict[Question, str | None]:
     """For every gold, why it cannot be scored against: None when it runs on its databases and equals itself there."""
-    with _workers(SQLITE, workers, limits) as run:
+    with _workers(SQLITE, ALONE, workers, limits) as run:
         return {question: check.problem for question, check in _check_golds(run, dict.fromkeys(questions)).items()}
 
 
@@ -264,14 +267,15 @@ def _lost_gold(lost: Lost) -> GoldCheck:
 
 
 def _workers(
-    engine: Engine, workers: Workers, limits: Limits
+    engine: Engine, engines: Engines, workers: Workers, limits: Limits
 ) -> AbstractContextManager[Callable[[Iterable], Iterator]]:
     # Golds and predictions have alarms of their own; this leaves room for building the databases besides.
     seconds = 4 * (limits.seconds + _grace(engine))
+    place = next((key for key, other in engines.items() if other == engine), None)
     return workforce(
-        partial(_work, dialect=engine.dialect, limits=limits),
+        partial(_work, place=place, limits=limits),
         workers=workers,
-        engines={} if engine == SQLITE else {engine.dialect: engine},
+        engines={} if place is None else {place: engine},
         most=None if engine.name in IN_PROCESS else SERVER_WORKERS,
         seconds=seconds,
         memory_bytes=PROCESS_BYTES if engine.name == "duckdb" else MEMORY_BYTES,
@@ -297,8 +301,8 @@ def _lost(item: Item, engine: Engine, gold: GoldCheck, lost: Lost) -> Scored:
 # --- In the worker processes -----------------------------------------------------------------------------------------
 
 
-def _work(task: Question | tuple[Item, GoldCheck], dialect: str, limits: Limits, engines: Engines) -> Any:
-    engine = engines.get(dialect, SQLITE)
+def _work(task: Question | tuple[Item, GoldCheck], place: str | None, limits: Limits, engines: Engines) -> Any:
+    engine = SQLITE if place is None else engines[place]
     try:
         if isinstance(task, Question):
             return again(lambda: _check_gold(task, engine, limits))
