@@ -20,7 +20,7 @@ from text2sql.base.files import write_json
 from text2sql.base.machine import processor
 from text2sql.cli import available
 
-LIGHT = ("show", "data", "experiments", "power --gain 5", "preset", "plots")
+LIGHT = ("show", "data", "experiments", "power", "preset", "plots")
 DVC = {
     "dvc repro, nothing to do": ["-m", "dvc", "repro"],
     "of it: Python and DVC's imports": ["-c", "import dvc.cli, dvc.repo, dvc.commands.repro, dvc.stage, dvc.parsing"],

@@ -70,7 +70,8 @@ def read_rows(path: str | os.PathLike, columns: Sequence[str] | None = None) -> 
 
 def _read(path: str | os.PathLike, columns: Sequence[str] | None = None) -> pa.Table:
     try:
-        return pq.read_table(path, columns=None if columns is None else list(columns))
+        with pq.ParquetFile(path) as file:  # pq.read_table loads pandas
+            return file.read(None if columns is None else list(columns))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run the stage that writes it (`dvc repro`)") from error
     except pa.ArrowInvalid as error:
