@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
-# uv installs what pip does, from the same constraints, in less time.
+# uv installs what pip does, from the same constraints; its settings (UV_INDEX …) are its own, not pip's.
 UV := $(shell command -v uv)
 INSTALL := $(if $(UV),uv pip install --python "$(BIN)/python","$(BIN)/pip" install) --quiet --constraint constraints.txt
 
