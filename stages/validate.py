@@ -7,22 +7,25 @@ Alone: python stages/validate.py
 
 import checkout
 
+from functools import partial
 from pathlib import Path
 
 from text2sql.base.files import write_json
-from text2sql.base.params import read_params
+from text2sql.base.params import read_compute, read_params
 from text2sql.base.stage import run_stage
-from text2sql.engines.pool import cores
 
 
 def main() -> None:
     from text2sql.dataset.validate import validate_tables
+    from text2sql.engines.compute import open_workers
+    from text2sql.engines.question import open_dialects
 
     validate, evaluation = read_params("validate", "evaluation")
     splits = ("train", "test")
     raw = {split: Path(f"data/raw/{split}.parquet") for split in splits}
     valid = {split: Path(f"data/valid/{split}.parquet") for split in splits}
-    funnel = validate_tables(raw, valid, Path("data/rejected.parquet"), validate, evaluation, workers=cores())
+    with open_workers(read_compute(), partial(open_dialects, choice=evaluation)) as workers:
+        funnel = validate_tables(raw, valid, Path("data/rejected.parquet"), validate, evaluation, workers)
     write_json("data/funnel.json", funnel)
 
 

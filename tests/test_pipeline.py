@@ -111,7 +111,8 @@ def test_every_key_of_a_listed_section_is_read_by_the_stage(stage):
 
 def test_every_section_of_the_params_belongs_to_a_stage():
     listed = {name.partition(".")[0] for stage in STAGES.values() for name in stage.get("params", [])}
-    assert {field.alias or name for name, field in Params.model_fields.items()} - listed == {"preset"}
+    sections = {field.alias or name for name, field in Params.model_fields.items()}
+    assert sections - listed == {"preset", "compute"}  # no byte depends on these
 
 
 @pytest.mark.parametrize("stage", ["examples", "generate", "score", "judge"])
@@ -348,11 +349,7 @@ def test_a_training_parameter_leaves_the_base_arm_alone(finished):
     assert "Running stage 'finetune'" in first and "Running stage 'generate@finetuned'" in first
     assert "Running stage 'generate@base'" not in first and "Running stage 'score@base'" not in first
     assert finished.bytes("data/generations/base.jsonl", "data/scores/base.jsonl") == before
-    again = finished.run(
-        "dvc", "exp", "run", "-n", "again", "-S", "finetune.learning_rate=2.0e-3", "-f", "-s", "report"
-    )
-    shown = finished.run("dvc", "exp", "show", "--csv", "--only-changed").stdout
-    assert "slow" in shown and again.returncode == 0
+    assert "slow" in finished.run("dvc", "exp", "show", "--csv", "--only-changed").stdout
     finished.run("git", "checkout", "-q", "params.yaml", "dvc.lock", "metrics")
     finished.run("dvc", "checkout", "-q")
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from text2sql.base.errors import UserError
 from text2sql.base.params import EvaluationParams, ValidateParams
 from text2sql.dataset.rows import read_table, write_rows
 from text2sql.dataset.validate import REJECTED, validate_tables
@@ -26,12 +25,12 @@ CONTEXT = "CREATE TABLE t (a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, NU
 
 def rules(**changes) -> ValidateParams:
     values = {"has_rows": True, "runs": True, "returns_rows": True, "test_rows": "valid"}
-    values |= {"seconds": 1.0, "engine": "local"}
+    values |= {"seconds": 1.0}
     return ValidateParams(**(values | changes))
 
 
 def switches(**changes) -> dict:
-    return rules(**changes).model_dump(exclude={"engine", "test_rows"})
+    return rules(**changes).model_dump(exclude={"test_rows"})
 
 
 def verdict(
@@ -227,7 +226,7 @@ def test_a_context_is_as_untrusted_as_the_sql(tmp_path):
 def differences(items: list[tuple], params: ValidateParams) -> list[tuple]:
     """(what the plain check says, our reject, SQL) where the two disagree."""
     found = []
-    for item, reject in zip(items, verdicts(items, params.model_dump(exclude={"engine", "test_rows"}), 2), strict=True):
+    for item, reject in zip(items, verdicts(items, params.model_dump(exclude={"test_rows"}), 2), strict=True):
         plain = runs_and_returns(item[0], item[1])
         plain_keeps = plain is True or (plain is None and not params.returns_rows)
         if plain_keeps != (reject is None):
@@ -375,29 +374,3 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]
-
-
-def test_ray_gives_the_same_bytes(tmp_path):
-    """The same pure function through Ray Data, on a cluster of two workers on this machine."""
-    ray = pytest.importorskip("ray", reason="ray is not installed (pip install -e '.[ray]'): its engine is not tested")
-    rows = {"train": list(synthetic.rows(5_000, seed=4)), "test": list(synthetic.rows(100, seed=5))}
-    rows["train"][7] |= {"answer": ATTACKS["endless recursion"][0], "context": CONTEXT}
-    outputs = []
-    try:
-        for engine in ("local", "ray"):
-            folder = tmp_path / engine
-            folder.mkdir()
-            funnel = run_tables(folder, rows, rules(engine=engine))
-            outputs.append((funnel, [path.read_bytes() for path in sorted(folder.iterdir())]))
-    finally:
-        ray.shutdown()
-    assert outputs[0] == outputs[1]
-    assert funnel["train"]["rejects"]["runs"]["timeout"] == 1
-
-
-def test_ray_asked_for_and_not_installed_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(
-        UserError, match=r"validate.engine: ray is not installed; `pip install -e '.\[ray\]' -c constraints.txt`"
-    ):
-        run_tables(tmp_path, {"train": list(synthetic.rows(5, seed=4))}, rules(engine="ray"))

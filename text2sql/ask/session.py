@@ -97,10 +97,10 @@ def examples_of(shots: int) -> Callable[[Mapping[str, str]], list[dict]]:
     """What chooses so many training rows for a row. Raises UserError where there are none to choose from."""
     if not shots:
         return lambda row: []
-    from text2sql.dataset.examples import Retriever  # pandas is slow to load, and few arms have examples
-    from text2sql.dataset.rows import read_table
+    from text2sql.dataset.examples import Retriever
+    from text2sql.dataset.rows import read_rows
 
-    rows: list[dict] = read_table(TRAIN).to_dict("records")  # type: ignore[assignment]
+    rows: list[dict] = read_rows(TRAIN)
     retriever = Retriever(rows)
     return lambda row: [rows[place] for place in retriever.nearest(row, shots)]
 

@@ -97,7 +97,6 @@ class ValidateParams(Section):
     returns_rows: bool
     test_rows: Literal["valid", "all"]
     seconds: Annotated[float, Field(gt=0)]
-    engine: Literal["local", "ray"]
 
 
 class SelectParams(Section):
@@ -308,6 +307,7 @@ NOT_ARMS = {"gain", "lo", "hi", "over", "kappa"}  # keys that stand beside the a
 class Params(Section):
     preset: str
     seed: Seed
+    compute: Literal["local", "ray"]
     ingest: IngestParams
     evaluation: EvaluationParams
     validate_: ValidateParams = Field(alias="validate")
@@ -373,6 +373,11 @@ def read_arm(name: str, path: Path = PATH) -> ArmParams:
     if name not in arms:
         raise UserError(f"{path}, arms: no arm {name}; there are {', '.join(arms)}")
     return arms[name]
+
+
+def read_compute(path: Path = PATH) -> Literal["local", "ray"]:
+    """Where validate, populate and score compute: no byte depends on it, and so no stage. Raises UserError."""
+    return read_params("compute", path=path)[0]
 
 
 def read_yaml(path: Path) -> Any:

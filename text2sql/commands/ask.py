@@ -12,16 +12,16 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from prompt_toolkit import PromptSession
-from prompt_toolkit.history import FileHistory
-
-from text2sql.ask import database, session, show
 from text2sql.base.arms import kinds, of_kind
 from text2sql.base.errors import UserError
 from text2sql.base.params import read_arm, read_params
 from text2sql.base.resume import FOLDER
 from text2sql.base.text import one_line
+
+if TYPE_CHECKING:
+    from text2sql.ask import show
 
 SAMPLES = 3  # values of a column, where prompt.values is 0 and --sample-values asks for some
 
@@ -47,6 +47,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from text2sql.ask import database, session, show  # databases' drivers, slow to load
+
     if args.limit is None:
         args.limit = show.ROWS if args.csv else 50
     for name, least, most in (("samples", 1, 100), ("retries", 0, 10), ("limit", 1, show.ROWS)):
@@ -99,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def failure_line(failure: show.Failure) -> str:
+def failure_line(failure: "show.Failure") -> str:
     """One line for a query without an answer."""
     what = {
         "refused": "the SQL was refused",
@@ -115,6 +117,9 @@ def questions() -> Iterator[str]:
     if not sys.stdin.isatty():
         yield from (line.strip() for line in sys.stdin if line.strip())
         return
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.history import FileHistory
+
     FOLDER.mkdir(exist_ok=True)
     prompts: PromptSession[str] = PromptSession(history=FileHistory(str(FOLDER / "questions")))
     with contextlib.suppress(EOFError):  # Ctrl-D

@@ -19,7 +19,7 @@ from text2sql.base.files import json_line, read_jsonl
 from text2sql.commands.score import checked, filled, to_items
 from text2sql.databases.audit import KINDS, Asked, audit
 from text2sql.databases.populate import read_databases, read_unusable
-from text2sql.dataset.rows import read_table
+from text2sql.dataset.rows import read_rows
 from text2sql.engines.pool import cores
 from text2sql.engines.question import row_question
 from text2sql.sql.context import brings_rows
@@ -60,7 +60,7 @@ def of_run() -> Sequence[Asked]:
         raise UserError("audit: there are no evaluation questions here; run `dvc repro populate`, or name a file")
     scripts, unusable = read_databases(FILLED), read_unusable(FILLED)
     asked = []
-    for row in read_table(SELECTED).to_dict("records"):
+    for row in read_rows(SELECTED):
         own = row["database"] is not None or brings_rows(row["context"], row["dialect"])
         ordinary = scripts[row["id"]].ordinary if row["id"] in scripts else ()
         reason = None if own else unusable.get(row["id"])

@@ -25,13 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     prepare_process()
     from text2sql.base.params import read_params
-    from text2sql.dataset.rows import read_table  # these take seconds to load
+    from text2sql.dataset.rows import read_rows  # these take seconds to load
     from text2sql.models.pin import read_pointer
     from text2sql.publish.export import export, write_modelfiles
     from text2sql.publish.measured import measure
 
     prompt, generate, score, evaluation = read_params("prompt", "generate", "score", "evaluation")
-    pointer, rows = read_pointer("models/base"), read_table("data/selected/eval.parquet").to_dict("records")
+    pointer, rows = read_pointer("models/base"), read_rows("data/selected/eval.parquet")
     exported = export(pointer)
     modelfiles = write_modelfiles(exported.files[-1], prompt, generate)
     for path in [*exported.files, *modelfiles]:

@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from text2sql.dataset.rows import read_table
+    from text2sql.dataset.rows import read_rows
     from text2sql.report.failures import by_cause, by_complexity, by_error, failures, write_csv
     from text2sql.report.run import joined, same_golds
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     arm = args.arm or comparison["arm"]
     if arm not in arms:
         raise UserError(f"{arm}: no arm of the last run; there are {', '.join(arms)}")
-    rows = read_table(args.data / "selected/eval.parquet").to_dict("records")
+    rows = read_rows(args.data / "selected/eval.parquet")
     scores = same_golds({name: joined(rows, args.data / f"scores/{name}.jsonl") for name in arms})[arm]
     failed = failures(rows, scores)
     console = Console(highlight=False)

@@ -31,7 +31,8 @@ from text2sql.databases.filler import ROWS, Filler, Pools
 from text2sql.databases.mutants import Power, mutants
 from text2sql.databases.ordinary import ordinary
 from text2sql.databases.schema import Schema, opened, read_schema
-from text2sql.engines.pool import Lost, guarded_map
+from text2sql.engines.compute import Workers, workforce
+from text2sql.engines.pool import Lost
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, query
 from text2sql.scoring.compare import compare
 from text2sql.scoring.gold import Gold as Answers
@@ -246,7 +247,7 @@ class Fillings(NamedTuple):
 
 
 def populate_rows(
-    rows: Iterable[dict], k: int, seed: int, workers: int, unfinished: str | os.PathLike
+    rows: Iterable[dict], k: int, seed: int, workers: Workers, unfinished: str | os.PathLike
 ) -> tuple[list[dict], list[dict]]:
     """Evaluation databases for rows {id, context, answer, dialect}: (instances, results), both in the rows' order.
 
@@ -254,8 +255,8 @@ def populate_rows(
     reason, mutants, killed, harshly, survived, equivalent, presumed, kill_rate, by_kind, undecided}. Rows of one
     context, dialect and gold share a key, and their instances.
 
-    Works in `workers` processes; finished golds are kept in the file `unfinished`, from which a run that was stopped
-    goes on. The results are the same bytes for any number of workers.
+    workers: as `compute.workforce` takes them. Finished golds are kept in the file `unfinished`, from which a run that
+    was stopped goes on. The results are the same bytes for any number of workers.
     """
     rows = list(rows)
     names = [(row["context"], (row.get("dialect") or "sqlite").lower(), row["answer"]) for row in rows]
@@ -285,14 +286,17 @@ def fillings(instances: Iterable[dict], results: Iterable[dict]) -> dict[Any, Fi
     return {row["id"]: Fillings(**scripts[row["key"]]) for row in results if row["usable"]}
 
 
-def _finish(jobs: list[tuple], workers: int, unfinished: Path) -> Iterator[dict]:
+def _finish(jobs: list[tuple], workers: Workers, unfinished: Path) -> Iterator[dict]:
     """The jobs' results in order, those of an earlier, stopped run taken from its file."""
     names = [_fingerprint(job) for job in jobs]
     kept = {done.pop("job"): done for done in whole_lines(unfinished)}
     open_jobs = [job for job, name in zip(jobs, names, strict=True) if name not in kept]
-    fresh = guarded_map(_job, open_jobs, workers=workers, seconds=JOB_SECONDS, memory_bytes=JOB_BYTES, chunk=CHUNK)
     unfinished.parent.mkdir(parents=True, exist_ok=True)
-    with open(unfinished, "a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+    with (
+        open(unfinished, "a", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
+        workforce(_job, workers=workers, seconds=JOB_SECONDS, memory_bytes=JOB_BYTES, chunk=CHUNK) as run,
+    ):
+        fresh = run(open_jobs)
         for name in tqdm(names, desc="populate", unit="gold", disable=None):
             if name not in kept:
                 done = next(fresh)

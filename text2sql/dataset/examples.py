@@ -17,7 +17,7 @@ import numpy as np
 from text2sql.base.errors import UserError
 from text2sql.base.files import write_jsonl
 from text2sql.dataset.leaks import normal_question
-from text2sql.dataset.rows import read_table
+from text2sql.dataset.rows import read_rows
 from text2sql.sql.context import schema_of
 
 MASK = "_"  # stands for a word that the row's schema has a name for
@@ -76,7 +76,7 @@ def write_examples(train: Path, evaluation: Path, shots: int, out: Path) -> None
     Examples come from the training table alone, which holds no row of an evaluation database where databases were held
     out. Raises UserError where there are shots and no training rows.
     """
-    rows = read_table(train).to_dict("records") if shots else []
+    rows = read_rows(train) if shots else []
     if shots and not rows:
         raise UserError(f"{train}: no rows to take examples from; set shots: 0")
     retriever = Retriever(rows)
@@ -84,6 +84,6 @@ def write_examples(train: Path, evaluation: Path, shots: int, out: Path) -> None
         out,
         (
             {"id": row["id"], "examples": [rows[place] for place in retriever.nearest(row, shots)]}
-            for row in read_table(evaluation).to_dict("records")
+            for row in read_rows(evaluation)
         ),
     )

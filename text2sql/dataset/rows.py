@@ -18,13 +18,16 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import atomic_write
+
+if TYPE_CHECKING:  # slow to load, and most callers take rows alone
+    import pandas as pd
 
 COLUMNS = [
     "id",
@@ -42,12 +45,14 @@ COLUMNS = [
 ]
 
 
-def to_table(rows: Iterable[dict]) -> pd.DataFrame:
+def to_table(rows: Iterable[dict]) -> "pd.DataFrame":
     """Rows as a table with exactly COLUMNS, every cell str or None; keys that a row lacks are None."""
+    import pandas as pd
+
     return pd.DataFrame([[row.get(name) for name in COLUMNS] for row in rows], columns=COLUMNS, dtype=object)
 
 
-def write_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
+def write_table(path: str | os.PathLike, table: "pd.DataFrame") -> None:
     """Writes a table of text columns as Parquet, atomically; the same table gives the same bytes."""
     schema = pa.schema([(name, pa.string()) for name in table.columns])
     arrays = pa.Table.from_pandas(table, schema=schema, preserve_index=False).replace_schema_metadata(None)
@@ -55,10 +60,20 @@ def write_table(path: str | os.PathLike, table: pd.DataFrame) -> None:
         pq.write_table(arrays, file, compression="zstd")
 
 
-def read_table(path: str | os.PathLike) -> pd.DataFrame:
-    """The table written by `write_table`: object columns of str or None. Raises UserError when it is missing."""
+def read_table(path: str | os.PathLike) -> "pd.DataFrame":
+    """The table written by `write_table`: object columns of str or None. Raises UserError as `read_rows` does."""
+    return _read(path).to_pandas().astype(object).where(lambda table: table.notna(), None)
+
+
+def read_rows(path: str | os.PathLike, columns: Sequence[str] | None = None) -> list[dict]:
+    """The rows of such a table, or those of their columns alone. Raises UserError where it is missing or cut off."""
+    return _read(path, columns).to_pylist()
+
+
+def _read(path: str | os.PathLike, columns: Sequence[str] | None = None) -> pa.Table:
     try:
-        return pq.read_table(path).to_pandas().astype(object).where(lambda t: t.notna(), None)
+        with pq.ParquetFile(path) as file:  # pq.read_table loads pandas
+            return file.read(None if columns is None else list(columns))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run the stage that writes it (`dvc repro`)") from error
     except pa.ArrowInvalid as error:

@@ -24,7 +24,7 @@ from text2sql.base.params import SelectParams
 from text2sql.dataset.clusters import databases_of
 from text2sql.dataset.labels import GENERATED
 from text2sql.dataset.leaks import LEAKS, Texts, count_duplicates, find_leaks, normal_sql
-from text2sql.dataset.rows import read_batches, read_table, table_writer
+from text2sql.dataset.rows import count_rows, read_batches, read_rows, table_writer
 
 
 class Label(NamedTuple):
@@ -149,7 +149,7 @@ def tuning_part(evaluation: Path, share: float, seed: int) -> dict:
     queries), how many of them and how many `questions` the tuning part has, and the `ids` of its rows. Raises UserError
     where there is one query alone.
     """
-    rows = read_table(evaluation).to_dict("records")
+    rows = read_rows(evaluation)
     by, units = "databases", databases_of(rows)
     if len(set(units)) == 1:
         by, units = "queries", [normal_sql(row["answer"]) for row in rows]
@@ -222,14 +222,22 @@ def chance(seed: int, name: str) -> bytes:
 
 def texts(valid: Mapping[str, Path], labels: Iterable[Label]) -> Iterator[Texts]:
     """The texts of the labelled rows, streamed in the tables' order."""
-    wanted = {(label.table, label.position) for label in labels}
+    wanted = marked(valid, labels)
     for table, path in valid.items():
         position = 0
         for batch in read_batches(path, Texts._fields):
             for cells in zip(*(batch.column(name).to_pylist() for name in Texts._fields), strict=True):
-                if (table, position) in wanted:
+                if wanted[table][position]:
                     yield Texts(*cells)
                 position += 1
+
+
+def marked(valid: Mapping[str, Path], labels: Iterable[Label]) -> dict[str, bytearray]:
+    """For each table a byte a row: 1 for those that are labelled."""
+    marks = {table: bytearray(count_rows(path)) for table, path in valid.items()}
+    for label in labels:
+        marks[label.table][label.position] = 1
+    return marks
 
 
 def count_databases(train: Iterable[Label], evaluation: Iterable[Label]) -> dict[str, int]:
@@ -249,14 +257,12 @@ def shortfalls(counts: Mapping[str, Mapping[str, int]], params: SelectParams) ->
 
 def copy_rows(valid: Mapping[str, Path], labels: Iterable[Label], path: Path) -> None:
     """Writes the labelled rows, in the tables' order, to one table."""
-    positions = defaultdict(set)
-    for label in labels:
-        positions[label.table].add(label.position)
+    wanted = marked(valid, labels)
     with table_writer(path) as writer:
         for table, source in valid.items():
             start = 0
             for batch in read_batches(source):
-                mask = [position in positions[table] for position in range(start, start + batch.num_rows)]
+                mask = [mark == 1 for mark in wanted[table][start : start + batch.num_rows]]
                 start += batch.num_rows
                 if any(mask):
                     writer.write_batch(batch.filter(pa.array(mask)))

@@ -14,11 +14,11 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
-from text2sql.base.errors import UserError, install
 from text2sql.base.params import EvaluationParams, ValidateParams
 from text2sql.dataset.rows import COLUMNS, count_rows, read_batches, table_writer
 from text2sql.dataset.verdict import ITEM_COLUMNS, REASON_COLUMNS, RULES, Item, Reject, items_in, verdicts
-from text2sql.engines.question import Engines, foreign_rows, open_engines, translations
+from text2sql.engines.compute import Workers
+from text2sql.engines.question import foreign_rows, open_engines, translations
 from text2sql.sql.golds import alternatives_cell
 
 REJECTED = [*COLUMNS, "split", *REASON_COLUMNS]
@@ -30,29 +30,29 @@ def validate_tables(
     rejected: Path,
     params: ValidateParams,
     evaluation: EvaluationParams,
-    workers: int,
+    workers: Workers,
 ) -> dict[str, dict]:
     """Splits each raw table into its valid rows and its rejects, and counts both.
 
     raw, valid: the table of each split, read and written; rejected: one table of every split's rejects, with the
-    columns of REJECTED; evaluation: which engines may be used; workers: processes, which change nothing but the time.
-    Says on stderr which rows run on SQLite by translation. Returns the funnel: for each split the rows `read`, those
-    left after each rule, `kept`, and `rejects` by rule and error class; with `test_rows: all` the test rows that fail
-    are kept, and counted by class as `gold_errors`; where rows have several golds, how many of the `golds` were `read`
-    and `kept`.
+    columns of REJECTED; evaluation: which engines may be used; workers: as `compute.workforce` takes them, which change
+    nothing but the time. Says on stderr which rows run on SQLite by translation. Returns the funnel: for each split the
+    rows `read`, those left after each rule, `kept`, and `rejects` by rule and error class; with `test_rows: all` the
+    test rows that fail are kept, and counted by class as `gold_errors`; where rows have several golds, how many of the
+    `golds` were `read` and `kept`.
     """
     funnel = {}
     foreign = foreign_rows(where for path in raw.values() for where in places_of(path))
     for line in translations(foreign, evaluation):
         print(line, file=sys.stderr)
-    local = foreign if params.engine == "local" else {}  # each machine of a cluster opens engines of its own
-    with table_writer(rejected, REJECTED) as rejects, open_engines(local, evaluation) as engines:
+    rules = params.model_dump(exclude={"test_rows"})
+    with table_writer(rejected, REJECTED) as rejects, open_engines(foreign, evaluation) as engines:
         for split, path in raw.items():
             with (
                 table_writer(valid[split]) as keeps,
                 tqdm(total=count_rows(path), desc=f"validate {split}", unit=" rows", mininterval=0.5) as progress,
             ):
-                answers = verdicts_on(path, params, evaluation, engines, workers)
+                answers = verdicts(items_of(path), rules, workers, engines)
                 failing_stay = split == "test" and params.test_rows == "all"
                 funnel[split] = validate_split(split, path, keeps, rejects, answers, failing_stay, progress)
     return funnel
@@ -115,20 +115,6 @@ def sound_golds(
         ):
             batch = batch.set_column(batch.schema.get_field_index(name), name, pa.array(cells, pa.string()))
     return batch, judged
-
-
-def verdicts_on(
-    path: Path, params: ValidateParams, evaluation: EvaluationParams, engines: Engines, workers: int
-) -> Iterator[Reject | None]:
-    """The verdict on each gold of a table's rows, in its order. Raises UserError where Ray is needed and not there."""
-    rules = params.model_dump(exclude={"engine", "test_rows"})
-    if params.engine == "local":
-        return verdicts(items_of(path), rules, workers, engines)
-    try:
-        from text2sql.dataset import cluster
-    except ImportError as error:
-        raise UserError(f"validate.engine: ray is not installed; `{install('ray')}`, or set it to local") from error
-    return cluster.cluster_verdicts(path, rules, workers, evaluation)
 
 
 def places_of(path: Path) -> Iterator[tuple[str, str, str | None]]:

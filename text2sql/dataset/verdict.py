@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from text2sql.base.errors import UserError
+from text2sql.engines.compute import Workers, workforce
 from text2sql.engines.duckdb import PROCESS_BYTES
-from text2sql.engines.pool import Lost, guarded_map
+from text2sql.engines.pool import Lost
 from text2sql.engines.protocol import EngineLost
 from text2sql.engines.question import ALONE, Engines, Question, again, engine_of, gold_answer
 from text2sql.engines.sqlite import Answer, Failure, Limits
@@ -109,14 +110,17 @@ def run(
         raise UserError(f"{error}; run again") from error
 
 
-def verdicts(items: Iterable[Item], rules: Mapping, workers: int, engines: Engines = ALONE) -> Iterator[Reject | None]:
+def verdicts(
+    items: Iterable[Item], rules: Mapping, workers: Workers, engines: Engines = ALONE
+) -> Iterator[Reject | None]:
     """The verdict on each item, in their order, from worker processes; memory does not grow with their number.
 
-    rules, engines: the arguments of `check` beside the item.
+    rules, engines: the arguments of `check` beside the item. workers: as `compute.workforce` takes them.
     """
     # The hard limit covers building the context and the SQL, each with a deadline of its own.
     limit = 2 * rules["seconds"] + (3 if engines else 1)
-    judge = functools.partial(check, **rules, engines=engines)
     memory = PROCESS_BYTES if "duckdb" in engines else MEMORY_BYTES
-    for answer in guarded_map(judge, items, workers=workers, seconds=limit, memory_bytes=memory, chunk=CHUNK):
-        yield ("runs", answer.reason, answer.error) if isinstance(answer, Lost) else answer
+    judge = functools.partial(check, **rules)
+    with workforce(judge, workers=workers, engines=engines, seconds=limit, memory_bytes=memory, chunk=CHUNK) as run:
+        for answer in run(items):
+            yield ("runs", answer.reason, answer.error) if isinstance(answer, Lost) else answer

@@ -385,7 +385,7 @@ def _work(
                 connection.send(("memory", results))
                 return
             except Exception as error:
-                connection.send(("error", _portable(error)))
+                connection.send(("error", portable(error)))
                 return
             now = time.monotonic()
             if now - flushed > FLUSH_SECONDS and index + 1 < len(items):
@@ -407,7 +407,7 @@ def _limit_resources(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """The exception with its worker's traceback as a note, or a RuntimeError in its place if it cannot travel."""
     error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
     try:

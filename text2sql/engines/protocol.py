@@ -4,6 +4,8 @@ The comparator needs no more than `Database.query`: it ranks a gold's rows by a 
 (`compare.answer_gold`), so that collations, the place of NULLs and ordinals mean what they mean to the engine.
 """
 
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from text2sql.engines.sqlite import DEFAULT_LIMITS, Answer, Failure, Limits
@@ -58,6 +60,10 @@ class Engine(Protocol):
     def spell_value(self, value: Any) -> str:
         """A cell, as `cells` describes them, as SQL text."""
         ...
+
+
+Engines = Mapping[str, Engine]  # by the dialect that they run; SQLite is always there and not among them
+Opener = Callable[[Iterable[str]], AbstractContextManager[Engines]]  # of the engines of some dialects
 
 
 class EngineLost(Exception):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from text2sql.base.errors import install
 from text2sql.engines import duckdb, mysql, postgres
-from text2sql.engines.protocol import Database, Engine, EngineLost
+from text2sql.engines.protocol import Database, Engine, EngineLost, Engines
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, SQLite, open_database, rows_apart
 from text2sql.sql.context import brings_rows
 from text2sql.sql.dialect import Untranslatable, is_sqlite, subtracts_dates, to_sqlite, to_sqlite_ddl
@@ -37,7 +37,6 @@ KEPT = 256  # databases of SQLite that a process keeps open
 KEPT_BYTES = 96 * 2**20  # of memory that they may take together, but for the one in use
 KEPT_ELSEWHERE = 10  # of another engine: each is a connection to PostgreSQL, and a part of DuckDB's memory
 
-Engines = Mapping[str, Engine]  # by the dialect that they run; SQLite is always there and not among them
 ALONE: Engines = {}  # SQLite alone
 T = TypeVar("T")
 
@@ -142,17 +141,21 @@ def available(dialect: str, choice: "EvaluationParams") -> bool:
     return False
 
 
+def open_engines(rows: Iterable[Foreign], choice: "EvaluationParams") -> AbstractContextManager[Engines]:
+    """The engines that rows need, as `open_dialects` gives them."""
+    return open_dialects({row.dialect for row in rows if row.own_rows}, choice)
+
+
 @contextmanager
-def open_engines(rows: Iterable[Foreign], choice: "EvaluationParams") -> Iterator[Engines]:
-    """The engines that rows need and that are there; servers that had to be started are gone with the block.
+def open_dialects(dialects: Iterable[str], choice: "EvaluationParams") -> Iterator[Engines]:
+    """The engines of these dialects that are there; servers that had to be started are gone with the block.
 
     Raises UserError where a server cannot be reached or does not start.
     """
-    needed = {row.dialect for row in rows if row.own_rows}
     with ExitStack() as stack:
         yield {
             dialect: stack.enter_context(_opened(dialect, choice))
-            for dialect in sorted(needed)
+            for dialect in sorted(dialects)
             if available(dialect, choice)
         }
 

@@ -5,7 +5,7 @@ import os
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from text2sql.dataset.rows import read_table
+from text2sql.dataset.rows import read_rows
 from text2sql.experiments.runs import EVALUATION, Run, checksum
 
 
@@ -19,5 +19,4 @@ def question_texts(run: Run) -> dict[str, str]:
         return {}
     if not os.path.exists(path):
         return {}
-    table = read_table(path)
-    return dict(zip(table["id"], table["question"], strict=True))
+    return {row["id"]: row["question"] for row in read_rows(path, ["id", "question"])}

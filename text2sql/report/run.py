@@ -13,7 +13,7 @@ from text2sql.databases.populate import summarize
 from text2sql.dataset.account import account
 from text2sql.dataset.clusters import databases_of
 from text2sql.dataset.parts import places_by_part
-from text2sql.dataset.rows import count_rows, read_table
+from text2sql.dataset.rows import count_rows, read_rows
 from text2sql.engines.pool import cores
 from text2sql.judge.measures import metrics_of
 from text2sql.report.explorer import write_explorer
@@ -29,7 +29,7 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
     and explorer too, is about the test part; where the evaluation has a tuning part, the same figures of that stand
     under `tuning` in the summary, the comparison and each arm. Raises UserError when the arms' scores do not join.
     """
-    rows = read_table(data / "selected/eval.parquet").to_dict("records")
+    rows = read_rows(data / "selected/eval.parquet")
     scores = same_golds({arm: joined(rows, data / f"scores/{arm}.jsonl") for arm in arms})
     results = {arm: joined(rows, data / f"results/{arm}.jsonl") for arm in arms}
     generations = {arm: joined(rows, data / f"generations/{arm}.jsonl") for arm in arms}

@@ -2,7 +2,7 @@
 
 Every gold is run before any prediction; what fails is `gold_error` and leaves the denominator. Of several golds that a
 question has, those that run count, and a prediction is right if it equals any. Everything that a model
-wrote runs in worker processes (`pool.guarded_workers`) that share nothing but the code, and on an engine of its own
+wrote runs in worker processes (`compute.workforce`) that share nothing but the code, and on an engine of its own
 those of no other engine's rows: the rows are the same from one worker or many, and after a kill the scoring goes on
 behind the last row that it had finished. It runs here and never again: the first rows of both results are kept beside
 the scores for whoever shows them.
@@ -23,8 +23,9 @@ from tqdm import tqdm
 from text2sql.base.errors import UserError
 from text2sql.base.files import json_line, write_jsonl
 from text2sql.base.resume import whole_lines
+from text2sql.engines.compute import Workers, workforce
 from text2sql.engines.duckdb import PROCESS_BYTES
-from text2sql.engines.pool import Lost, alarm, guarded_workers
+from text2sql.engines.pool import Lost, alarm
 from text2sql.engines.protocol import Engine, EngineLost
 from text2sql.engines.question import (
     ALONE,
@@ -98,7 +99,7 @@ def score_file(
     path: Path,
     items: Sequence[Item],
     *,
-    workers: int,
+    workers: Workers,
     limits: Limits = DEFAULT_LIMITS,
     engines: Engines = ALONE,
     results: Path | None = None,
@@ -195,7 +196,7 @@ def score_key(
 
 
 def score_rows(
-    items: Sequence[Item], *, workers: int, limits: Limits = DEFAULT_LIMITS, engines: Engines = ALONE
+    items: Sequence[Item], *, workers: Workers, limits: Limits = DEFAULT_LIMITS, engines: Engines = ALONE
 ) -> Iterator[dict[str, Any]]:
     """The rows of `score_all` alone, without the results."""
     return (scored.row for scored in score_all(items, workers=workers, limits=limits, engines=engines))
@@ -204,7 +205,7 @@ def score_rows(
 def score_all(
     items: Sequence[Item],
     *,
-    workers: int,
+    workers: Workers,
     limits: Limits = DEFAULT_LIMITS,
     engines: Engines = ALONE,
     unfinished: Path | None = None,
@@ -241,13 +242,13 @@ def score_all(
 
 
 def _score_fresh(
-    items: Sequence[Item], workers: int, limits: Limits, engines: Engines, witness: Witness | None
+    items: Sequence[Item], workers: Workers, limits: Limits, engines: Engines, witness: Witness | None
 ) -> Iterator[Scored]:
     on = {question: engine_of(question, engines) for question in dict.fromkeys(item.question for item in items)}
     most = max((1 + len(question.alternatives) for question in on), default=1)
     with ExitStack() as stack:
         runs = {
-            engine: stack.enter_context(_workers(engine, workers, limits, witness, most))
+            engine: stack.enter_context(_workers(engine, engines, workers, limits, witness, most))
             for engine in dict.fromkeys(on.values())
         }
         checks: dict[Question, Golds] = {}
@@ -275,10 +276,10 @@ def _predictions(
 
 
 def gold_problems(
-    questions: Iterable[Question], *, workers: int, limits: Limits = DEFAULT_LIMITS
+    questions: Iterable[Question], *, workers: Workers, limits: Limits = DEFAULT_LIMITS
 ) -> dict[Question, str | None]:
     """For every question, why it cannot be scored: None when a gold runs on its databases and equals itself there."""
-    with _workers(SQLITE, workers, limits) as run:
+    with _workers(SQLITE, ALONE, workers, limits) as run:
         return {question: golds[0].problem for question, golds in _check_golds(run, dict.fromkeys(questions)).items()}
 
 
@@ -308,13 +309,16 @@ def _lost_gold(lost: Lost) -> GoldCheck:
 
 
 def _workers(
-    engine: Engine, workers: int, limits: Limits, witness: Witness | None = None, golds: int = 1
+    engine: Engine, engines: Engines, workers: Workers, limits: Limits, witness: Witness | None = None, golds: int = 1
 ) -> AbstractContextManager[Callable[[Iterable], Iterator]]:
     # Golds and predictions have alarms of their own; this leaves room for building the databases besides.
     seconds = 4 * golds * (limits.seconds + _grace(engine))
-    return guarded_workers(
-        partial(_work, engine=engine, limits=limits, witness=witness),
-        workers=workers if engine.name in IN_PROCESS else min(workers, SERVER_WORKERS),
+    place = next((key for key, other in engines.items() if other == engine), None)
+    return workforce(
+        partial(_work, place=place, limits=limits, witness=witness),
+        workers=workers,
+        engines={} if place is None else {place: engine},
+        most=None if engine.name in IN_PROCESS else SERVER_WORKERS,
         seconds=seconds,
         memory_bytes=PROCESS_BYTES if engine.name == "duckdb" else MEMORY_BYTES,
         initializer=partial(_prepare, engine),
@@ -339,7 +343,10 @@ def _lost(item: Item, engine: Engine, gold: GoldCheck, lost: Lost) -> Scored:
 # --- In the worker processes -----------------------------------------------------------------------------------------
 
 
-def _work(task: Question | tuple[Item, Golds], engine: Engine, limits: Limits, witness: Witness | None) -> Any:
+def _work(
+    task: Question | tuple[Item, Golds], place: str | None, limits: Limits, witness: Witness | None, engines: Engines
+) -> Any:
+    engine = SQLITE if place is None else engines[place]
     try:
         if isinstance(task, Question):
             return again(lambda: _check_gold(task, engine, limits))
