@@ -110,7 +110,7 @@ def to_items(rows: Sequence[dict], populated: dict[int, Fillings]) -> list[Item]
         dialect = row.get("dialect")
         if place in populated:
             ordinary, harsh = populated[place]
-            question = Question(row["gold_sql"], ordinary, dialect=dialect, harsh=harsh)
+            question = Question(row["gold_sql"], ordinary, dialect=dialect, harsh=harsh, ddl=row["setup_sql"])
         elif row.get("database") is not None:
             question = Question(row["gold_sql"], database=row["database"], dialect=dialect)
         else:

@@ -16,13 +16,14 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import quote
 
 from text2sql.base.errors import install
 from text2sql.engines import duckdb, mysql, postgres
 from text2sql.engines.protocol import Database, Engine, EngineLost
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, SQLite, open_database, rows_apart
 from text2sql.sql.context import brings_rows
-from text2sql.sql.dialect import Untranslatable, is_sqlite, subtracts_dates, to_sqlite, to_sqlite_ddl
+from text2sql.sql.dialect import Untranslatable, declared, is_sqlite, to_sqlite, to_sqlite_ddl, without_database
 from text2sql.sql.dialect_names import dialect_name
 from text2sql.sql.foreign import FOREIGN_FUNCTIONS, foreign_construct
 
@@ -51,6 +52,7 @@ class Question(NamedTuple):
     setup_dialect: str | None = None  # of the scripts
     problem: str | None = None  # why there is no database to score on, where that is known
     harsh: tuple[str, ...] = ()  # further scripts, which decide the stricter verdict `ex_harsh` alone
+    ddl: str | None = None  # the script, in `dialect`, that declares the columns' types, where no setup is it
 
 
 def row_question(
@@ -74,11 +76,13 @@ def row_question(
         return own
     if not brings_rows(row["context"], dialect):
         problem = problem if scripts or problem is not None else NO_ROWS
-        return Question(row["answer"], tuple(scripts), dialect=dialect, problem=problem, harsh=tuple(harsh))
+        return Question(
+            row["answer"], tuple(scripts), dialect=dialect, problem=problem, harsh=tuple(harsh), ddl=row["context"]
+        )
     context = setup_script(row["context"], dialect)
     if isinstance(context, Failure):
         return Question(row["answer"], dialect=dialect, problem=f"{context.outcome}: {context.error}")
-    return Question(row["answer"], (context, *scripts), dialect=dialect, harsh=tuple(harsh))
+    return Question(row["answer"], (context, *scripts), dialect=dialect, harsh=tuple(harsh), ddl=row["context"])
 
 
 # --- The choice of an engine -----------------------------------------------------------------------------------------
@@ -209,13 +213,28 @@ def statement(sql: str, question: Question, engine: Engine = SQLITE) -> str | Fa
     Raises UserError for a dialect that sqlglot does not know.
     """
     if engine != SQLITE:
+        return without_database(sql) if engine.dialect == "mysql" else sql
+    if not question.dialect or is_sqlite(question.dialect):
         return sql
-    if question.setups and subtracts_dates(sql, question.setups[0], question.dialect):
-        return Failure("dialect", "a date less a date has no SQLite form: there it is a difference of years")
-    return _failure_or_text(to_sqlite(sql, question.dialect))
+    if question.ddl is not None:
+        types = declared(question.ddl, question.dialect)
+    elif question.setups:
+        types = declared(question.setups[0], question.setup_dialect)
+    else:
+        types = declared(_ddl_of(question.database) if question.database else "", None)
+    return _failure_or_text(to_sqlite(sql, question.dialect, types))
 
 
-@lru_cache(maxsize=128)  # many questions are about one schema
+@lru_cache(maxsize=32)
+def _ddl_of(path: str) -> str:
+    """What an SQLite file's tables declare; nothing where it cannot be read, which opening it says."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True)) as connection:
+            return ";\n".join(sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table'"))
+    except sqlite3.Error:
+        return ""
+
+
 def setup_script(script: str, dialect: str | None) -> str | Failure:
     """A script of DDL and rows as SQLite builds it. Raises as `statement`."""
     return _failure_or_text(to_sqlite_ddl(script, dialect))
@@ -327,6 +346,8 @@ def _fails(script: str, limits: Limits) -> bool:
 
 
 def _build(engine: Engine, setup: str, dialect: str | None, limits: Limits) -> Database | Failure:
+    if engine.dialect == "mysql":
+        return engine.build(without_database(setup), limits)
     script = setup if engine != SQLITE else setup_script(setup, dialect)
     return script if isinstance(script, Failure) else engine.build(script, limits)
 
