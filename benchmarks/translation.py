@@ -183,6 +183,8 @@ def _text(cell: Any) -> Any:
             cell = str(cell)
         case datetime.date() | datetime.time():
             return str(cell)
+        case datetime.timedelta() if 0 <= cell.days < 1:  # MySQL's TIME
+            return str(datetime.datetime.min + cell).split()[-1]
     return cell.removesuffix(" 00:00:00") if isinstance(cell, str) else cell
 
 

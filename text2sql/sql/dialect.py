@@ -39,6 +39,7 @@ from text2sql.sql.dialect_names import dialect_name, known, unknown_dialect
 from text2sql.sql.ddl import plain
 from text2sql.sql.dump import Copied, plain_sql, without_copies
 from text2sql.sql.spelling import literal, quoted
+from text2sql.sql.grouping import ungrouped
 from text2sql.sql.moments import as_moment, as_time
 from text2sql.sql.sqlite_generator import SQLITE_FUNCTIONS, TRUTH, NoForm, Target, generate, show
 from text2sql.sql.tokens import tokens
@@ -174,6 +175,11 @@ def _write(tree: exp.Expr, dialect: str, types: Types, shown: bool = False) -> s
     try:
         if not isinstance(tree, exp.Insert) or not isinstance(tree.expression, exp.Values):
             annotate(tree, types, dialect)
+        if shown and (column := ungrouped(tree, types, dialect)) is not None:
+            if dialect != "mysql":
+                return Untranslatable(f"{column.name} is shown, and neither grouped by nor aggregated", "schema")
+            if tree.find(exp.Max, exp.Min):  # beside which SQLite shows the row of the largest or smallest
+                return Untranslatable(f"{column.name}, neither grouped by nor aggregated, has no SQLite form")
         if shown:
             show(tree, dialect)
         text = generate(tree, dialect, types)

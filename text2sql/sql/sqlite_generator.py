@@ -13,7 +13,7 @@ from sqlglot.errors import ErrorLevel
 from text2sql.sql.clock import NOW
 from text2sql.sql.moments import as_moment
 from text2sql.sql.spelling import literal
-from text2sql.sql.types import CASE_BLIND, MOMENTS, NOTHING, NUMBERS, T, Types, kind, scale
+from text2sql.sql.types import CASE_BLIND, MOMENTS, NOTHING, NUMBERS, T, Types, bare, kind, scale
 
 
 class NoForm(Exception):
@@ -54,6 +54,9 @@ _MONTHS = "January February March April May June July August September October N
 _DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
 
 
+# SQLite has no function that only fails with a message, but shows a path into JSON that it cannot read
+_NO_DATE = "json_extract('{}', 'this text as a date has no SQLite form')"
+_NO_INTEGER = "json_extract('{}', 'this text is no integer')"
 TRUTH = {**dict.fromkeys(("t", "true", "yes", "y", "on", "1"), "1"),
          **dict.fromkeys(("f", "false", "no", "n", "off", "0"), "0")}  # fmt: skip
 _SPOKEN = {"i": "a number", "d": "a number", "f": "a number", "s": "a text", "b": "a truth value", "day": "a date",
@@ -127,7 +130,7 @@ def _unit(unit: exp.Expr | str | None) -> str:
 
 def _form(node: exp.Expr) -> str | None:
     """How the text of a date (`date`) or instant (`datetime`) is written, where that is known."""
-    node = node.unnest()
+    node = bare(node)
     if node.is_string:
         return "date" if len(node.name) <= 10 else "datetime"
     return {"day": "date", "t": "datetime"}.get(kind(node) or "")
@@ -135,7 +138,7 @@ def _form(node: exp.Expr) -> str | None:
 
 def _moment_kind(node: exp.Expr, other: exp.Expr) -> str | None:
     """An expression's kind; a date that is written as a text, beside a date or instant, is a date again."""
-    text = node.unnest()
+    text = bare(node)
     if isinstance(text, exp.TimeToStr) and kind(other) in MOMENTS and isinstance(text.args.get("format"), exp.Literal):
         form = re.sub(r"(?<=-)01\b", "%d", text.args["format"].name).replace("%T", "%H:%M:%S")
         form = re.sub(r"00:00:00$", "%H:%M:%S", form)
@@ -204,7 +207,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
     def part(self, node: exp.Expr, name: str, of: exp.Expr) -> str:
         if isinstance(of, exp.TsOrDsToDate):
             of = of.this
-        name, of = _SHORT_UNITS.get(name.upper(), name.upper()), of.unnest()
+        name, of = _SHORT_UNITS.get(name.upper(), name.upper()), bare(of)
         if isinstance(of, exp.Sub) and name in ("EPOCH", "DAY") and kind(of) == "interval":
             if not {kind(of.this), kind(of.expression)} <= set(MOMENTS):
                 raise NoForm(f"{name} of an interval has no SQLite form")
@@ -213,7 +216,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             return seconds if name == "EPOCH" else f"({seconds} / 86400)"
         if kind(of) == "interval" or isinstance(of, exp.Interval) or (isinstance(of, exp.Anonymous) and of.name.upper() == "AGE"):
             raise NoForm(f"{name} of an interval has no SQLite form")
-        x = self.sql(of)
+        x = self.shiftable(of)
         simple = {"YEAR": "%Y", "MONTH": "%m", "DAY": "%d", "DAYOFMONTH": "%d", "HOUR": "%H", "MINUTE": "%M",
                   "SECOND": "%S", "DOY": "%j", "DAYOFYEAR": "%j", "EPOCH": "%s", "DOW": "%w"}  # fmt: skip
         if name in simple:
@@ -238,6 +241,9 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
     def shiftable(self, of: exp.Expr) -> str:
         if of.is_string and of.name.startswith("0"):  # calendars differ about the first years
             raise NoForm("a date before the year 1000 has no SQLite form")
+        if kind(of) == "s" and not bare(of).is_string:
+            x = self.sql(of)
+            return f"CASE WHEN length({x}) > 10 THEN {self.of_text(of, 'datetime')} ELSE {self.of_text(of, 'date')} END"
         return self.sql(of)
 
     def by_interval(self, node: exp.Expr, of: exp.Expr, interval: exp.Interval, sign: str) -> str:
@@ -267,7 +273,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
 
     def sum_or_difference(self, node: exp.Add | exp.Sub, sign: str) -> str:
         """`+` and `-` of numbers, texts (T-SQL), and moments in time, by the types of both sides."""
-        left, right = node.this.unnest(), node.expression.unnest()
+        left, right = bare(node.this), bare(node.expression)
         kinds = (kind(left), kind(right))
         if isinstance(right, exp.Interval):
             return self.by_interval(node, node.this, right, sign)
@@ -286,7 +292,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         raise Mistyped(f"{_SPOKEN[kinds[0] or '']} {sign} {_SPOKEN[kinds[1] or '']}")
 
     def of_moments(self, node: exp.Add | exp.Sub, sign: str, kinds: tuple[str | None, str | None]) -> str:
-        sides = [side if not side.unnest().is_string else None for side in (node.this, node.expression)]
+        sides = [side if not bare(side).is_string else None for side in (node.this, node.expression)]
         days = self.source in ("postgres", "duckdb", "redshift", "snowflake", "oracle")
         if kind(node) == "day" and days and "i" in kinds:
             date, number = (node.this, node.expression) if kinds[0] == "day" else (node.expression, node.this)
@@ -298,16 +304,16 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
 
     def moment(self, node: exp.Expr, form: str, as_kind: str | None = None) -> str:
         """A date or instant, or a text that stands for one (of kind `as_kind`), in a form."""
-        if node.unnest().is_string:
-            text = as_moment(node.unnest().name, form)
+        if bare(node).is_string:
+            text = as_moment(bare(node).name, form)
             if text is None:
-                raise NoForm(f"{node.unnest().name!r} as a date has no SQLite form")
+                raise NoForm(f"{bare(node).name!r} as a date has no SQLite form")
             return literal(text)
         own = _form(node) or {"day": "date", "t": "datetime"}.get(as_kind or "")
         return self.sql(node) if own == form else f"{form}({self.sql(node)})"
 
     def div_sql(self, node: exp.Div) -> str:
-        left, right = node.this.unnest(), node.expression.unnest()
+        left, right = bare(node.this), bare(node.expression)
         kinds = {"i" if kind(side) == "b" else kind(side) for side in (left, right)} - {"null"}
         if kinds & {*MOMENTS, "time", "interval"}:
             raise NoForm("a division of dates, times or intervals has no SQLite form")
@@ -355,13 +361,15 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         """Both sides of a comparison, written so that SQLite compares what their types say."""
         one, two = self.as_compared(left, right), self.as_compared(right, left)
         if self.source in CASE_BLIND and kind(left) == kind(right) == "s":
-            self.letters("text compared without regard to case")
-            if not (left.meta.get("stored") or right.meta.get("stored")):
+            self.letters("text compared without regard to case", blanks=True)
+            one, two = (literal(bare(side).name.rstrip(" ")) if bare(side).is_string else text
+                        for side, text in ((left, one), (right, two)))  # fmt: skip
+            if not (left.meta.get("table") or right.meta.get("table")):
                 one = f"{self.wrapped(one, left)} COLLATE NOCASE"
         return one, two
 
     def as_compared(self, side: exp.Expr, other: exp.Expr) -> str:
-        own, its, node = _moment_kind(side, other), _moment_kind(other, side), side.unnest()
+        own, its, node = _moment_kind(side, other), _moment_kind(other, side), bare(side)
         if its in MOMENTS and (own in MOMENTS or node.is_string):
             return self.moment(side, "datetime" if "t" in (own, its) else "date", own)
         if its in MOMENTS and own not in (*MOMENTS, "null"):
@@ -373,7 +381,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
                 raise NoForm("a comparison of intervals has no SQLite form")
             return self.sql(side)
         if its in NUMBERS and own == "s":
-            return self.as_number(side)
+            return self.as_number(side, its == "i")
         if its == "b" and node.is_string and self.source != "mysql":
             truth = TRUTH.get(node.name.strip().lower())
             if truth is None:
@@ -387,12 +395,14 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             return f"round({text}, {digits})"  # SQLite's sums of decimals are not exact
         return text
 
-    def as_number(self, side: exp.Expr) -> str:
+    def as_number(self, side: exp.Expr, integer: bool) -> str:
         """A text that is compared with a number."""
-        node = side.unnest()
+        node = bare(side)
         if node.is_string:
             number = re.match(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", node.name)
             whole = number is not None and not node.name[number.end() :].strip()
+            if whole and self.source in ("postgres", "redshift") and integer and not node.name.strip().lstrip("+-").isdigit():
+                whole = False
             if not whole and self.source != "mysql":
                 raise Mistyped(f"{node.name!r} is no number")
             return number[0].strip() if number else "0"
@@ -402,9 +412,12 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             raise Mistyped("a text compared with a number")
         raise NoForm("a text compared with a number has no SQLite form")
 
-    def letters(self, what: str) -> None:
+    def letters(self, what: str, blanks: bool = False) -> None:
+        """Refuses what depends on letters that SQLite does not fold, or on blanks that MySQL's collations pass over."""
         if self.types.cased:
             raise NoForm(f"{what} has no SQLite form beyond ASCII")
+        if blanks and self.types.blanks and self.source in CASE_BLIND:
+            raise NoForm(f"{what} has no SQLite form where blanks end a text")
 
     def between_sql(self, node: exp.Between) -> str:
         low, high = node.args["low"], node.args["high"]
@@ -437,7 +450,9 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
 
     def without_case(self, node: exp.Ordered) -> exp.Ordered:
         of = node.this
-        if self.source not in CASE_BLIND or kind(of) != "s" or of.meta.get("stored") or of.is_string:
+        if self.source in CASE_BLIND and kind(of) == "s":
+            self.letters("an order of texts", blanks=True)
+        if self.source not in CASE_BLIND or kind(of) != "s" or of.meta.get("table") or of.is_string:
             return node
         node = node.copy()
         node.set("this", exp.Collate(this=node.this, expression=exp.var("NOCASE")))
@@ -451,12 +466,13 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         return self.function_fallback_sql(node)
 
     # text from other types ------------------------------------------------------------------------------------
-    def as_text(self, node: exp.Expr) -> str:
+    def as_text(self, node: exp.Expr, in_concat: bool = False) -> str:
         """A value as its dialect writes it into a text."""
-        text = self.wrapped(self.sql(node), node.unnest())
+        text = self.wrapped(self.sql(node), bare(node))
         match kind(node):
             case "b" if self.source != "mysql" and self.source != "tsql":
-                return f"CASE {text} WHEN 1 THEN 'true' WHEN 0 THEN 'false' END"
+                true, false = ("t", "f") if in_concat and self.source in ("postgres", "redshift") else ("true", "false")
+                return f"CASE {text} WHEN 1 THEN '{true}' WHEN 0 THEN '{false}' END"
             case "d":
                 digits = scale(node)
                 if digits is None:
@@ -472,6 +488,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         return f"{self.as_text(node.this)} || {self.as_text(node.expression)}"
 
     def datediff_sql(self, node: exp.DateDiff) -> str:
+        for side in (node.this, node.expression):
+            self.shiftable(side.this if isinstance(side, exp.TsOrDsToDate) else side)
         a, b = self.arg(node), self.arg(node, "expression")
         unit = _unit(node.args.get("unit"))
         if unit == "DAY":
@@ -523,7 +541,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         form = node.args.get("format")
         if not isinstance(form, exp.Literal) or form.name not in forms:
             raise NoForm("a text read as a date by another format than YYYY-MM-DD has no SQLite form")
-        return f"{forms[form.name]}({self.arg(node)})"
+        return self.read_moment(node.this, forms[form.name])
 
     def interval_sql(self, node: exp.Interval) -> str:
         raise NoForm("an interval apart from date arithmetic has no SQLite form")
@@ -533,12 +551,14 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         if node.args.get("safe"):  # SQLite makes 0 of a text that is no number
             raise NoForm("a cast that gives NULL where it fails has no SQLite form")
         x, to = self.arg(node), node.to
+        if to.is_type("datetime") and self.source in ("postgres", "redshift"):
+            raise Mistyped("type datetime does not exist")
         if to.is_type("date"):
-            return f"date({x})"
+            return self.read_moment(node.this, "date")
         if to.is_type("time", "timetz"):
             return f"time({x})"
         if to.is_type(*exp.DataType.TEMPORAL_TYPES):
-            return f"datetime({x})"
+            return self.read_moment(node.this, "datetime")
         if to.is_type(*exp.DataType.INTEGER_TYPES, "boolean"):
             if to.is_type("boolean"):
                 true = "'true', 't', 'yes', 'y', 'on', '1'"
@@ -550,23 +570,47 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
                 digits = int(to.expressions[1].name) if len(to.expressions) > 1 else 0
             return f"round(CAST({x} AS REAL), {digits})"
         if to.is_type(*exp.DataType.REAL_TYPES):
+            if node.this.type is not None and node.this.type.this is T.FLOAT and kind(node) == "d":
+                return f"CASE WHEN {x} IS NOT NULL THEN CAST(printf('%.6g', {x}) AS REAL) END"
             return f"CAST({x} AS REAL)"
         if to.is_type(*exp.DataType.TEXT_TYPES):
             length, x = to.expressions[0].name if to.expressions else "", self.as_text(node.this)
             return f"substr(CAST({x} AS TEXT), 1, {length})" if length.isdigit() else f"CAST({x} AS TEXT)"
         if to.is_type("binary", "varbinary", "blob"):
-            return f"CAST({x} AS BLOB)"
+            return f"{x} COLLATE BINARY" if self.source == "mysql" and kind(node.this) == "s" else f"CAST({x} AS BLOB)"
         raise NoForm(f"a cast to {to.sql(self.source)} has no SQLite form")
+
+    def read_moment(self, node: exp.Expr, form: str) -> str:
+        """What is cast to a date or instant. A text that is none, or one that only the dialect understands, fails."""
+        x = self.sql(node)
+        if bare(node).is_string:
+            text = as_moment(bare(node).name, form)
+            if text is None and self.source not in CASE_BLIND:
+                raise NoForm(f"{bare(node).name!r} as a date has no SQLite form")
+            return literal(text) if text else f"{form}({x})"
+        if _form(node) == form:
+            return x
+        return self.of_text(node, form) if kind(node) == "s" else f"{form}({x})"
+
+    def of_text(self, node: exp.Expr, form: str) -> str:
+        x = self.sql(node)
+        odd = f"{x} IS NOT NULL" if self.source not in CASE_BLIND else f"{x} GLOB '[0-9]*[-/.][0-9]*'"
+        return f"CASE WHEN {form}({x}) IS NULL AND {odd} THEN {_NO_DATE} ELSE {form}({x}) END"
 
     def as_integer(self, of: exp.Expr, x: str) -> str:
         """A cast to an integer: rounded or cut off, as the dialect does with values of this type."""
-        node = of.unnest()
+        node = bare(of)
         if kind(of) in ("i", "b"):
             return x if kind(of) == "i" else f"CAST({x} AS INTEGER)"
         if kind(of) in (*MOMENTS, "time", "interval"):
             raise NoForm(f"{_SPOKEN[kind(of) or '']} as an integer has no SQLite form")
-        if node.is_string and self.source in ("postgres", "redshift", "tsql") and not re.fullmatch(r"\s*[-+]?\d+\s*", node.name):
-            raise Mistyped(f"{node.name!r} is no integer")
+        if kind(of) == "s" and self.source not in CASE_BLIND - {"tsql", "fabric"}:
+            if node.is_string and not re.fullmatch(r"\s*[-+]?\d+\s*", node.name):
+                raise Mistyped(f"{node.name!r} is no integer")
+            if not node.is_string:
+                shown = f"trim({x})"
+                digits = f"({shown} GLOB '[0-9]*' OR {shown} GLOB '[-+][0-9]*') AND substr({shown}, 2) NOT GLOB '*[^0-9]*'"
+                return f"CASE WHEN {digits} OR {x} IS NULL THEN CAST({x} AS INTEGER) ELSE {_NO_INTEGER} END"
         if self.source not in _ROUNDING_CASTS or (kind(of) == "s" and self.source == "mysql"):
             return f"CAST({x} AS INTEGER)"
         if kind(of) is None and self.source == "mysql" and not isinstance(node, exp.Literal):
@@ -575,8 +619,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
 
     def rounded(self, of: exp.Expr, x: str) -> str:
         """A number rounded to an integer: halves away from zero, or of floats to the even one where the dialect does."""
-        if kind(of) == "f" and self.source in ("postgres", "redshift", "duckdb"):
-            return f"CASE WHEN abs(({x}) - trunc({x})) = 0.5 THEN 2 * round(({x}) / 2.0) ELSE round({x}) END"
+        if kind(of) == "f" and self.source in ("mysql", "postgres", "redshift", "duckdb"):
+            return f"(CASE WHEN abs(({x}) - trunc({x})) = 0.5 THEN 2 * round(({x}) / 2.0) ELSE round({x}) END)"
         return f"round({x})"
 
     # text -----------------------------------------------------------------------------------------------------
@@ -588,6 +632,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         if kind(node.this) not in ("s", None, "null") and self.source in _STRICT:
             raise Mistyped(f"LIKE of {_SPOKEN[kind(node.this) or '']}")
         sensitive = not isinstance(node, exp.ILike) and self.source not in CASE_BLIND
+        if isinstance(pattern, exp.Cast) and self.source in CASE_BLIND:
+            raise NoForm("LIKE of a binary pattern has no SQLite form")
         if not sensitive and not (self.source not in CASE_BLIND and pattern.is_string and pattern.name.isascii()):
             self.letters("LIKE without regard to case")
         if isinstance(pattern, exp.Literal):
@@ -608,7 +654,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
     ilike_sql = like_sql
 
     def concat_sql(self, node: exp.Concat) -> str:
-        parts = [self.as_text(part) for part in node.expressions]
+        parts = [self.as_text(part, in_concat=True) for part in node.expressions]
         if node.args.get("coalesce"):  # PostgreSQL's CONCAT skips NULL, MySQL's is NULL
             parts = [p if e.is_string else f"coalesce({p}, '')" for p, e in zip(parts, node.expressions, strict=True)]
         parts = [self.wrapped(part, e) for part, e in zip(parts, node.expressions, strict=True)]
@@ -618,7 +664,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         return f"({sql})" if isinstance(node, (exp.Binary, exp.Case, exp.If, exp.Unary)) else sql
 
     def concatws_sql(self, node: exp.ConcatWs) -> str:
-        separator, *parts = (self.as_text(part) for part in node.expressions)
+        separator, *parts = (self.as_text(part, in_concat=True) for part in node.expressions)
         joined = " || ".join(f"coalesce({separator} || {self.wrapped(p, e)}, '')"
                              for p, e in zip(parts, node.expressions[1:], strict=True))  # fmt: skip
         return f"substr({joined}, length({separator}) + 1)"
@@ -635,6 +681,10 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
 
     def count_sql(self, node: exp.Count) -> str:
         distinct = node.this
+        if self.source in CASE_BLIND and isinstance(distinct, exp.Distinct) and "s" in map(kind, distinct.expressions):
+            self.letters("a count of different texts", blanks=True)
+            if len(distinct.expressions) == 1 and not distinct.expressions[0].meta.get("table"):
+                return f"count(DISTINCT {self.sql(distinct.expressions[0])} COLLATE NOCASE)"
         if isinstance(distinct, exp.Distinct) and len(distinct.expressions) > 1:
             joined = " || char(31) || ".join(self.sql(part) for part in distinct.expressions)
             return f"count(DISTINCT {joined})"
@@ -655,12 +705,23 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             return f"substr({x}, CASE WHEN ({n}) < 0 THEN 1 - ({n}) ELSE max(length({x}) - ({n}) + 1, 1) END)"
         return f"substr({x}, length({x}) - min(max({n}, 0), length({x})) + 1)"
 
+    def substring_sql(self, node: exp.Substring) -> str:
+        start = node.args.get("start")
+        if isinstance(start, exp.Neg) or (start is not None and start.name == "0"):
+            if self.source != "mysql" and self.source not in ("snowflake", "oracle", "duckdb"):
+                raise NoForm("SUBSTRING from before the first letter has no SQLite form")
+            if start.name == "0":
+                raise NoForm("SUBSTRING from 0 has no SQLite form")
+        parts = [self.as_text(node.this), *(self.sql(node, key) for key in ("start", "length") if node.args.get(key))]
+        return f"substr({', '.join(parts)})"
+
     def hex_sql(self, node: exp.Hex) -> str:
+        x = self.arg(node)
         match kind(node.this):
             case "i":
-                return f"printf('%X', {self.arg(node)})"
+                return f"CASE WHEN {x} IS NOT NULL THEN printf('%X', {x}) END"
             case "s":
-                return f"hex({self.arg(node)})"
+                return f"CASE WHEN {x} IS NOT NULL THEN hex({x}) END"
         raise NoForm(f"HEX of {_SPOKEN[kind(node.this) or '']} has no SQLite form")
 
     def substringindex_sql(self, node: exp.SubstringIndex) -> str:
@@ -679,7 +740,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         n, fill = node.expression, node.args.get("fill_pattern") or exp.Literal.string(" ")
         if not (n.is_int and fill.is_string and fill.name):
             raise NoForm("LPAD and RPAD with other than literal arguments have no SQLite form")
-        x, length = f"CAST({self.arg(node)} AS TEXT)", int(n.name)
+        x, length = f"CAST({self.as_text(node.this)} AS TEXT)", int(n.name)
         padding = literal((fill.name * length)[:length])
         rest = f"substr({padding}, 1, {length} - length({x}))"
         padded = f"{rest} || {x}" if node.args.get("is_left") else f"{x} || {rest}"
@@ -694,14 +755,24 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
     def strposition_sql(self, node: exp.StrPosition) -> str:
         if node.args.get("position") or node.args.get("occurrence"):
             raise NoForm("LOCATE with a start has no SQLite form")
-        return f"instr({self.arg(node)}, {self.arg(node, 'substr')})"
+        x, part = self.as_text(node.this), self.arg(node, "substr")
+        if self.source in CASE_BLIND:
+            self.letters("a text found without regard to case")
+            return f"instr(lower({x}), lower({part}))"
+        return f"instr({x}, {part})"
 
     # numbers --------------------------------------------------------------------------------------------------
     def variance(self, node: exp.Expr, sample: bool, root: bool) -> str:
         x = self.arg(node)
         if isinstance(node.this, exp.Distinct):
             raise NoForm("a variance over DISTINCT values has no SQLite form")
-        n, mean_square = f"count({x})", f"(avg(1.0 * ({x}) * ({x})) - avg({x}) * avg({x}))"
+        n, digits = f"count({x})", scale(node.this)
+        if digits is None:
+            mean_square = f"(avg(1.0 * ({x}) * ({x})) - avg({x}) * avg({x}))"
+        else:  # in whole numbers, of which no digit is lost
+            whole = f"CAST(round(({x}) * 1e{digits}) AS INTEGER)" if digits else f"({x})"
+            both = f"sum({whole} * {whole}) * {n} - sum({whole}) * sum({whole})"
+            mean_square = f"(1.0 * ({both}) / ({n} * {n}){f' / 1e{2 * digits}' if digits else ''})"
         value = f"max({mean_square}, 0.0)" + (f" * {n} / nullif({n} - 1, 0)" if sample else "")
         return f"sqrt({value})" if root else f"({value})"
 
@@ -719,7 +790,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
 
     def round_sql(self, node: exp.Round) -> str:
         x, digits, of = self.arg(node), _digits(node.args.get("decimals")), kind(node.this)
-        if of == "s" and not node.this.unnest().is_string and self.source in _STRICT:
+        if of == "s" and not bare(node.this).is_string and self.source in _STRICT:
             raise Mistyped("ROUND of a text")
         if node.args.get("truncate") is not None and node.args["truncate"].name != "0":
             raise NoForm("ROUND that cuts off has no SQLite form")
@@ -734,8 +805,10 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             return f"CAST({whole} AS INTEGER)" if of == "i" else f"({whole})"
         if of == "i":  # SQLite would make a float of it
             return x
+        if of == "f" and self.source == "mysql" and digits:
+            return f"({self.rounded(node.this, f'({x}) * 1e{digits}')} / 1e{digits})"
         if digits == 0:
-            return self.rounded(node.this, x) if self.source != "mysql" else f"round({x})"
+            return self.rounded(node.this, x)
         return f"round({x}, {digits})"
 
     def from_sql(self, node: exp.From) -> str:
@@ -811,6 +884,46 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             raise NoForm("WITH TIES has no SQLite form")
         return super().query_modifiers(node, *sqls)
 
+    def set_operations(self, expression: exp.SetOperation) -> str:
+        for key in ("this", "expression"):
+            side = expression.args[key]
+            if isinstance(side, exp.Subquery):  # SQLite takes no parentheses around a part
+                expression.set(key, exp.Select(expressions=[exp.Star()], from_=exp.From(this=side.copy())))
+        return super().set_operations(expression)
+
+    def alternatives(self, node: exp.Expr, parts: list[exp.Expr]) -> None:
+        """MySQL makes texts of numbers beside texts; others refuse that."""
+        kinds = {kind(part) for part in parts}
+        if "s" not in kinds or not kinds & set(NUMBERS):
+            return
+        if self.source in _STRICT:
+            for part in parts:
+                if bare(part).is_string:
+                    self.as_number(part, integer=False)
+            return
+        if self.source != "mysql":
+            raise NoForm("a number or a text as the case may be has no SQLite form")
+        for part in parts:
+            if kind(part) in NUMBERS:
+                text = exp.Cast(this=part.copy(), to=exp.DataType.build("TEXT"))
+                text._type = text.to
+                part.replace(text)
+
+    def coalesce_sql(self, node: exp.Coalesce) -> str:
+        self.alternatives(node, [node.this, *node.expressions])
+        return self.function_fallback_sql(node)
+
+    def case_sql(self, node: exp.Case) -> str:
+        default = node.args.get("default")
+        self.alternatives(node, [*(part.args["true"] for part in node.args["ifs"]), *([default] if default else [])])
+        return super().case_sql(node)
+
+    def if_sql(self, node: exp.If) -> str:
+        false = node.args.get("false")
+        if not isinstance(node.parent, exp.Case):
+            self.alternatives(node, [node.args["true"], *([false] if false else [])])
+        return super().if_sql(node)
+
     def group_sql(self, node: exp.Group) -> str:
         if any(node.args.get(key) for key in ("rollup", "cube", "grouping_sets", "totals")):
             raise NoForm("ROLLUP, CUBE and GROUPING SETS have no SQLite form")
@@ -820,18 +933,19 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         **{k: v for k, v in SQLite.Generator.TRANSFORMS.items()
            if k not in (exp.Concat, exp.ConcatWs, exp.Count, exp.ILike, exp.DateDiff, exp.GroupConcat, exp.Trunc,
                         exp.StrPosition, exp.Distinct, exp.TimeToStr, exp.Cast, exp.Length, exp.Hex, exp.Div, exp.Mod,
-                        exp.DPipe, exp.Round, exp.Upper, exp.Lower)},
+                        exp.DPipe, exp.Round, exp.Upper, exp.Lower, exp.Substring, exp.Coalesce, exp.Case, exp.If, exp.Chr)},
         **{kind_: (lambda self, e, sign=sign: self.compared(e, sign)) for kind_, sign in
            ((exp.EQ, "="), (exp.NEQ, "<>"), (exp.LT, "<"), (exp.LTE, "<="), (exp.GT, ">"), (exp.GTE, ">="),
             (exp.NullSafeEQ, "IS"), (exp.NullSafeNEQ, "IS NOT"))},
         exp.Upper: lambda self, e: self.of_case(e),
         exp.Lower: lambda self, e: self.of_case(e),
         exp.Initcap: lambda self, e: self.none(e),
+        exp.Chr: lambda self, e: self.none(e) if self.source == "mysql" else f"char({self.expressions(e, flat=True)})",
         exp.CurrentDate: lambda self, e: literal(NOW[:10]),
         exp.CurrentTime: lambda self, e: literal(NOW[11:]),
-        exp.TsOrDsToDate: lambda self, e: f"date({self.arg(e)})",
+        exp.TsOrDsToDate: lambda self, e: self.read_moment(e.this, "date"),
         exp.TsOrDsToTimestamp: lambda self, e: self.arg(e),
-        exp.Date: lambda self, e: self.none(e) if e.args.get("expressions") else f"date({self.arg(e)})",
+        exp.Date: lambda self, e: self.none(e) if e.args.get("expressions") else self.read_moment(e.this, "date"),
         exp.Timestamp: lambda self, e: f"datetime({self.arg(e)})",
         exp.UnixToTime: lambda self, e: f"datetime({self.arg(e)}, 'unixepoch')",
         exp.LastDay: lambda self, e: f"date({self.arg(e)}, 'start of month', '+1 month', '-1 day')",
@@ -854,7 +968,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         exp.Stddev: lambda self, e: self.variance(e, self.source != "mysql", True),
         exp.StddevSamp: lambda self, e: self.variance(e, True, True),
         exp.StddevPop: lambda self, e: self.variance(e, False, True),
-        exp.Variance: lambda self, e: self.variance(e, self.source != "mysql", False),
+        exp.Variance: lambda self, e: self.variance(e, True, False),
         exp.VariancePop: lambda self, e: self.variance(e, False, False),
         **{kind: (lambda self, e: literal(NOW)) for kind in
            (exp.CurrentTimestamp, exp.CurrentDatetime, exp.UtcTimestamp, exp.Localtimestamp)},
@@ -863,7 +977,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             (exp.Minute, "MINUTE"), (exp.Second, "SECOND"), (exp.Quarter, "QUARTER"), (exp.DayOfYear, "DOY"))},
         **{kind: (lambda self, e: self.none(e)) for kind in
            (exp.Rand, exp.Randn, exp.Uuid, exp.RegexpLike, exp.RegexpILike, exp.SimilarTo, exp.All, exp.Lateral,
-            exp.Qualify, exp.Pivot, exp.ArrayAgg, exp.Array, exp.Unnest, exp.Explode)},
+            exp.Qualify, exp.Pivot, exp.ArrayAgg, exp.Array, exp.Unnest, exp.Explode, exp.Bracket, exp.Parameter,
+            exp.Placeholder)},
     }  # fmt: skip
 
 
@@ -892,6 +1007,8 @@ def generate(tree: exp.Expr, dialect: str, types: Types = NOTHING) -> str:
     """A tree, annotated by `types.annotate`, as SQLite. Raises NoForm."""
     generator = _Generator(dialect=Target(), unsupported_level=ErrorLevel.RAISE, comments=False)
     generator.source, generator.types = dialect, types
+    if isinstance(tree, exp.Subquery) and not any(tree.args.get(key) for key in ("alias", "order", "limit", "offset")):
+        tree = tree.this
     return generator.generate(tree, copy=False)
 
 
@@ -939,8 +1056,11 @@ def _as_shown(of: exp.Expr) -> exp.Expr:
     return of
 
 
+_SPREADS = (exp.Stddev, exp.StddevPop, exp.StddevSamp, exp.Variance, exp.VariancePop)
+
+
 def _with_digits(of: exp.Expr) -> exp.Expr:
     digits = scale(of) if kind(of) == "d" else None
-    if digits is None or isinstance(of, exp.Round | exp.Cast) or not of.find(exp.Div, exp.Avg):
+    if digits is None or isinstance(of, exp.Round | exp.Cast) or not of.find(exp.Div, exp.Avg, *_SPREADS):
         return of
     return exp.Round(this=of.copy(), decimals=exp.Literal.number(digits))

@@ -6,6 +6,7 @@ without their case, as SQLite does.
 """
 
 import functools
+import re
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -44,6 +45,8 @@ class Types(NamedTuple):
 
     tables: dict[str, dict[str, exp.DataType]]
     cased: bool = False  # whether letters beyond ASCII that have two cases stand in it: SQLite folds none of them
+    keys: dict[str, tuple[str, ...]] = {}  # the columns of tables' primary keys
+    blanks: bool = False  # whether a text ends in blanks: MySQL's collations pass over them
 
 
 NOTHING = Types({})
@@ -52,11 +55,16 @@ NOTHING = Types({})
 def types_of(script: str, dialect: str | None) -> Types:
     """The types that a script of DDL declares. What cannot be read has no type."""
     dialect = dialect_name(dialect or "sqlite")
-    tables = {}
+    tables, keys = {}, {}
     for table in read_script(script, dialect).tables:
         columns = {column.name.lower(): column_type(column.type, dialect) for column in table.columns}
-        tables[table.name.rpartition(".")[2].lower()] = columns
-    return Types(tables, two_cases(script))
+        name = table.name.rpartition(".")[2].lower()
+        tables[name], keys[name] = columns, tuple(key.lower() for key in table.primary_key)
+    blanks = dialect in CASE_BLIND and any(t.endswith(" '") and t.strip("' ") for t in _LITERAL.findall(script))
+    return Types(tables, two_cases(script), keys, blanks)
+
+
+_LITERAL = re.compile(r"'(?:[^'\\]|\\.|'')*+'", re.DOTALL)
 
 
 def two_cases(script: str) -> bool:
@@ -119,7 +127,7 @@ def annotate(tree: exp.Expr, types: Types, dialect: str) -> None:
     for _, node in pairs:
         if isinstance(node, exp.Identifier):
             node.set("this", node.name.lower())
-    aliases, stored = _resolve(copy, types)
+    aliases, sources = _resolve(copy, types)
     schema = MappingSchema(
         {table: dict(columns) for table, columns in types.tables.items()}, dialect=dialect, normalize=False
     )
@@ -129,24 +137,26 @@ def annotate(tree: exp.Expr, types: Types, dialect: str) -> None:
         return  # untyped: what depends on a type is named
     for own, annotated in pairs:
         own._type = aliases.get(id(annotated), annotated).type
-        if id(annotated) in stored:
-            own.meta["stored"] = True  # a table's own column: it has its collation
+        if id(annotated) in sources:
+            own.meta["source"], own.meta["table"] = sources[id(annotated)]
 
 
-def _resolve(tree: exp.Expr, types: Types) -> tuple[dict[int, exp.Expr], set[int]]:
-    """Writes its table before each bare column; gives the expressions that stand for aliases, by the column's id, and
-    the ids of the columns that are a table's own."""
+def _resolve(
+    tree: exp.Expr, types: Types
+) -> tuple[dict[int, exp.Expr], dict[int, tuple[str, str | None]]]:
+    """Writes its table before each bare column. Gives the expressions that stand for aliases, and of the other columns
+    what they come from: the source's name in the query, and the table whose own column it is. Both by the column's id."""
     aliases: dict[int, exp.Expr] = {}
-    stored: set[int] = set()
+    sources: dict[int, tuple[str, str | None]] = {}
     try:
         scopes = traverse_scope(tree)
     except (SqlglotError, RecursionError):
-        return aliases, stored
+        return aliases, sources
     for scope in scopes:
         names = {_alias(e): e.this for e in getattr(scope.expression, "expressions", ()) if isinstance(e, exp.Alias)}
         for column in scope.find_all(exp.Column):
-            if isinstance(scope.sources.get(column.table), exp.Table):
-                stored.add(id(column))
+            if column.table in scope.selected_sources:
+                sources[id(column)] = _origin(column.table, scope)
             if column.table or isinstance(column.this, exp.Star):
                 continue
             clause = column.find_ancestor(exp.Order, exp.Group, exp.Having, exp.Select, exp.Window, exp.Where)
@@ -162,9 +172,21 @@ def _resolve(tree: exp.Expr, types: Types) -> tuple[dict[int, exp.Expr], set[int
                             inner.set("table", exp.to_identifier(found))
             elif source is not None:
                 column.set("table", exp.to_identifier(source))
-                if isinstance(scope.sources.get(source), exp.Table):
-                    stored.add(id(column))
-    return aliases, stored
+                if source in scope.selected_sources:
+                    sources[id(column)] = _origin(source, scope)
+    return aliases, sources
+
+
+def _origin(source: str, scope: Scope) -> tuple[str, str | None]:
+    found = scope.sources.get(source)
+    return source, found.name.lower() if isinstance(found, exp.Table) else None
+
+
+def bare(node: exp.Expr) -> exp.Expr:
+    """An expression without the parentheses around it."""
+    while isinstance(node, exp.Paren):
+        node = node.this
+    return node
 
 
 def _alias(node: exp.Expr) -> str:
@@ -228,8 +250,8 @@ def _literal(node: exp.Literal, dialect: str) -> exp.DataType | None:
 
 def _combined(nodes: Iterable[exp.Expr | None], dialect: str) -> exp.DataType | None:
     """The one type of alternatives (COALESCE, CASE, UNION): NULL and, beside other types, text literals give way."""
-    found = [n for n in nodes if n is not None and n.type is not None and not isinstance(n.unnest(), exp.Null)]
-    typed = [n for n in found if not n.unnest().is_string] or found
+    found = [n for n in nodes if n is not None and n.type is not None and not isinstance(bare(n), exp.Null)]
+    typed = [n for n in found if not bare(n).is_string or dialect == "mysql"] or found
     kinds = {kind(n) for n in typed}
     if None in kinds or not kinds:
         return None
@@ -256,7 +278,7 @@ def _number(nodes: list[exp.Expr]) -> exp.DataType:
 
 
 def _arithmetic(node: exp.Binary, dialect: str) -> exp.DataType | None:
-    left, right = node.this.unnest(), node.expression.unnest()
+    left, right = bare(node.this), bare(node.expression)
     kinds = [kind(left), kind(right)]
     for side, other in ((0, 1), (1, 0)):  # a text that is a literal takes the other's type
         if kinds[side] == "s" and (left, right)[side].is_string and kinds[other] in (*NUMBERS, *MOMENTS):
@@ -304,9 +326,9 @@ def _of_moments(node: exp.Binary, kinds: list, dialect: str) -> exp.DataType | N
             return _of(T.INTERVAL)
         of = node.this if kinds[1] == "interval" else node.expression
         interval = node.expression if kinds[1] == "interval" else node.this
-        if other in MOMENTS and not of.unnest().is_string:
+        if other in MOMENTS and not bare(of).is_string:
             return _of(T.DATE) if other == "day" and keeps_days(interval, dialect) else _of(T.TIMESTAMP)
-        if other == "s" and of.unnest().is_string and dialect == "postgres":
+        if other == "s" and bare(of).is_string and dialect == "postgres":
             return None
         return _of(T.INTERVAL) if other in NUMBERS else None
     if dialect == "mysql":
@@ -366,9 +388,15 @@ def _avg(node: exp.Avg, dialect: str) -> exp.DataType | None:
     return None
 
 
+def _spread(node: exp.Expr, dialect: str) -> exp.DataType | None:
+    """Variances: MariaDB shows them with four digits more than their decimals have."""
+    of = scale(node.this)
+    return decimal(of + 4) if dialect == "mysql" and of is not None else _of(T.DOUBLE)
+
+
 def _argument(node: exp.Expr) -> exp.Expr:
     of = node.this
-    return (of.expressions[0] if isinstance(of, exp.Distinct) and of.expressions else of).unnest()
+    return bare(of.expressions[0] if isinstance(of, exp.Distinct) and of.expressions else of)
 
 
 def _round(node: exp.Expr, dialect: str) -> exp.DataType | None:
@@ -395,7 +423,7 @@ def _whole(node: exp.Expr, dialect: str) -> exp.DataType | None:
 
 def _shifted(node: exp.Expr, dialect: str) -> exp.DataType | None:
     """DATE_ADD and the like."""
-    of = node.this.unnest()
+    of = bare(node.this)
     unit = (node.text("unit") or "DAY").upper()
     if isinstance(node.expression, exp.Interval):
         unit = node.expression.text("unit").upper() or "DAY"
@@ -448,6 +476,8 @@ def _metadata_of(dialect: str) -> dict:
         exp.Neg: rule(lambda node, _: node.this.type),
         exp.Sum: rule(_sum),
         exp.Avg: rule(_avg),
+        **dict.fromkeys(
+            (exp.Stddev, exp.StddevPop, exp.StddevSamp, exp.Variance, exp.VariancePop), rule(_spread)),
         exp.Round: rule(_round),
         exp.Trunc: rule(_round),
         exp.Ceil: rule(_whole),
