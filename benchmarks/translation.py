@@ -1,8 +1,8 @@
 """Whether golds in another dialect answer on SQLite, by translation, what they answer on their own engine.
 
-Each gold of defog's questions (questions_gen and instruct_advanced of sql-eval, with the PostgreSQL dumps of defog-data)
-runs on PostgreSQL or MariaDB and on SQLite; the comparator reads both answers. For MySQL the dumps are rewritten from
-PostgreSQL. Printed are, of each file, how many golds are
+Each gold of defog's questions (questions_gen and instruct_advanced of sql-eval, with the PostgreSQL dumps of
+defog-data) runs on PostgreSQL or MariaDB and on SQLite; the comparator reads both answers. For MySQL the dumps are
+rewritten from PostgreSQL. Printed are, of each file, how many golds are
 
 - equal: the same answer;
 - dialect: named as without SQLite form, with how many of each reason;
@@ -160,8 +160,7 @@ def translated(script: str, dialect: str, sql: str) -> Answer | Failure:
 
 
 def as_texts(gold: Gold) -> Gold:
-    return Gold(as_text(gold.answer), [Slice(as_text_rows(part.rows), part.take) for part in gold.slices],
-                *[getattr(gold, name) for name in gold.__dataclass_fields__ if name not in ("answer", "slices")])  # fmt: skip
+    return Gold(as_text(gold.answer), [Slice(as_text_rows(part.rows), part.take) for part in gold.slices])
 
 
 def as_text(answer: Answer) -> Answer:

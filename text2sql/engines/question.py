@@ -230,9 +230,10 @@ def _ddl_of(path: str) -> str:
     """What an SQLite file's tables declare; nothing where it cannot be read, which opening it says."""
     try:
         with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True)) as connection:
-            return ";\n".join(sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table'"))
+            found = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table'").fetchall()
     except sqlite3.Error:
         return ""
+    return ";\n".join(sql for (sql,) in found)
 
 
 def setup_script(script: str, dialect: str | None) -> str | Failure:

@@ -35,12 +35,12 @@ from sqlglot.errors import SqlglotError, UnsupportedError
 from sqlglot.tokens import TokenType
 
 from text2sql.base.errors import UserError
-from text2sql.sql.dialect_names import dialect_name, known, unknown_dialect
 from text2sql.sql.ddl import plain
+from text2sql.sql.dialect_names import dialect_name, known, unknown_dialect
 from text2sql.sql.dump import Copied, plain_sql, without_copies
-from text2sql.sql.spelling import literal, quoted
 from text2sql.sql.grouping import ungrouped
 from text2sql.sql.moments import as_moment, as_time
+from text2sql.sql.spelling import literal, quoted
 from text2sql.sql.sqlite_generator import SQLITE_FUNCTIONS, TRUTH, NoForm, Target, generate, show
 from text2sql.sql.tokens import tokens
 from text2sql.sql.types import CASE_BLIND, NOTHING, T, Types, annotate, kind, scale_of, two_cases, types_of
@@ -94,7 +94,8 @@ def _check_dialect(dialect: str) -> None:
 def to_sqlite(sql: str, dialect: str | None, types: Types = NOTHING) -> str | Untranslatable:
     """One query of `dialect` (a sqlglot name) as SQLite, or why it has no SQLite form.
 
-    types: of the tables that it asks, by `types_of`. The text itself for sqlite. A text that does not parse gives Untranslatable with outcome `syntax`.
+    types: of the tables that it asks, by `declared`. The text itself for sqlite. A text that does not parse gives
+    Untranslatable with outcome `syntax`, one that its own engine would refuse for its types `schema`.
     Raises UserError for a dialect that sqlglot does not know.
     """
     if not dialect or is_sqlite(dialect):
@@ -120,7 +121,8 @@ def _parse(sql: str, dialect: str) -> list[exp.Expr] | Untranslatable:
 
 
 _PERCENT_FORMAT = re.compile(
-    r"\bto_char\s*\((?:[^()']|'[^']*'|\((?:[^()']|'[^']*'|\([^()]*\))*\))*,\s*'([^']*%[^']*)'\s*\)", re.IGNORECASE
+    r"\bto_char\s*\((?:[^()']|'[^']*'|\((?:[^()']|'[^']*'|\([^()]*\))*\))*,\s*'([^']*%[^']*)'\s*\)",
+    re.IGNORECASE,
 )
 _CATALOGS = frozenset(("information_schema", "pg_catalog", "sys", "mysql", "performance_schema"))
 
@@ -238,7 +240,7 @@ def _reference(reference: exp.Expr) -> str:
 
 def _column(column: exp.ColumnDef, dialect: str) -> str:
     kind = column.args.get("kind")
-    collations = [c.kind.this.name.lower() for c in column.constraints if isinstance(c.kind, exp.CollateColumnConstraint)]
+    collations = [c.this.name.lower() for c in column.find_all(exp.CollateColumnConstraint)]
     exact = any(name.endswith(("_bin", "_cs", "binary")) or "_cs_" in name for name in collations)
     parts = [_name(column.this), _sqlite_type(kind, "" if exact else dialect)]
     enum = isinstance(kind, exp.DataType) and kind.is_type("enum")
@@ -395,6 +397,7 @@ def _statement(tree: exp.Expr, dialect: str, types: Types) -> str | Untranslatab
             if isinstance(replaced, Untranslatable):
                 return replaced
             (tree,) = replaced
+            assert isinstance(tree, exp.Insert)
             tree.set("alternative", "REPLACE")
             return _rows(tree, dialect, types)
         if name == "ALTER" and not _NO_SCHEMA.match(rest):

@@ -1,4 +1,4 @@
-"""Columns that a query with aggregates shows and does not group by: most systems refuse them, SQLite takes any row's."""
+"""Columns that a query with aggregates shows and does not group by: systems refuse them, SQLite takes some row's."""
 
 from collections.abc import Iterator
 
@@ -17,8 +17,7 @@ def ungrouped(tree: exp.Expr, types: Types, dialect: str) -> exp.Column | None:
 
 def _of(select: exp.Select, types: Types, dialect: str) -> Iterator[exp.Column]:
     group, having, order = (select.args.get(key) for key in ("group", "having", "order"))
-    if group is not None and (not group.expressions or set(group.args) - {"expressions"} and any(
-        group.args.get(key) for key in ("rollup", "cube", "grouping_sets", "totals", "all"))):  # fmt: skip
+    if group is not None and any(group.args.get(key) for key in ("rollup", "cube", "grouping_sets", "totals", "all")):
         return
     shown = [*(e.unalias() for e in select.expressions), *([having.this] if having else []),
              *((o.this for o in order.expressions) if order else ())]  # fmt: skip
@@ -45,8 +44,8 @@ def _key(expression: exp.Expr, select: exp.Select) -> exp.Expr:
     if expression.is_int and 0 < int(expression.name) <= len(select.expressions):
         return select.expressions[int(expression.name) - 1].unalias()
     if isinstance(expression, exp.Column) and "source" not in expression.meta:
-        named = (e.this for e in select.expressions if isinstance(e, exp.Alias) and e.alias.lower() == expression.name.lower())
-        return next(named, expression)
+        aliases = {e.alias.lower(): e.this for e in select.expressions if isinstance(e, exp.Alias)}
+        return aliases.get(expression.name.lower(), expression)
     return expression
 
 

@@ -19,7 +19,8 @@ def as_moment(text: str, form: str) -> str | None:
     found = _PARTS.fullmatch(text) or _PLAIN.fullmatch(text)
     if found is None:
         return None
-    year, month, day, hour, minute, second, fraction, zone = (*found.groups(), *[None] * 8)[:8]
+    parts: list[str | None] = [*found.groups(), *[None] * 8]
+    year, month, day, hour, minute, second, fraction, zone = (part or "" for part in parts[:8])
     try:
         moment = datetime.datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0))
     except ValueError:
@@ -30,7 +31,7 @@ def as_moment(text: str, form: str) -> str | None:
         digits = zone[1:].replace(":", "").ljust(4, "0")
         offset = datetime.timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
         moment = moment - offset if zone[0] == "+" else moment + offset
-    rest = (fraction or "")[:6].rstrip("0")
+    rest = fraction[:6].rstrip("0")
     return f"{moment:%Y-%m-%d %H:%M:%S}" + (f".{rest}" if rest else "")
 
 

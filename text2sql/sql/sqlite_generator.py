@@ -13,7 +13,7 @@ from sqlglot.errors import ErrorLevel
 from text2sql.sql.clock import NOW
 from text2sql.sql.moments import as_moment
 from text2sql.sql.spelling import literal
-from text2sql.sql.types import CASE_BLIND, MOMENTS, NOTHING, NUMBERS, T, Types, bare, kind, scale
+from text2sql.sql.types import CASE_BLIND, COUNTS_DAYS, MOMENTS, NOTHING, NUMBERS, T, Types, bare, kind, scale
 
 
 class NoForm(Exception):
@@ -214,7 +214,11 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             a, b = self.arg(of), self.arg(of, "expression")
             seconds = f"({_integer('%s', a)} - {_integer('%s', b)})"
             return seconds if name == "EPOCH" else f"({seconds} / 86400)"
-        if kind(of) == "interval" or isinstance(of, exp.Interval) or (isinstance(of, exp.Anonymous) and of.name.upper() == "AGE"):
+        if (
+            kind(of) == "interval"
+            or isinstance(of, exp.Interval)
+            or (isinstance(of, exp.Anonymous) and of.name.upper() == "AGE")
+        ):
             raise NoForm(f"{name} of an interval has no SQLite form")
         x = self.shiftable(of)
         simple = {"YEAR": "%Y", "MONTH": "%m", "DAY": "%d", "DAYOFMONTH": "%d", "HOUR": "%H", "MINUTE": "%M",
@@ -288,12 +292,14 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         if self.source == "mysql" or set(kinds) & set(NUMBERS) or "null" in kinds:
             return self.binary(node, sign)
         if None in kinds:
-            raise NoForm(f"{'the sum' if sign == '+' else 'the difference'} of values of unknown type has no SQLite form")
+            raise NoForm(
+                f"{'the sum' if sign == '+' else 'the difference'} of values of unknown type has no SQLite form"
+            )
         raise Mistyped(f"{_SPOKEN[kinds[0] or '']} {sign} {_SPOKEN[kinds[1] or '']}")
 
     def of_moments(self, node: exp.Add | exp.Sub, sign: str, kinds: tuple[str | None, str | None]) -> str:
         sides = [side if not bare(side).is_string else None for side in (node.this, node.expression)]
-        days = self.source in ("postgres", "duckdb", "redshift", "snowflake", "oracle")
+        days = self.source in COUNTS_DAYS
         if kind(node) == "day" and days and "i" in kinds:
             date, number = (node.this, node.expression) if kinds[0] == "day" else (node.expression, node.this)
             return _shift(self.sql(date), "date", self.wrapped(self.sql(number), number), sign, "DAY")
@@ -391,7 +397,11 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             raise Mistyped("a truth value compared with a number")
         text = self.sql(side)
         digits = scale(side) if own == "d" else None
-        if digits and its in ("i", "d") and not isinstance(node, exp.Column | exp.Literal | exp.Round | exp.Cast | exp.Neg):
+        if (
+            digits
+            and its in ("i", "d")
+            and not isinstance(node, exp.Column | exp.Literal | exp.Round | exp.Cast | exp.Neg)
+        ):
             return f"round({text}, {digits})"  # SQLite's sums of decimals are not exact
         return text
 
@@ -401,7 +411,12 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         if node.is_string:
             number = re.match(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", node.name)
             whole = number is not None and not node.name[number.end() :].strip()
-            if whole and self.source in ("postgres", "redshift") and integer and not node.name.strip().lstrip("+-").isdigit():
+            if (
+                whole
+                and self.source in ("postgres", "redshift")
+                and integer
+                and not node.name.strip().lstrip("+-").isdigit()
+            ):
                 whole = False
             if not whole and self.source != "mysql":
                 raise Mistyped(f"{node.name!r} is no number")
@@ -530,7 +545,9 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         if not isinstance(form, exp.Literal):
             raise NoForm("a date format that is no literal has no SQLite form")
         if self.source == "postgres":
-            form = exp.Literal.string(re.sub("|".join(_POSTGRES_NAMES), lambda name: _POSTGRES_NAMES[name[0]], form.name))
+            form = exp.Literal.string(
+                re.sub("|".join(_POSTGRES_NAMES), lambda name: _POSTGRES_NAMES[name[0]], form.name)
+            )
         letters = re.sub(r"%-?[A-Za-z]", "", form.name)
         if self.source != "mysql" and (letters == form.name or re.search("[A-Za-z]{2}", letters)):
             raise NoForm(f"the format {form.name!r} has no SQLite form")  # of a number, or only half understood
@@ -609,7 +626,9 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
                 raise Mistyped(f"{node.name!r} is no integer")
             if not node.is_string:
                 shown = f"trim({x})"
-                digits = f"({shown} GLOB '[0-9]*' OR {shown} GLOB '[-+][0-9]*') AND substr({shown}, 2) NOT GLOB '*[^0-9]*'"
+                digits = (
+                    f"({shown} GLOB '[0-9]*' OR {shown} GLOB '[-+][0-9]*') AND substr({shown}, 2) NOT GLOB '*[^0-9]*'"
+                )
                 return f"CASE WHEN {digits} OR {x} IS NULL THEN CAST({x} AS INTEGER) ELSE {_NO_INTEGER} END"
         if self.source not in _ROUNDING_CASTS or (kind(of) == "s" and self.source == "mysql"):
             return f"CAST({x} AS INTEGER)"
@@ -1044,7 +1063,9 @@ def _kept_apart(select: exp.Select) -> bool:
     """Whether MySQL writes a subquery's rows down before it goes on; others it merges with the query around them."""
     if any(select.args.get(key) for key in ("group", "having", "distinct", "limit")):
         return True
-    return isinstance(select.parent, exp.SetOperation) or any(e.find(exp.AggFunc, exp.Window) for e in select.expressions)
+    return isinstance(select.parent, exp.SetOperation) or any(
+        e.find(exp.AggFunc, exp.Window) for e in select.expressions
+    )
 
 
 def _as_shown(of: exp.Expr) -> exp.Expr:

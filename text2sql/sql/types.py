@@ -7,8 +7,9 @@ without their case, as SQLite does.
 
 import functools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import sqlglot
@@ -37,6 +38,7 @@ KINDS = {**dict.fromkeys(INSTANT, "t"), **dict.fromkeys(INTEGER, "i"), **dict.fr
 NUMBERS = ("i", "d", "f")
 MOMENTS = ("day", "t")
 
+COUNTS_DAYS = {"postgres", "duckdb", "redshift", "oracle", "snowflake"}  # a date less a date is a number of days
 CASE_BLIND = {"mysql", "tsql", "doris", "starrocks", "singlestore", "fabric"}  # by their default collations
 
 
@@ -45,7 +47,7 @@ class Types(NamedTuple):
 
     tables: dict[str, dict[str, exp.DataType]]
     cased: bool = False  # whether letters beyond ASCII that have two cases stand in it: SQLite folds none of them
-    keys: dict[str, tuple[str, ...]] = {}  # the columns of tables' primary keys
+    keys: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # the columns of tables' primary keys
     blanks: bool = False  # whether a text ends in blanks: MySQL's collations pass over them
 
 
@@ -81,7 +83,7 @@ def column_type(text: str, dialect: str) -> exp.DataType:
         kind = None
     if kind is None:
         return exp.DataType.build("unknown")
-    if kind.is_type(T.FLOAT) and (dialect in ("bigquery", "snowflake") or (dialect == "tsql" and "real" not in text.lower())):
+    if kind.is_type(T.FLOAT) and dialect == "tsql" and "real" not in text.lower():
         return exp.DataType.build("double")
     if dialect == "sqlite" and text.upper().startswith("FLOAT"):  # as `dialect` spells single precision
         return exp.DataType(this=T.FLOAT)
@@ -141,11 +143,10 @@ def annotate(tree: exp.Expr, types: Types, dialect: str) -> None:
             own.meta["source"], own.meta["table"] = sources[id(annotated)]
 
 
-def _resolve(
-    tree: exp.Expr, types: Types
-) -> tuple[dict[int, exp.Expr], dict[int, tuple[str, str | None]]]:
-    """Writes its table before each bare column. Gives the expressions that stand for aliases, and of the other columns
-    what they come from: the source's name in the query, and the table whose own column it is. Both by the column's id."""
+def _resolve(tree: exp.Expr, types: Types) -> tuple[dict[int, exp.Expr], dict[int, tuple[str, str | None]]]:
+    """Writes its table before each bare column. Gives, by the column's id, the expressions that aliases stand for, and
+    where other columns come from: the source's name in the query, and the table whose own column it is.
+    """
     aliases: dict[int, exp.Expr] = {}
     sources: dict[int, tuple[str, str | None]] = {}
     try:
@@ -204,7 +205,7 @@ def _source_of(name: str, scope: Scope | None, types: Types) -> str | None:
 
 
 def _columns(source: exp.Expr | Scope, types: Types) -> Iterable[str]:
-    if isinstance(source, exp.Table):
+    if not isinstance(source, Scope):
         return types.tables.get(source.name.lower(), ())
     expression = source.expression
     columns = source.outer_columns or [
@@ -216,7 +217,8 @@ def _columns(source: exp.Expr | Scope, types: Types) -> Iterable[str]:
 def _named(select: exp.Expr, scope: Scope, types: Types) -> Iterable[str]:
     if isinstance(select, exp.Star) or (isinstance(select, exp.Column) and select.is_star):
         wanted = select.table if isinstance(select, exp.Column) else ""
-        return [n for s, found in scope.selected_sources.items() if wanted in ("", s) for n in _columns(found[1], types)]
+        sources = [found[1] for name, found in scope.selected_sources.items() if wanted in ("", name)]
+        return [name for source in sources for name in _columns(source, types)]
     return [select.alias_or_name]
 
 
@@ -259,12 +261,16 @@ def _combined(nodes: Iterable[exp.Expr | None], dialect: str) -> exp.DataType | 
         if kinds == {"d"}:
             scales = [scale(n) for n in typed]
             return decimal(None if None in scales else max(s for s in scales if s is not None))
-        return next((n.type for n in typed if n.type.this in WIDE), typed[0].type)
+        return next((n.type for n in typed if _is_wide(n)), typed[0].type)
     if kinds <= {"i", "d", "f", "b"}:
         return _number(typed)
     if kinds == set(MOMENTS):
         return next(n.type for n in typed if kind(n) == "t")
     return _of(T.VARCHAR) if dialect == "mysql" else None
+
+
+def _is_wide(node: exp.Expr) -> bool:
+    return node.type is not None and node.type.this in WIDE
 
 
 def _number(nodes: list[exp.Expr]) -> exp.DataType:
@@ -274,7 +280,7 @@ def _number(nodes: list[exp.Expr]) -> exp.DataType:
     if "d" in kinds:
         scales = [scale(n) for n in nodes]
         return decimal(None if None in scales else max(s for s in scales if s is not None))
-    return _of(T.BIGINT if any(n.type.this in WIDE for n in nodes) else T.INT)
+    return _of(T.BIGINT if any(_is_wide(n) for n in nodes) else T.INT)
 
 
 def _arithmetic(node: exp.Binary, dialect: str) -> exp.DataType | None:
@@ -296,13 +302,13 @@ def _arithmetic(node: exp.Binary, dialect: str) -> exp.DataType | None:
     if isinstance(node, exp.IntDiv):
         return _of(T.BIGINT)
     if "f" in kinds:
-        single = {side.type.this for side in (left, right)} == {T.FLOAT}
+        single = all(side.type is not None and side.type.this is T.FLOAT for side in (left, right))
         return _of(T.FLOAT if single and dialect == "postgres" else T.DOUBLE)
     scales = [scale(left) if kinds[0] != "f" else None, scale(right) if kinds[1] != "f" else None]
     if isinstance(node, exp.Div):
         return _quotient(kinds, scales, dialect, (left, right))
     if kinds == ["i", "i"]:
-        return _of(T.BIGINT if any(side.type.this in WIDE for side in (left, right)) else T.INT)
+        return _of(T.BIGINT if any(_is_wide(side) for side in (left, right)) else T.INT)
     if None in scales:
         return decimal(None)
     one, two = (s or 0 for s in scales)
@@ -315,7 +321,7 @@ def _quotient(kinds: list, scales: list, dialect: str, sides: tuple[exp.Expr, ex
     if dialect in ("bigquery", "duckdb", "clickhouse"):
         return _of(T.DOUBLE)
     if kinds == ["i", "i"] and dialect not in ("snowflake", "oracle"):
-        return _of(T.BIGINT if any(side.type.this in WIDE for side in sides) else T.INT)
+        return _of(T.BIGINT if any(_is_wide(side) for side in sides) else T.INT)
     return decimal(None)
 
 
@@ -333,7 +339,7 @@ def _of_moments(node: exp.Binary, kinds: list, dialect: str) -> exp.DataType | N
         return _of(T.INTERVAL) if other in NUMBERS else None
     if dialect == "mysql":
         return None
-    if isinstance(node, exp.Sub) and kinds == ["day", "day"] and dialect in ("postgres", "duckdb", "redshift", "oracle", "snowflake"):
+    if isinstance(node, exp.Sub) and kinds == ["day", "day"] and dialect in COUNTS_DAYS:
         return _of(T.BIGINT if dialect == "duckdb" else T.INT)
     if isinstance(node, exp.Sub) and set(kinds) <= set(MOMENTS):
         return _of(T.INTERVAL)
@@ -348,7 +354,9 @@ _OF_TIME = ("HOUR", "MINUTE", "SECOND", "MICROSECOND", "MILLISECOND")
 def keeps_days(interval: exp.Expr, dialect: str) -> bool:
     """Whether a date and this interval give a date again (in PostgreSQL and DuckDB they give a timestamp)."""
     unit = interval.args.get("unit")
-    return dialect not in ("postgres", "duckdb", "redshift") and unit is not None and not unit.name.upper().rstrip("S").endswith(_OF_TIME)  # fmt: skip
+    if unit is None or dialect in ("postgres", "duckdb", "redshift"):
+        return False
+    return not unit.name.upper().rstrip("S").endswith(_OF_TIME)
 
 
 def _sum(node: exp.Sum, dialect: str) -> exp.DataType | None:
@@ -358,7 +366,7 @@ def _sum(node: exp.Sum, dialect: str) -> exp.DataType | None:
             if dialect == "mysql":
                 return decimal(0)
             if dialect == "postgres":
-                return decimal(0) if of.type.this in WIDE else _of(T.BIGINT)
+                return decimal(0) if _is_wide(of) else _of(T.BIGINT)
             return of.type if kind(of) == "i" else _of(T.INT)
         case "d":
             return decimal(scale(of))
@@ -421,6 +429,12 @@ def _whole(node: exp.Expr, dialect: str) -> exp.DataType | None:
     return _of(T.DOUBLE) if of == "f" or (of == "s" and dialect == "mysql") else None
 
 
+def _abs(node: exp.Abs, dialect: str) -> exp.DataType | None:
+    if kind(node.this) in NUMBERS:
+        return node.this.type
+    return _of(T.DOUBLE) if dialect == "mysql" else None
+
+
 def _shifted(node: exp.Expr, dialect: str) -> exp.DataType | None:
     """DATE_ADD and the like."""
     of = bare(node.this)
@@ -470,7 +484,7 @@ def _metadata_of(dialect: str) -> dict:
 
     arithmetic = rule(_arithmetic)
     boolean = {"returns": T.BOOLEAN if dialect != "mysql" else T.INT}
-    own = {
+    own: dict[type[exp.Expr], dict[str, Any]] = {
         exp.Literal: rule(_literal),
         **dict.fromkeys((exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.IntDiv), arithmetic),
         exp.Neg: rule(lambda node, _: node.this.type),
@@ -495,7 +509,7 @@ def _metadata_of(dialect: str) -> dict:
         exp.Subquery: rule(subquery),
         exp.Lag: rule(lambda node, _: node.this.type),
         exp.Lead: rule(lambda node, _: node.this.type),
-        exp.Abs: rule(lambda node, d: node.this.type if kind(node.this) in NUMBERS else _of(T.DOUBLE) if d == "mysql" else None),
+        exp.Abs: rule(_abs),
         exp.Extract: {"returns": T.DECIMAL if dialect == "postgres" else T.INT},
         exp.TimestampTrunc: {"returns": T.TIMESTAMP} if dialect in ("postgres", "redshift") else rule(_shifted),
         exp.DateTrunc: {"returns": T.TIMESTAMP} if dialect in ("postgres", "redshift") else rule(_shifted),
