@@ -18,7 +18,7 @@ from text2sql.databases.schema import read_schema
 from text2sql.engines.sqlite import Answer, Failure, build, query
 from text2sql.scoring.compare import compare
 from text2sql.scoring.gold import answer_gold, plan
-from text2sql.sql.dialect import to_sqlite, to_sqlite_ddl
+from text2sql.sql.dialect import declared, to_sqlite, to_sqlite_ddl
 
 KOREAN_GAMES = Path(__file__).parent / "data" / "korean_games.jsonl"
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -280,7 +280,7 @@ def test_korean_game_rows_are_usable(tmp_path):
     write_databases(tmp_path, made, results)
     scripts = read_databases(tmp_path)
     for row in rows:
-        gold = to_sqlite(row["answer"], "mysql")
+        gold = to_sqlite(row["answer"], "mysql", declared(row["context"], "mysql"))
         assert len(scripts[row["id"]].ordinary) == 5
         assert passes(scripts[row["id"]].ordinary, gold, gold)
         assert all(dangling(script) == 0 for script in scripts[row["id"]].harsh)
@@ -418,6 +418,6 @@ def test_rules_of_equivalence_hold_on_instances():
 def test_translated_context_is_what_the_instances_build_on():
     row = game_rows(1)[0]
     ddl = to_sqlite_ddl(row["context"], "mysql")
-    gold = to_sqlite(row["answer"], "mysql")
+    gold = to_sqlite(row["answer"], "mysql", declared(row["context"], "mysql"))
     script = instances(ddl, gold)[0]
     assert isinstance(query(build(script), gold), Answer)

@@ -186,11 +186,29 @@ def _write(tree: exp.Expr, dialect: str, types: Types, shown: bool = False) -> s
             show(tree, dialect)
         text = generate(tree, dialect, types)
     except NoForm as error:
-        return Untranslatable(str(error), error.outcome)
+        missing = _missing(tree, types)
+        return Untranslatable(missing, "schema") if missing else Untranslatable(str(error), error.outcome)
     except (UnsupportedError, RecursionError, SqlglotError, ValueError, AttributeError, TypeError, KeyError) as error:
         return Untranslatable(_one_line(error))
     name = _foreign_function(text, defined)
     return Untranslatable(f"the function {name} has no SQLite form") if name else text
+
+
+def _missing(tree: exp.Expr, types: Types) -> str | None:
+    """The first table or column of a query that its setup does not have: why a type is not known."""
+    if not types.tables:
+        return None
+    defined = {cte.alias.lower() for cte in tree.find_all(exp.CTE)} | set(types.tables)
+    for table in tree.find_all(exp.Table):
+        if isinstance(table.this, exp.Identifier) and table.name.lower() not in defined:
+            return f"no such table: {table.name}"
+    columns = {name for table in types.tables.values() for name in table}
+    aliases = {alias.alias.lower() for alias in tree.find_all(exp.Alias, exp.CTE, exp.TableAlias)}
+    aliases |= {name.lower() for alias in tree.find_all(exp.TableAlias) for name in alias.alias_column_names}
+    for column in tree.find_all(exp.Column):
+        if column.name.lower() not in columns | aliases and isinstance(column.this, exp.Identifier):
+            return f"no such column: {column.name}"
+    return None
 
 
 def _one_line(error: Exception) -> str:

@@ -637,7 +637,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         return f"CAST({self.rounded(of, x)} AS INTEGER)"
 
     def rounded(self, of: exp.Expr, x: str) -> str:
-        """A number rounded to an integer: halves away from zero, or of floats to the even one where the dialect does."""
+        """A number rounded to an integer: halves away from zero, or of floats to even where the dialect does so."""
         if kind(of) == "f" and self.source in ("mysql", "postgres", "redshift", "duckdb"):
             return f"(CASE WHEN abs(({x}) - trunc({x})) = 0.5 THEN 2 * round(({x}) / 2.0) ELSE round({x}) END)"
         return f"round({x})"
@@ -952,7 +952,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         **{k: v for k, v in SQLite.Generator.TRANSFORMS.items()
            if k not in (exp.Concat, exp.ConcatWs, exp.Count, exp.ILike, exp.DateDiff, exp.GroupConcat, exp.Trunc,
                         exp.StrPosition, exp.Distinct, exp.TimeToStr, exp.Cast, exp.Length, exp.Hex, exp.Div, exp.Mod,
-                        exp.DPipe, exp.Round, exp.Upper, exp.Lower, exp.Substring, exp.Coalesce, exp.Case, exp.If, exp.Chr)},
+                        exp.DPipe, exp.Round, exp.Upper, exp.Lower, exp.Substring, exp.Coalesce, exp.Case,
+                        exp.If, exp.Chr)},
         **{kind_: (lambda self, e, sign=sign: self.compared(e, sign)) for kind_, sign in
            ((exp.EQ, "="), (exp.NEQ, "<>"), (exp.LT, "<"), (exp.LTE, "<="), (exp.GT, ">"), (exp.GTE, ">="),
             (exp.NullSafeEQ, "IS"), (exp.NullSafeNEQ, "IS NOT"))},
@@ -1032,8 +1033,9 @@ def generate(tree: exp.Expr, dialect: str, types: Types = NOTHING) -> str:
 
 
 def show(tree: exp.Expr, dialect: str) -> None:
-    """Writes what a query shows as answers are compared: an instant at midnight as its date, a number of single precision
-    with the digits that tell it apart, a quotient of MySQL with those that it keeps there (in subqueries too)."""
+    """Writes what a query shows as answers are compared: an instant at midnight as its date, a number of single
+    precision with the digits that tell it apart, a quotient of MySQL with those that it keeps (in subqueries too).
+    """
     shown = {id(select) for select in _shown(tree)}
     for select in tree.find_all(exp.Select):
         selects = list(select.expressions)
