@@ -21,7 +21,7 @@ from text2sql.engines.sqlite import Limits
 def main(arm: str) -> None:
     from text2sql.databases.populate import read_databases, read_unusable
     from text2sql.dataset.rows import read_table
-    from text2sql.engines.question import foreign_rows, open_engines, translations
+    from text2sql.engines.question import foreign_rows, left_out_of, open_engines, translations
     from text2sql.scoring.score import arm_items, score_file, score_key
 
     config, evaluation = read_params("score", "evaluation")
@@ -30,6 +30,8 @@ def main(arm: str) -> None:
     for line in translations(foreign, evaluation):
         print(line, file=sys.stderr)
     with open_engines(foreign, evaluation) as engines:
+        for line in left_out_of(((row["context"], row["dialect"]) for row in rows), engines):
+            print(line, file=sys.stderr)
         items = arm_items(
             rows,
             read_databases("data/databases"),

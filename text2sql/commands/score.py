@@ -23,7 +23,7 @@ from text2sql.base.files import json_line, read_jsonl
 from text2sql.base.params import EvaluationParams, check
 from text2sql.databases.populate import Fillings, fillings, populate_rows
 from text2sql.engines.pool import cores
-from text2sql.engines.question import Question, foreign_rows, open_engines, translations
+from text2sql.engines.question import Question, foreign_rows, left_out_of, open_engines, translations
 from text2sql.engines.sqlite import Limits
 from text2sql.scoring.metrics import FLAGS, METRICS
 from text2sql.scoring.policy import NOT_SCORED, POLICY_VERSION
@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
     for line in translations(foreign, evaluation):
         print(line, file=sys.stderr)
     with open_engines(foreign, evaluation) as engines:
+        for line in left_out_of(((row.get("setup_sql"), row.get("dialect")) for row in rows), engines):
+            print(line, file=sys.stderr)
         if args.out is not None:
             unfinished = args.out.with_name(f".{args.out.name}.{score_key(items, limits, engines)}.unfinished")
             score_file(args.out, items, workers=args.workers, limits=limits, engines=engines, unfinished=unfinished)

@@ -23,7 +23,15 @@ from text2sql.engines import duckdb, mysql, postgres
 from text2sql.engines.protocol import Database, Engine, EngineLost
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, SQLite, open_database, rows_apart
 from text2sql.sql.context import brings_rows
-from text2sql.sql.dialect import Untranslatable, declared, is_sqlite, to_sqlite, to_sqlite_ddl, without_database
+from text2sql.sql.dialect import (
+    Untranslatable,
+    declared,
+    is_sqlite,
+    left_out,
+    to_sqlite,
+    to_sqlite_ddl,
+    without_database,
+)
 from text2sql.sql.dialect_names import dialect_name
 from text2sql.sql.foreign import FOREIGN_FUNCTIONS, foreign_construct
 
@@ -178,6 +186,19 @@ def translations(rows: Mapping[Foreign, int], choice: "EvaluationParams") -> Ite
         else:
             server = "Debian's mariadb-server and " if row.dialect == "mysql" else ""
             yield f"{line}; {server}`{install(row.dialect)}` runs them on {_SYSTEMS[row.dialect]}"
+
+
+def left_out_of(rows: Iterable[tuple[str | None, str | None]], engines: Engines) -> Iterator[str]:
+    """A line that counts by name the statements which translation leaves out of rows' scripts, where there are any.
+
+    rows: (script, dialect). engines: those that are there; what runs on them is not translated.
+    """
+    foreign = (
+        (script, dialect_name(dialect)) for script, dialect in rows if script and dialect and not is_sqlite(dialect)
+    )
+    found = Counter(name for script, dialect in foreign if dialect not in engines for name in left_out(script, dialect))
+    if found:
+        yield "left out of scripts by translation: " + ", ".join(f"{name} ({n:,})" for name, n in found.most_common())
 
 
 def versions(engines: Engines) -> dict[str, str]:

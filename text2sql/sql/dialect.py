@@ -19,6 +19,7 @@ as it is does not exist (CONCAT, YEAR, LEFT, INTERVAL …) or means something el
 """
 
 import contextlib
+import functools
 import itertools
 import logging
 import re
@@ -35,6 +36,7 @@ from sqlglot.errors import SqlglotError, UnsupportedError
 from sqlglot.tokens import TokenType
 
 from text2sql.base.errors import UserError
+from text2sql.sql.context import statements
 from text2sql.sql.ddl import plain
 from text2sql.sql.dialect_names import dialect_name, known, unknown_dialect
 from text2sql.sql.dump import Copied, plain_sql, without_copies
@@ -406,6 +408,9 @@ def _add_constraints(tree: exp.Alter, tables: dict[str, exp.Expr]) -> bool:
     return True
 
 
+_VERBS = {"truncatetable": "TRUNCATE", "loaddata": "LOAD DATA"}
+
+
 def _statement(tree: exp.Expr, dialect: str, types: Types) -> str | Untranslatable | None:
     """A statement of a script in SQLite; None for one that holds no table, view or row."""
     if isinstance(tree, exp.Command):
@@ -420,7 +425,7 @@ def _statement(tree: exp.Expr, dialect: str, types: Types) -> str | Untranslatab
             return _rows(tree, dialect, types)
         if name == "ALTER" and not _NO_SCHEMA.match(rest):
             return Untranslatable("ALTER TABLE in a context has no SQLite form")
-        if (name == "CREATE" and _TABLE_OR_VIEW.match(rest)) or name in ("INSERT", "GO"):
+        if (name == "CREATE" and _TABLE_OR_VIEW.match(rest)) or name in ("INSERT", "GO", "RENAME", "TRUNCATE", "LOAD"):
             return Untranslatable(f"{name} {' '.join(rest.split())[:40]} … is not understood")
         return None
     match tree:
@@ -435,9 +440,35 @@ def _statement(tree: exp.Expr, dialect: str, types: Types) -> str | Untranslatab
             return _write(tree, dialect, types)
         case exp.Insert():
             return _rows(tree, dialect, types)
-        case exp.Copy() | exp.Merge() | exp.Update() | exp.Delete():  # the rows would be others
-            return Untranslatable(f"{tree.key.upper()} in a context has no SQLite form")
+        case exp.Copy() | exp.Merge() | exp.Update() | exp.Delete() | exp.TruncateTable() | exp.LoadData():
+            return Untranslatable(f"{_VERBS.get(tree.key, tree.key.upper())} in a context has no SQLite form")
+        case exp.Drop() if tree.kind in ("TABLE", "VIEW") and not tree.args.get("exists"):
+            return Untranslatable(f"DROP {tree.kind} in a context has no SQLite form")
     return None
+
+
+# What `_statement` keeps of the statements that bring no rows
+_KEPT = re.compile(
+    r"(?:create\s+(?:or\s+replace\s+)?(?:(?:global|local|temp|temporary|unlogged|materialized|external)\s+)*(?:table|view)"
+    r"|create\s+unique\s+index|alter\s+table\b.*\badd\b)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_NAMED_BY_TWO = frozenset(("create", "alter", "comment", "drop", "lock", "unlock"))
+
+
+@functools.lru_cache(maxsize=64)  # rows of one schema follow each other
+def left_out(script: str, dialect: str) -> tuple[str, ...]:
+    """The names of a script's statements that its translation leaves out, each time that one stands there."""
+    try:
+        found = statements(plain_sql(script, dialect), dialect)
+    except ValueError:  # an unpaired quote: the translation says so
+        return ()
+    names = []
+    for statement in found:
+        words = re.findall(r"[A-Za-z_]+", statement[:200])
+        if words and not _KEPT.match(statement):
+            names.append(" ".join(words[: 1 + (words[0].lower() in _NAMED_BY_TWO)]).upper())
+    return tuple(names)
 
 
 def _rows(tree: exp.Insert, dialect: str, types: Types) -> str | Untranslatable:
