@@ -57,7 +57,8 @@ def probe(rows: list[dict], results: list[dict], count: int) -> int:
         if not (result["usable"] and result["undecided"]):
             continue
         schema = read_schema(to_sqlite_ddl(row["context"], row.get("dialect")))
-        gold = read_gold(to_sqlite(row["answer"], row.get("dialect"), declared(row["context"], row.get("dialect"))), schema, build(";\n".join(schema.before)))
+        sql = to_sqlite(row["answer"], row.get("dialect"), declared(row["context"], row.get("dialect")))
+        gold = read_gold(sql, schema, build(";\n".join(schema.before)))
         pools = Pools(schema, [gold.aim])
         alive = {n for n, mutant in enumerate(gold.mutants) if mutant.sql in result["undecided"]}
         for number in range(count):

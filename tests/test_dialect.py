@@ -397,8 +397,9 @@ def test_go_ends_a_statement_of_sql_server():
 
 def test_statements_of_sql_server_need_no_semicolon_and_a_routine_inserts_nothing():
     script = to_sqlite_ddl(
-        "SET NOCOUNT ON\nCREATE TABLE t (a INT)\nGO -- a batch\nINSERT INTO t (a)\nSELECT 1\nINSERT INTO t VALUES (2)\n"
-        "GO\nCREATE PROCEDURE p AS\nBEGIN\nINSERT INTO t VALUES (9)\nEND\nGO\nALTER TABLE t\nADD CONSTRAINT c UNIQUE (a)\n",
+        "SET NOCOUNT ON\nCREATE TABLE t (a INT)\nGO -- a batch\nINSERT INTO t (a)\nSELECT 1\n"
+        "INSERT INTO t VALUES (2)\nGO\nCREATE PROCEDURE p AS\nBEGIN\nINSERT INTO t VALUES (9)\nEND\nGO\n"
+        "ALTER TABLE t\nADD CONSTRAINT c UNIQUE (a)\n",
         "tsql",
     )
     assert build(script).execute("SELECT a FROM t").fetchall() == [(1,), (2,)]

@@ -26,10 +26,12 @@ CREATE TABLE e (id INT PRIMARY KEY, first VARCHAR(20), last TEXT, d DATE, ts TIM
   cost DECIMAL(10,2), x DOUBLE PRECISION, r REAL, ok BOOLEAN, txt TEXT, dtxt TEXT, tm TIME, big BIGINT DEFAULT 10);
 INSERT INTO e (id, first, last, d, ts, n, price, cost, x, r, ok, txt, dtxt, tm) VALUES
 (1, 'Ann', 'Lee', '2024-01-31', '2024-01-31 10:30:00', 7, 30.00, 20.00, 2.5, 4.6, TRUE, '12', '2024-03-05', '08:05:00'),
-(2, 'bob', 'RAY', '2024-02-29', '2024-02-29 00:00:00', 2, 45.05, 25.10, -1.5, 4.5, FALSE, '7.9', '2024-1-7', '13:00:00'),
+(2, 'bob', 'RAY', '2024-02-29', '2024-02-29 00:00:00', 2, 45.05, 25.10, -1.5, 4.5, FALSE, '7.9', '2024-1-7',
+  '13:00:00'),
 (3, 'ANN', 'ray', '2023-12-31', '2023-12-31 23:59:59', 9, 0.10, 0.20, 3.5, 3.3, TRUE, 'abc', NULL, NULL),
 (4, NULL, 'Lee', '2024-01-01', '2024-01-01 00:00:00', NULL, NULL, 0.30, 0.1, NULL, NULL, '', NULL, '23:59:59'),
-(5, 'Zoe', 'O''x', '2024-06-15', '2024-06-15 12:34:56', -3, 1234.56, 99.99, 1e3, 2.1, FALSE, '5', '2020-02-02', '00:00:00');
+(5, 'Zoe', 'O''x', '2024-06-15', '2024-06-15 12:34:56', -3, 1234.56, 99.99, 1e3, 2.1, FALSE, '5', '2020-02-02',
+  '00:00:00');
 """
 SETUPS = {
     "postgres": POSTGRES,

@@ -35,7 +35,7 @@ from text2sql.engines.pool import Lost, guarded_map
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, query
 from text2sql.scoring.compare import compare
 from text2sql.scoring.gold import answer_gold, plan
-from text2sql.sql.dialect import Untranslatable, declared, to_sqlite, to_sqlite_ddl
+from text2sql.sql.dialect import Untranslatable, declared, is_sqlite, to_sqlite, to_sqlite_ddl
 
 VERSION = 2  # of this algorithm; finished parts of another version are not taken up again
 CANDIDATES = 60  # looked at for a gold's fillings of one tier, at most; also the probes for equivalence
@@ -299,7 +299,7 @@ def _job(job: tuple) -> dict:
     ddl = to_sqlite_ddl(context, dialect)
     if isinstance(ddl, Untranslatable):
         return asdict(Filled(reason=_named(Untranslatable(f"context: {ddl.reason}", ddl.outcome))))
-    sql = to_sqlite(gold, dialect, declared(context, dialect))
+    sql = gold if is_sqlite(dialect) else to_sqlite(gold, dialect, declared(context, dialect))
     if isinstance(sql, Untranslatable):
         return asdict(Filled(reason=_named(sql)))
     try:

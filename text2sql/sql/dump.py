@@ -36,9 +36,9 @@ class Copied(NamedTuple):
 def plain_sql(script: str, dialect: str) -> str:
     """A script with what only its own client reads made SQL, or gone.
 
-    tsql: a line GO ends a statement, and so does the first word of another on a line of its own; a batch that makes a
-    procedure, trigger or function goes. mysql: what a conditional comment `/*!40101 … */` holds is part of the script, as
-    for the server; triggers and routines between changes of the delimiter go. postgres: psql's backslash lines go.
+    tsql: a line GO ends a statement, and so does the first word of another at a line's start; a batch that makes a
+    procedure, trigger or function goes. mysql: what a conditional comment `/*!40101 … */` holds is part of the script,
+    as for the server; triggers and routines between changes of the delimiter go. postgres: psql's backslash lines go.
     """
     match dialect:
         case "tsql":
