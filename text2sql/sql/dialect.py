@@ -45,7 +45,7 @@ from text2sql.sql.moments import as_moment, as_time
 from text2sql.sql.spelling import literal, quoted
 from text2sql.sql.sqlite_generator import SQLITE_FUNCTIONS, TRUTH, NoForm, Target, generate, show
 from text2sql.sql.tokens import tokens
-from text2sql.sql.types import CASE_BLIND, NOTHING, T, Types, annotate, kind, scale_of, two_cases, types_of
+from text2sql.sql.types import CASE_BLIND, NOTHING, T, Types, annotate, kind, scale_of, types_of
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings come back as reasons
 
@@ -372,8 +372,7 @@ def _translate(context: str, dialect: str) -> str | Untranslatable:
     for number, tree in enumerate(trees, 1):
         if isinstance(tree, exp.Alter) and not _add_constraints(tree, tables):
             return Untranslatable(f"ALTER TABLE in a context has no SQLite form (statement {number})")
-    types = types_of(";\n".join(tree.sql(dialect) for tree in tables.values()), dialect) if tables else NOTHING
-    types = types._replace(cased=two_cases(context))
+    types = declared(context, dialect)
     statements = []
     for number, tree in enumerate(trees, 1):
         text = _statement(tree, dialect, types)

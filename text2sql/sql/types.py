@@ -130,9 +130,8 @@ def annotate(tree: exp.Expr, types: Types, dialect: str) -> None:
         if isinstance(node, exp.Identifier):
             node.set("this", node.name.lower())
     aliases, sources = _resolve(copy, types)
-    schema = MappingSchema(
-        {table: dict(columns) for table, columns in types.tables.items()}, dialect=dialect, normalize=False
-    )
+    asked = {table.name for table in copy.find_all(exp.Table)} & types.tables.keys()
+    schema = MappingSchema({name: dict(types.tables[name]) for name in asked}, dialect=dialect, normalize=False)
     try:
         TypeAnnotator(schema, expression_metadata=_metadata(dialect)).annotate(copy)
     except (SqlglotError, KeyError, ValueError, AttributeError, TypeError, IndexError, RecursionError):
