@@ -44,6 +44,7 @@ SQLITE_FUNCTIONS = frozenset(
 _ROUNDING_CASTS = {"bigquery", "duckdb", "mysql", "postgres", "redshift", "snowflake"}  # of numbers to integers
 _STRICT = {"postgres", "redshift", "duckdb", "bigquery"}  # do not compare texts with numbers
 _TYPED_DIVISION = {"postgres", "redshift", "tsql", "presto", "trino", "athena", "sqlite", "fabric"}
+_ZERO_FAILS = {"postgres", "redshift", "tsql", "bigquery", "snowflake", "oracle", "presto", "trino"}
 _DECIMAL_SCALE = {"mysql": 0, "tsql": 0, "snowflake": 0, "duckdb": 3}  # of DECIMAL without its digits
 _UNITS = {"DAY": ("days", 1), "WEEK": ("days", 7), "MONTH": ("months", 1), "QUARTER": ("months", 3),
           "YEAR": ("years", 1), "DECADE": ("years", 10), "HOUR": ("hours", 1), "MINUTE": ("minutes", 1),
@@ -56,6 +57,7 @@ _DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Satu
 
 # SQLite has no function that only fails with a message, but shows a path into JSON that it cannot read
 _NO_DATE = "json_extract('{}', 'this text as a date has no SQLite form')"
+_BY_ZERO = "json_extract('{}', 'division by zero')"
 _NO_INTEGER = "json_extract('{}', 'this text is no integer')"
 TRUTH = {**dict.fromkeys(("t", "true", "yes", "y", "on", "1"), "1"),
          **dict.fromkeys(("f", "false", "no", "n", "off", "0"), "0")}  # fmt: skip
@@ -178,6 +180,14 @@ def _digits(decimals: exp.Expr | None) -> int | None:
     return (-1 if negative else 1) * int(number.name) if number.is_int and number.name.isdigit() else None
 
 
+def _never_zero(divisor: exp.Expr) -> bool:
+    """Whether a divisor is a number other than 0, or NULL in place of 0."""
+    divisor = bare(divisor)
+    while isinstance(divisor, exp.Cast):
+        divisor = bare(divisor.this)
+    return isinstance(divisor, exp.Nullif) or (divisor.is_number and divisor.name.strip("0.") != "")
+
+
 def _months_between(a: str, b: str) -> str:
     """Whole months from a to b, rounded toward zero."""
 
@@ -290,6 +300,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         if set(kinds) & {*MOMENTS, "time", "interval"}:
             return self.of_moments(node, sign, kinds)
         if self.source == "mysql" or set(kinds) & set(NUMBERS) or "null" in kinds:
+            self.refuse_single(node)
             return self.binary(node, sign)
         if None in kinds:
             raise NoForm(
@@ -327,17 +338,38 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             if len(kinds) == 2 and "s" in kinds and any(side.is_string for side in (left, right)):
                 kinds -= {"s"}
             if kinds == {"i"}:
-                return self.binary(node, "/")
+                return f"{self.sql(node.this)} / {self.divisor(node)}"
             if not kinds & {"d", "f"}:
                 if None in kinds:
                     raise NoForm("a division of values of unknown type has no SQLite form")
                 raise Mistyped("a division of what are no numbers")
-        return f"CAST({self.sql(node.this)} AS REAL) / {self.sql(node.expression)}"
+        self.refuse_single(node)
+        a, b = self.sql(node.this), self.divisor(node)
+        if self.source == "duckdb" and not _never_zero(right):
+            return f"CASE WHEN {b} = 0 AND {a} <> 0 THEN ({a}) * 9e999 ELSE CAST({a} AS REAL) / {b} END"
+        return f"CAST({a} AS REAL) / {b}"
 
     def mod_sql(self, node: exp.Mod) -> str:
         if {kind(node.this), kind(node.expression)} & {"d", "f", None}:
-            return f"mod({self.sql(node.this)}, {self.sql(node.expression)})"
-        return self.binary(node, "%")
+            return f"mod({self.sql(node.this)}, {self.divisor(node)})"
+        return f"{self.sql(node.this)} % {self.divisor(node)}"
+
+    def mul_sql(self, node: exp.Mul) -> str:
+        self.refuse_single(node)
+        return self.binary(node, "*")
+
+    def divisor(self, node: exp.Binary) -> str:
+        """What is divided by: 0 fails as it does there, where SQLite's quotient would be NULL."""
+        x = self.sql(node.expression)
+        if self.source not in _ZERO_FAILS or _never_zero(node.expression):
+            return x
+        return f"CASE WHEN {x} = 0 AND {self.sql(node.this)} IS NOT NULL THEN {_BY_ZERO} ELSE {x} END"
+
+    def refuse_single(self, node: exp.Binary) -> None:
+        """Single precision has no SQLite form where it is kept up: in DuckDB, and in PostgreSQL among its own."""
+        single = [side.type is not None and side.type.this is T.FLOAT for side in (node.this, node.expression)]
+        if (self.source == "duckdb" and any(single)) or (self.source == "postgres" and all(single)):
+            raise NoForm("arithmetic in single precision has no SQLite form")
 
     def avg_sql(self, node: exp.Avg) -> str:
         if self.source == "tsql" and kind(node.this) is None:
@@ -386,6 +418,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             if "interval" in (own, its):
                 raise NoForm("a comparison of intervals has no SQLite form")
             return self.sql(side)
+        if self.source == "duckdb" and any(s.type is not None and s.type.this is T.FLOAT for s in (side, other)):
+            raise NoForm("a comparison in single precision has no SQLite form")
         if its in NUMBERS and own == "s":
             return self.as_number(side, its == "i")
         if its == "b" and node.is_string and self.source != "mysql":
@@ -827,7 +861,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         if of == "f" and self.source == "mysql" and digits:
             return f"({self.rounded(node.this, f'({x}) * 1e{digits}')} / 1e{digits})"
         if digits == 0:
-            return self.rounded(node.this, x)
+            return self.rounded(node.this, x) if self.source != "duckdb" else f"round({x})"
         return f"round({x}, {digits})"
 
     def from_sql(self, node: exp.From) -> str:
@@ -952,7 +986,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         **{k: v for k, v in SQLite.Generator.TRANSFORMS.items()
            if k not in (exp.Concat, exp.ConcatWs, exp.Count, exp.ILike, exp.DateDiff, exp.GroupConcat, exp.Trunc,
                         exp.StrPosition, exp.Distinct, exp.TimeToStr, exp.Cast, exp.Length, exp.Hex, exp.Div, exp.Mod,
-                        exp.DPipe, exp.Round, exp.Upper, exp.Lower, exp.Substring, exp.Coalesce, exp.Case,
+                        exp.Mul, exp.DPipe, exp.Round, exp.Upper, exp.Lower, exp.Substring, exp.Coalesce, exp.Case,
                         exp.If, exp.Chr)},
         **{kind_: (lambda self, e, sign=sign: self.compared(e, sign)) for kind_, sign in
            ((exp.EQ, "="), (exp.NEQ, "<>"), (exp.LT, "<"), (exp.LTE, "<="), (exp.GT, ">"), (exp.GTE, ">="),
@@ -971,7 +1005,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         exp.LastDay: lambda self, e: f"date({self.arg(e)}, 'start of month', '+1 month', '-1 day')",
         exp.Dayname: lambda self, e: _names("%w", self.sql(e.this), _shortened(_DAYS, e), 0),
         exp.Monthname: lambda self, e: _names("%m", self.sql(e.this), _shortened(_MONTHS, e), 1),
-        exp.DayOfWeek: lambda self, e: f"({self.part(e, 'DOW', e.this)} + 1)",
+        exp.DayOfWeek: lambda self, e: f"({self.part(e, 'DOW', e.this)} + {int(self.source != 'duckdb')})",
         exp.Extract: lambda self, e: self.part(e, e.name, e.expression),
         exp.DateAdd: lambda self, e: self.shifted(e, "+"),
         exp.TsOrDsAdd: lambda self, e: self.shifted(e, "+"),
