@@ -42,8 +42,9 @@ from text2sql.sql.dialect_names import dialect_name, known, unknown_dialect
 from text2sql.sql.dump import Copied, plain_sql, without_copies
 from text2sql.sql.grouping import ungrouped
 from text2sql.sql.moments import as_moment, as_time
+from text2sql.sql.shown import show
 from text2sql.sql.spelling import literal, quoted
-from text2sql.sql.sqlite_generator import SQLITE_FUNCTIONS, TRUTH, NoForm, Target, generate, show
+from text2sql.sql.sqlite_generator import SQLITE_FUNCTIONS, TRUTH, NoForm, Target, generate
 from text2sql.sql.tokens import tokens
 from text2sql.sql.types import CASE_BLIND, NOTHING, T, Types, annotate, kind, scale_of, types_of
 
