@@ -21,9 +21,10 @@ from pathlib import Path
 from text2sql.base.errors import UserError
 from text2sql.base.files import json_line, read_jsonl
 from text2sql.base.params import EvaluationParams, check
-from text2sql.databases.populate import Fillings, fillings, populate_rows
+from text2sql.databases.many import populate_rows
+from text2sql.databases.populate import fillings
 from text2sql.engines.pool import cores
-from text2sql.engines.question import Question, foreign_rows, open_engines, translations
+from text2sql.engines.question import Engines, Fillings, Question, foreign_rows, open_engines, translations
 from text2sql.engines.sqlite import Limits
 from text2sql.scoring.metrics import FLAGS, METRICS
 from text2sql.scoring.policy import NOT_SCORED, POLICY_VERSION
@@ -55,13 +56,13 @@ def run(args: argparse.Namespace) -> int:
     rows = [checked(row, args.file, number) for number, row in enumerate(read_jsonl(args.file), 1)]
     choice = {"engine": args.engine, "postgres_url": args.postgres_url, "mysql_url": args.mysql_url}
     evaluation = check(choice, Path("the command line"), EvaluationParams)
-    items = to_items(rows, filled(rows, args) if args.populate else {})
     limits = Limits(seconds=args.timeout)
 
-    foreign = foreign_rows((row.get("setup_sql"), row.get("dialect"), row.get("database")) for row in rows)
+    foreign = foreign_rows((row.get("dialect"), row.get("database") is not None) for row in rows)
     for line in translations(foreign, evaluation):
         print(line, file=sys.stderr)
     with open_engines(foreign, evaluation) as engines:
+        items = to_items(rows, filled(rows, args, engines) if args.populate else {})
         if args.out is not None:
             unfinished = args.out.with_name(f".{args.out.name}.{score_key(items, limits, engines)}.unfinished")
             score_file(args.out, items, workers=args.workers, limits=limits, engines=engines, unfinished=unfinished)
@@ -92,7 +93,7 @@ def checked(row: dict, file: Path, number: int) -> dict:
     return row
 
 
-def filled(rows: Sequence[dict], args: argparse.Namespace) -> dict[int, Fillings]:
+def filled(rows: Sequence[dict], args: argparse.Namespace, engines: Engines) -> dict[int, Fillings]:
     """The filled databases of the rows whose setup brings no rows, by the row's place; none where no filling helps."""
     empty = [
         {"id": place, "context": row["setup_sql"], "answer": row["gold_sql"], "dialect": row.get("dialect")}
@@ -100,7 +101,8 @@ def filled(rows: Sequence[dict], args: argparse.Namespace) -> dict[int, Fillings
         if row.get("setup_sql") is not None and not brings_rows(row["setup_sql"], row.get("dialect"))
     ]
     with tempfile.TemporaryDirectory() as folder:
-        return fillings(*populate_rows(empty, args.populate, args.seed, args.workers, Path(folder, "populate")))
+        unfinished = Path(folder, "populate")
+        return fillings(*populate_rows(empty, args.populate, args.seed, args.workers, unfinished, engines))
 
 
 def to_items(rows: Sequence[dict], populated: dict[int, Fillings]) -> list[Item]:
@@ -109,8 +111,8 @@ def to_items(rows: Sequence[dict], populated: dict[int, Fillings]) -> list[Item]
     for place, row in enumerate(rows):
         dialect = row.get("dialect")
         if place in populated:
-            ordinary, harsh = populated[place]
-            question = Question(row["gold_sql"], ordinary, dialect=dialect, harsh=harsh)
+            ordinary, harsh, filled_in = populated[place]
+            question = Question(row["gold_sql"], ordinary, dialect=dialect, setup_dialect=filled_in, harsh=harsh)
         elif row.get("database") is not None:
             question = Question(row["gold_sql"], database=row["database"], dialect=dialect)
         else:

@@ -1,9 +1,8 @@
 """A question's gold and its databases, opened one way for everybody who runs SQL on them.
 
-Which engine a question runs on is decided here and nowhere else (`engine_of`): the one of its dialect, where that is
-there and the question's own script brings the rows; else SQLite, for which `statement` and `databases` translate what
-is written in another dialect. Callers see a statement to run, a database to run it on, or a `Failure` that says why
-there is none.
+Which engine a question runs on is decided here and nowhere else (`engine_of`): the one of its scripts' dialect, where
+that is there; else SQLite, for which `statement` and `databases` translate what is written in another dialect. Callers
+see a statement to run, a database to run it on, or a `Failure` that says why there is none.
 """
 
 import importlib
@@ -53,26 +52,40 @@ class Question(NamedTuple):
     harsh: tuple[str, ...] = ()  # further scripts, which decide the stricter verdict `ex_harsh` alone
 
 
+class Fillings(NamedTuple):
+    """The scripts of filled databases that a row is scored on, by tier."""
+
+    ordinary: tuple[str, ...] = ()
+    harsh: tuple[str, ...] = ()
+    dialect: str | None = None  # of the scripts; None is SQLite
+
+
 def row_question(
     row: Mapping[str, Any],
     scripts: Sequence[str] = (),
     problem: str | None = None,
     engines: Engines = ALONE,
     harsh: Sequence[str] = (),
+    filled_in: str | None = None,
 ) -> Question:
     """The question of a row of the evaluation table {answer, context, database, dialect}.
 
-    scripts: filled databases in SQLite, beside the row's context where that brings rows, else in its place; they and
-    the harsh ones are left out where the context goes to an engine of its own. problem: why no script could be made; it
-    stands unless the context brings rows or the row has a file of its own.
+    scripts: filled databases, beside the row's context where that brings rows, else in its place. filled_in: their
+    dialect, and that of the harsh ones; None is SQLite, whose scripts are left out where the context brings rows and
+    goes to an engine of its own. problem: why no script could be made; it stands unless the context brings rows or the
+    row has a file of its own.
     """
     dialect = row["dialect"]
     if row["database"] is not None:
         return Question(row["answer"], database=row["database"], dialect=dialect)
     own = Question(row["answer"], (row["context"],), dialect=dialect, setup_dialect=dialect)
-    if engine_of(own, engines) != SQLITE:
+    has_rows = brings_rows(row["context"], dialect)
+    if filled_in is not None:
+        setups = (*own.setups, *scripts) if has_rows else tuple(scripts)
+        return own._replace(setups=setups, harsh=tuple(harsh))
+    if has_rows and engine_of(own, engines) != SQLITE:
         return own
-    if not brings_rows(row["context"], dialect):
+    if not has_rows:
         problem = problem if scripts or problem is not None else NO_ROWS
         return Question(row["answer"], tuple(scripts), dialect=dialect, problem=problem, harsh=tuple(harsh))
     context = setup_script(row["context"], dialect)
@@ -88,30 +101,21 @@ class Foreign(NamedTuple):
     """What decides on the engine of a row that is not SQLite's."""
 
     dialect: str
-    own_rows: bool  # whether its own script brings the rows
+    on_sqlite: bool  # whether its databases are SQLite's: a file, or fillings that were made for SQLite
 
 
-def foreign_rows(rows: Iterable[tuple[str | None, str | None, str | None]]) -> Counter[Foreign]:
-    """How many rows, given as (script, dialect, database file), are of which other dialect."""
-    return Counter(found for row in rows if (found := _foreign(*row)) is not None)
-
-
-def _foreign(script: str | None, dialect: str | None, database: str | None) -> Foreign | None:
-    """The dialect of a row in lower case, and whether its script brings rows; None for a row of SQLite."""
-    if not dialect or is_sqlite(dialect):
-        return None
-    return Foreign(dialect_name(dialect), not database and bool(script) and brings_rows(script or "", dialect))
+def foreign_rows(rows: Iterable[tuple[str | None, bool]]) -> Counter[Foreign]:
+    """How many rows, given as (dialect, whether their databases are SQLite's), are of which other dialect."""
+    return Counter(
+        Foreign(dialect_name(dialect), on_sqlite) for dialect, on_sqlite in rows if dialect and not is_sqlite(dialect)
+    )
 
 
 def engine_of(question: Question, engines: Engines) -> Engine:
-    """The engine that a question runs on: of those given the one of its dialect, else SQLite.
-
-    Filled databases are scripts of SQLite, so questions whose own script brings no rows run there.
-    """
-    if not engines or not question.setups:
+    """The engine that a question runs on: of those given the one of its scripts' dialect, else SQLite."""
+    if not engines or question.database is not None or is_sqlite(question.setup_dialect):
         return SQLITE
-    found = _foreign(question.setups[0], question.setup_dialect, question.database)
-    return engines.get(found.dialect, SQLITE) if found is not None and found.own_rows else SQLITE
+    return engines.get(dialect_name(question.setup_dialect or ""), SQLITE)
 
 
 def verdict_of(question: Question, engine: Engine) -> str:
@@ -142,7 +146,7 @@ def open_engines(rows: Iterable[Foreign], choice: "EvaluationParams") -> Iterato
 
     Raises UserError where a server cannot be reached or does not start.
     """
-    needed = {row.dialect for row in rows if row.own_rows}
+    needed = {row.dialect for row in rows if not row.on_sqlite}
     with ExitStack() as stack:
         yield {
             dialect: stack.enter_context(_opened(dialect, choice))
@@ -162,11 +166,11 @@ def _opened(dialect: str, choice: "EvaluationParams") -> AbstractContextManager[
 def translations(rows: Mapping[Foreign, int], choice: "EvaluationParams") -> Iterator[str]:
     """A line for each dialect whose rows run on SQLite by translation, and what would give them their own engine."""
     for row, count in sorted(rows.items()):
-        if row.own_rows and available(row.dialect, choice):
+        if not row.on_sqlite and available(row.dialect, choice):
             continue
         line = f"{count:,} rows of dialect {row.dialect} run on SQLite by translation"
-        if not row.own_rows:
-            yield f"{line}: their scripts bring no rows"
+        if row.on_sqlite:
+            yield f"{line}: their databases are SQLite's"
         elif row.dialect not in _SYSTEMS:
             yield f"{line}: there is no engine for it here"
         elif choice.engine != "auto":
