@@ -257,8 +257,8 @@ def script_of(filler: Filler, shadow: Shadow, engine: Engine, context: str) -> s
 def _parents_first(filler: Filler, name: str, shadow: Shadow, at_once: bool) -> list[list[dict[str, Value]]]:
     """A table's rows in a shuffled order, in parts: what refers to another row of the table comes in a later one.
 
-    at_once: whether the engine looks at references when a statement has ended. Where it does not, rows that refer to
-    each other in a circle, or to themselves, refer to nothing, if they may.
+    at_once: whether the engine looks at references when a statement has ended. Where it does not, one of the
+    rows that refer to each other in a circle refers to nothing, if it may.
     """
     rows = list(filler.rows[name])
     filler.rng.shuffle(rows)
@@ -268,11 +268,13 @@ def _parents_first(filler: Filler, name: str, shadow: Shadow, at_once: bool) -> 
         return [rows] if rows else []
     parts: list[list[dict[str, Value]]] = []
     there: set[tuple] = set()
+    nullable = [c for link in links for c in link.columns if not table.columns[c].not_null]
     while rows:
         ready = [row for row in rows if all(_refers(row, link) <= there for link in links)]
-        if not ready:
-            nullable = [c for link in links for c in link.columns if not table.columns[c].not_null]
-            return [*parts, [row | dict.fromkeys(nullable) for row in rows]]
+        if not ready and nullable:  # a circle is cut at its first row
+            ready = [rows[0] | dict.fromkeys(nullable)]
+            del rows[0]
+        ready = ready or rows
         parts.append(ready)
         there |= {(link, tuple(row[key] for key in link.parent_columns)) for link in links for row in ready}
         rows = [row for row in rows if not any(row is other for other in ready)]
