@@ -23,7 +23,7 @@ DATA = Path(__file__).parents[1].parent / "shared" / "data"
 SETUP = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'x'),(2,'y'),(3,'z');"
 OTHER = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'y'),(5,'x');"
 FIELDS = ["id", "outcome", "ex", "ex_harsh", "ex_strict", "ex_set", "em_text", "em_ast", "format_valid", "vacuous"]
-FIELDS += ["ambiguous_gold", "sql", "error", "engine", "failed"]
+FIELDS += ["ambiguous_gold", "sql", "error", "engine", "engine_version", "failed"]
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT MAX(x) FROM c"
 STUCK = "SELECT instr(printf('%.990000c', 'a'), printf('%.490000c', 'a') || 'b')"
 GREEDY = f"{ENDLESS[:-20]} SELECT x, printf('%.900000c', 'x') FROM c ORDER BY 2"
@@ -48,7 +48,8 @@ def test_a_row_has_the_fields_of_the_interface_in_their_order():
     assert row == {
         "id": "row", "outcome": "match", "ex": True, "ex_harsh": True, "ex_strict": True, "ex_set": True,
         "em_text": True, "em_ast": True, "format_valid": True, "vacuous": False, "ambiguous_gold": False,
-        "sql": "SELECT b AS n FROM t", "error": None, "engine": "sqlite", "failed": 0,
+        "sql": "SELECT b AS n FROM t", "error": None, "engine": "sqlite",
+        "engine_version": sqlite3.sqlite_version, "failed": 0,
     }  # fmt: skip
 
 

@@ -7,8 +7,8 @@ Rows in: {id, setup_sql | database, gold_sql, prediction, dialect?, truncated?}.
 rows, `database` the path of an SQLite file, `prediction` the model's raw text, `dialect` a sqlglot name (default
 sqlite) for all three texts, `truncated` true where the model hit its token limit.
 Rows out: {id, outcome, ex, ex_harsh, ex_strict, ex_set, em_text, em_ast, format_valid, vacuous, ambiguous_gold, sql,
-error, engine, failed}; docs/evaluation.md explains them. Exit code 0 when every row got an outcome of its own, 1 after
-an infra_error.
+error, engine, engine_version, failed}; docs/evaluation.md explains them. Exit code 0 when every row got an outcome of
+its own, 1 after an infra_error.
 """
 
 import argparse

@@ -181,7 +181,7 @@ def translations(rows: Mapping[Foreign, int], choice: "EvaluationParams") -> Ite
 
 
 def versions(engines: Engines) -> dict[str, str]:
-    """The version of each engine that verdicts come from, SQLite's first: verdicts are equal where these are."""
+    """The version of each engine that is there, SQLite's first: databases and verdicts are equal where these are."""
     return {engine.name: engine.version for engine in (SQLITE, *(engines[dialect] for dialect in sorted(engines)))}
 
 

@@ -199,9 +199,10 @@ def score_all(
 ) -> Iterator[Scored]:
     """Yields what is said of every item, in their order. engines: those that are there beside SQLite.
 
-    `row`: {id, outcome, the metrics and flags of `metrics.py`, sql, error, engine, failed}: the verdicts are booleans,
-    null for gold_error and infra_error; `sql` is the extracted statement, untranslated; `engine` names where it ran;
-    `failed` says on how many of the databases, the harsh ones aside, the answer differs, null where it did not run.
+    `row`: {id, outcome, the metrics and flags of `metrics.py`, sql, error, engine, engine_version, failed}: the
+    verdicts are booleans, null for gold_error and infra_error; `sql` is the extracted statement, untranslated; `engine`
+    names where it ran; `failed` says on how many of the databases, the harsh ones aside, the answer differs, null where
+    it did not run.
     `results`: {id, databases, database, gold, prediction}: how many databases there are, and the first rows
     (`results.first_rows`, or {error}) on the one, counted from 1, that shows the verdict: where a wrong answer first
     differs from the gold, else where the gold first has rows. `prediction` is null where there is no verdict.
@@ -392,7 +393,7 @@ def _scored(
         tuple(harsh),
     )  # fmt: skip
     row: dict[str, Any] = {"id": item.id, "outcome": outcome, **measure(case), "sql": extracted.sql, "error": error}
-    row["engine"] = verdict_of(question, engine)
+    row |= {"engine": verdict_of(question, engine), "engine_version": engine.version}
     row["failed"] = sum(not verdict.ex for verdict in verdicts) if verdicts else None
     if gold.problem is not None:
         shown = {"database": None, "gold": {"error": gold.problem}, "prediction": None}
