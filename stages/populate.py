@@ -32,7 +32,7 @@ def main() -> None:
         for row in read_table(path).to_dict("records")
         if row["database"] is None and (config.beside_rows or not brings_rows(row["context"], row["dialect"]))
     ]
-    foreign = foreign_rows((row["dialect"], False) for row in rows if config.instances)
+    foreign = foreign_rows((row["dialect"], None, False) for row in rows if config.instances)
     for line in translations(foreign, evaluation):
         print(line, file=sys.stderr)
     with open_engines(foreign, evaluation) as engines:

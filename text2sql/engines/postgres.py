@@ -159,7 +159,7 @@ TELLING = (
     r"|current_setting|.*_to_xml.*|lo_.*|row_security_active|mxid_age|binary_upgrade.*|ts_stat|ts_rewrite"
 )
 # Those too, where every run of a query must answer the same.
-_CHANGING = rf"^({TELLING}|version|now|statement_timestamp|transaction_timestamp)$"
+CHANGING = rf"^({TELLING}|version|now|statement_timestamp|transaction_timestamp)$"
 _CLOCK_FUNCTIONS = ("now", "statement_timestamp", "transaction_timestamp", "clock_timestamp")
 _CLOCK_WORDS = {  # reserved words: what they are at NOW, and their type
     "current_date": ("date", False),
@@ -214,7 +214,7 @@ def _make_template(connection: Any, token: str) -> None:
     (functions,) = connection.execute(
         "SELECT string_agg(oid::regprocedure::text, ', ') FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace"
         " AND prokind = 'f' AND (provolatile = 'v' OR proname ~ %s OR (proname = 'age' AND pronargs = 1))",
-        [_CHANGING],
+        [CHANGING],
     ).fetchone()
     (needed,) = connection.execute(
         "SELECT string_agg(oid::regprocedure::text, ', ') FROM pg_proc"
@@ -300,7 +300,7 @@ def _slot(engine: Postgres) -> Any:
             if "too many connections for database" in str(error):
                 continue
             raise
-        _register(connection)
+        register_cells(connection)
         return connection
 
 
@@ -880,6 +880,7 @@ def _loaders() -> dict[str, type]:
     }
 
 
-def _register(connection: Any) -> None:
+def register_cells(connection: Any) -> None:
+    """Makes a connection's cells those of `cells`."""
     for name, made in _loaders().items():
         connection.adapters.register_loader(name, made)

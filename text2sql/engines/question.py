@@ -35,7 +35,8 @@ KEPT = 256  # databases of SQLite that a process keeps open
 KEPT_BYTES = 96 * 2**20  # of memory that they may take together, but for the one in use
 KEPT_ELSEWHERE = 10  # of another engine: each is a connection to PostgreSQL, and a part of DuckDB's memory
 
-Engines = Mapping[str, Engine]  # by the dialect that they run; SQLite is always there and not among them
+# By the dialect that they run, or the URL of the user's own database; SQLite is always there and not among them.
+Engines = Mapping[str, Engine]
 ALONE: Engines = {}  # SQLite alone
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ class Question(NamedTuple):
 
     gold_sql: str
     setups: tuple[str, ...] = ()  # scripts, one for each database
-    database: str | None = None  # or the path of an SQLite file
+    database: str | None = None  # or the path of an SQLite file, or the URL of a database on a server
     dialect: str | None = None  # of gold and prediction; None is SQLite
     setup_dialect: str | None = None  # of the scripts
     problem: str | None = None  # why there is no database to score on, where that is known
@@ -102,17 +103,28 @@ class Foreign(NamedTuple):
 
     dialect: str
     on_sqlite: bool  # whether its databases are SQLite's: a file, or fillings that were made for SQLite
+    url: str | None = None  # of the server that holds its database
 
 
-def foreign_rows(rows: Iterable[tuple[str | None, bool]]) -> Counter[Foreign]:
-    """How many rows, given as (dialect, whether their databases are SQLite's), are of which other dialect."""
+def foreign_rows(rows: Iterable[tuple[str | None, str | None, bool]]) -> Counter[Foreign]:
+    """How many rows, given as (dialect, database, whether they were filled for SQLite), are of which other dialect."""
     return Counter(
-        Foreign(dialect_name(dialect), on_sqlite) for dialect, on_sqlite in rows if dialect and not is_sqlite(dialect)
+        Foreign(dialect_name(dialect or ""), not url and (filled or database is not None), url)
+        for dialect, database, filled in rows
+        if (url := database if database and on_server(database) else None) or not is_sqlite(dialect)
     )
 
 
+def on_server(database: str) -> bool:
+    """Whether a row's database is the URL of one on a server, and not an SQLite file."""
+    return "://" in database
+
+
 def engine_of(question: Question, engines: Engines) -> Engine:
-    """The engine that a question runs on: of those given the one of its scripts' dialect, else SQLite."""
+    """The engine that a question runs on: its own database's, or of those given the one of its scripts' dialect, else
+    SQLite."""
+    if question.database is not None and on_server(question.database):
+        return engines[question.database]
     if not engines or question.database is not None or is_sqlite(question.setup_dialect):
         return SQLITE
     return engines.get(dialect_name(question.setup_dialect or ""), SQLITE)
@@ -144,15 +156,18 @@ def available(dialect: str, choice: "EvaluationParams") -> bool:
 def open_engines(rows: Iterable[Foreign], choice: "EvaluationParams") -> Iterator[Engines]:
     """The engines that rows need and that are there; servers that had to be started are gone with the block.
 
-    Raises UserError where a server cannot be reached or does not start.
+    Raises UserError where a server cannot be reached or does not start, or a login to a database of the user's own may
+    do more than read.
     """
-    needed = {row.dialect for row in rows if not row.on_sqlite}
+    rows = list(rows)
+    needed = {row.dialect for row in rows if not row.on_sqlite and row.url is None}
     with ExitStack() as stack:
-        yield {
+        engines = {
             dialect: stack.enter_context(_opened(dialect, choice))
             for dialect in sorted(needed)
             if available(dialect, choice)
         }
+        yield engines | {url: _trusted(url, choice) for url in sorted({row.url for row in rows if row.url})}
 
 
 def _opened(dialect: str, choice: "EvaluationParams") -> AbstractContextManager[Engine]:
@@ -163,10 +178,16 @@ def _opened(dialect: str, choice: "EvaluationParams") -> AbstractContextManager[
     return mysql.prepared(mysql.login(choice.mysql_url)) if choice.mysql_url else mysql.private_server()
 
 
+def _trusted(url: str, choice: "EvaluationParams") -> Engine:
+    from text2sql.engines import own  # SQLAlchemy is slow to load
+
+    return own.trusted(url, choice.trust_login)
+
+
 def translations(rows: Mapping[Foreign, int], choice: "EvaluationParams") -> Iterator[str]:
     """A line for each dialect whose rows run on SQLite by translation, and what would give them their own engine."""
     for row, count in sorted(rows.items()):
-        if not row.on_sqlite and available(row.dialect, choice):
+        if row.url or (not row.on_sqlite and available(row.dialect, choice)):
             continue
         line = f"{count:,} rows of dialect {row.dialect} run on SQLite by translation"
         if row.on_sqlite:
@@ -182,7 +203,7 @@ def translations(rows: Mapping[Foreign, int], choice: "EvaluationParams") -> Ite
 
 def versions(engines: Engines) -> dict[str, str]:
     """The version of each engine that is there, SQLite's first: databases and verdicts are equal where these are."""
-    return {engine.name: engine.version for engine in (SQLITE, *(engines[dialect] for dialect in sorted(engines)))}
+    return {SQLITE.name: SQLITE.version} | {key: engines[key].version for key in sorted(engines)}
 
 
 def load(engine: Engine) -> None:
@@ -367,7 +388,11 @@ def _close(database: Database | Failure) -> None:
 
 
 def _open_file(path: str, limits: Limits) -> Database | Failure:
-    """An SQLite file that holds all of its rows. Raises UserError as `open_database` does."""
+    """A database on a server, or an SQLite file that holds all of its rows. Raises UserError where there is none."""
+    if on_server(path):
+        from text2sql.engines import own
+
+        return own.OwnDatabase(path, "the database's URL")
     database = open_database(path, limits)
     if (log := rows_apart(Path(path))) is None:
         return database

@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from text2sql.base.errors import UserError
+from text2sql.engines.question import on_server
+from text2sql.engines.sqlite import Failure
 from text2sql.models.schema import Values
 from text2sql.sql.ddl import Column, Table, inserted_texts, keys_of
 from text2sql.sql.spelling import literal, quoted
@@ -18,12 +20,13 @@ LENGTH = 40  # characters of one value, as SQL; longer ones are passed over
 def values_of(row: Mapping, count: int) -> Values:
     """What gives at most `count` values a column of a row's database, or else of the INSERTs in its context."""
 
-    def find(table: Table, columns: Sequence[Column]) -> Mapping[str, Sequence[str]]:
+    def values(table: Table, columns: Sequence[Column]) -> Mapping[str, Sequence[str]]:
         if row.get("database"):
-            return file_values(row["database"], table, tuple(columns), count)
+            find = server_values if on_server(row["database"]) else file_values
+            return find(row["database"], table, tuple(columns), count)
         return script_values(row["context"], row.get("dialect"), table, columns, count)
 
-    return find
+    return values
 
 
 def script_values(
@@ -56,6 +59,16 @@ def file_values(path: str, table: Table, columns: tuple[Column, ...], count: int
             return few(columns, rows, count)
     except sqlite3.Error as error:
         raise UserError(f"{path}: cannot be read as an SQLite database ({error}); fix the file") from error
+
+
+@lru_cache(maxsize=4096)
+def server_values(url: str, table: Table, columns: tuple[Column, ...], count: int) -> dict[str, Sequence[str]]:
+    """Values from a database on a server; none of a table that it does not answer for. Raises UserError."""
+    from text2sql.engines import own  # SQLAlchemy is slow to load
+
+    with closing(own.OwnDatabase(url, "ingest.database")) as database:
+        answer = database.query(sample_query(table, columns, "`" if database.dialect == "mysql" else '"'))
+        return {} if isinstance(answer, Failure) else few(columns, answer.rows, count)
 
 
 def sample_query(table: Table, columns: Sequence[Column], mark: str) -> str:

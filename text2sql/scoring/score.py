@@ -161,12 +161,10 @@ def _filled_question(row: dict, filled: Fillings, problem: str | None, engines: 
 
 def foreign_arm(rows: Iterable[Mapping], databases: Mapping[str, Fillings]) -> Counter[Foreign]:
     """How many rows of the evaluation table, with their filled databases, are of which other dialect."""
-    return foreign_rows((row["dialect"], _on_sqlite(row, databases.get(row["id"]))) for row in rows)
+    return foreign_rows((row["dialect"], row["database"], _for_sqlite(row, databases.get(row["id"]))) for row in rows)
 
 
-def _on_sqlite(row: Mapping, filled: Fillings | None) -> bool:
-    if row["database"] is not None:
-        return True
+def _for_sqlite(row: Mapping, filled: Fillings | None) -> bool:
     return filled is not None and filled.dialect is None and not brings_rows(row["context"], row["dialect"])
 
 
