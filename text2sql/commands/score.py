@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from text2sql.base.errors import UserError
-from text2sql.base.files import json_line, read_jsonl
+from text2sql.base.files import is_url, json_line, read_jsonl
 from text2sql.base.params import EvaluationParams, check, problem_of_url
 from text2sql.databases.many import populate_rows
 from text2sql.databases.populate import fillings
 from text2sql.engines.pool import cores
-from text2sql.engines.question import Engines, Fillings, Question, foreign_rows, on_server, open_engines, translations
+from text2sql.engines.question import Engines, Fillings, Question, foreign_rows, open_engines, translations
 from text2sql.engines.sqlite import Limits
 from text2sql.scoring.metrics import FLAGS, METRICS
 from text2sql.scoring.policy import NOT_SCORED, POLICY_VERSION
@@ -92,7 +92,7 @@ def checked(row: dict, file: Path, number: int) -> dict:
             raise UserError(f'{where}: no {name}; an empty prediction is ""')
     if (row.get("setup_sql") is None) == (row.get("database") is None):
         raise UserError(f"{where}: give either setup_sql or database")
-    if row.get("database") and on_server(row["database"]):
+    if row.get("database") and is_url(row["database"]):
         if problem := problem_of_url(row["database"]):
             raise UserError(f"{where}: database: {problem}")
     elif row.get("database") is not None and not Path(row["database"]).is_file():

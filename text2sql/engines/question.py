@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from text2sql.base.errors import install
+from text2sql.base.files import is_url
 from text2sql.engines import duckdb, mysql, postgres
 from text2sql.engines.protocol import Database, Engine, EngineLost
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, SQLite, open_database, rows_apart
@@ -111,19 +112,14 @@ def foreign_rows(rows: Iterable[tuple[str | None, str | None, bool]]) -> Counter
     return Counter(
         Foreign(dialect_name(dialect or ""), not url and (filled or database is not None), url)
         for dialect, database, filled in rows
-        if (url := database if database and on_server(database) else None) or not is_sqlite(dialect)
+        if (url := database if database and is_url(database) else None) or not is_sqlite(dialect)
     )
-
-
-def on_server(database: str) -> bool:
-    """Whether a row's database is the URL of one on a server, and not an SQLite file."""
-    return "://" in database
 
 
 def engine_of(question: Question, engines: Engines) -> Engine:
     """The engine that a question runs on: its own database's, or of those given the one of its scripts' dialect, else
     SQLite."""
-    if question.database is not None and on_server(question.database):
+    if question.database is not None and is_url(question.database):
         return engines[question.database]
     if not engines or question.database is not None or is_sqlite(question.setup_dialect):
         return SQLITE
@@ -389,7 +385,7 @@ def _close(database: Database | Failure) -> None:
 
 def _open_file(path: str, limits: Limits) -> Database | Failure:
     """A database on a server, or an SQLite file that holds all of its rows. Raises UserError where there is none."""
-    if on_server(path):
+    if is_url(path):
         from text2sql.engines import own
 
         return own.OwnDatabase(path, "the database's URL")

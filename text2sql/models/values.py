@@ -7,8 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from text2sql.base.errors import UserError
-from text2sql.engines.question import on_server
-from text2sql.engines.sqlite import Failure
+from text2sql.base.files import is_url
 from text2sql.models.schema import Values
 from text2sql.sql.ddl import Column, Table, inserted_texts, keys_of
 from text2sql.sql.spelling import literal, quoted
@@ -20,13 +19,12 @@ LENGTH = 40  # characters of one value, as SQL; longer ones are passed over
 def values_of(row: Mapping, count: int) -> Values:
     """What gives at most `count` values a column of a row's database, or else of the INSERTs in its context."""
 
-    def values(table: Table, columns: Sequence[Column]) -> Mapping[str, Sequence[str]]:
+    def find(table: Table, columns: Sequence[Column]) -> Mapping[str, Sequence[str]]:
         if row.get("database"):
-            find = server_values if on_server(row["database"]) else file_values
-            return find(row["database"], table, tuple(columns), count)
+            return file_values(row["database"], table, tuple(columns), count)
         return script_values(row["context"], row.get("dialect"), table, columns, count)
 
-    return values
+    return find
 
 
 def script_values(
@@ -45,6 +43,8 @@ def script_values(
 @lru_cache(maxsize=4096)
 def file_values(path: str, table: Table, columns: tuple[Column, ...], count: int) -> dict[str, Sequence[str]]:
     """Values from an SQLite file; none of a table that is not in it, or lacks a column. Raises UserError."""
+    if is_url(path):
+        raise UserError("prompt.values: a database on a server is not read for prompts; set it to 0")
     if not Path(path).is_file():
         raise UserError(f"{path}: no such database file, of which prompt.values shows values; put it back, or set 0")
     try:
@@ -59,16 +59,6 @@ def file_values(path: str, table: Table, columns: tuple[Column, ...], count: int
             return few(columns, rows, count)
     except sqlite3.Error as error:
         raise UserError(f"{path}: cannot be read as an SQLite database ({error}); fix the file") from error
-
-
-@lru_cache(maxsize=4096)
-def server_values(url: str, table: Table, columns: tuple[Column, ...], count: int) -> dict[str, Sequence[str]]:
-    """Values from a database on a server; none of a table that it does not answer for. Raises UserError."""
-    from text2sql.engines import own  # SQLAlchemy is slow to load
-
-    with closing(own.OwnDatabase(url, "ingest.database")) as database:
-        answer = database.query(sample_query(table, columns, "`" if database.dialect == "mysql" else '"'))
-        return {} if isinstance(answer, Failure) else few(columns, answer.rows, count)
 
 
 def sample_query(table: Table, columns: Sequence[Column], mark: str) -> str:

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from text2sql.base.errors import UserError
+from text2sql.base.files import is_url
 from text2sql.base.params import IngestParams
 from text2sql.dataset.rows import COLUMNS
-from text2sql.engines.question import on_server
 from text2sql.sources.left_out import LeftOut, Splits
 from text2sql.sources.records import SPLITS, chain_files, mapped_by, read_records, renamed, split_files, unread
 from text2sql.sources.schemas import database_in, is_sqlite_file, names_in, read_script, schema_of_database
@@ -120,7 +120,7 @@ def subjects(database: str | None) -> Callable[[str | None], About] | None:
     """From a question's db_id to what it is about, by `ingest.database`; None where that is not set."""
     if database is None:
         return None
-    if on_server(database):
+    if is_url(database):
         from text2sql.engines import own  # SQLAlchemy is slow to load
 
         context, dialect, name = own.read_schema(database, "ingest.database")
