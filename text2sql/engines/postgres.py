@@ -471,20 +471,21 @@ class PostgresDatabase:
 
 
 def ask(connection: Any, text: bytes, limits: Limits) -> Answer | Failure:
-    """One round trip: a query as a cursor, all its rows within limits, and back to the savepoint `asked`.
+    """One round trip: a query as a cursor, and all its rows within limits. A failure takes a second one, back to the
+    savepoint `asked`.
 
     The connection is in pipeline mode. Raises Late, psycopg.Error.
     """
     pg = connection.pgconn
     pg.send_query_params(b"DECLARE answer NO SCROLL CURSOR FOR " + text, None)
     pg.send_query_params(b"FETCH FORWARD %d FROM answer" % (limits.rows + 1), None)
-    pg.pipeline_sync()
-    pg.send_query_params(b"ROLLBACK TO asked", None)
+    pg.send_query_params(b"CLOSE answer", None)
     pg.pipeline_sync()
     deadline = time.monotonic() + limits.seconds + GRACE_SECONDS
     declared = next_result(pg, deadline)
     if declared.status == _status("FATAL_ERROR"):
-        _drain(pg, 2, deadline)
+        _drain(pg, 1, deadline)
+        _back(pg, deadline)
         return result_failure(declared)
     assert next_result(pg, deadline) is None
     pg.set_chunked_rows_mode(CHUNK)
@@ -494,8 +495,17 @@ def ask(connection: Any, text: bytes, limits: Limits) -> Answer | Failure:
         if found.full and not found.cancelled:
             pg.get_cancel().cancel()
             found.cancelled = True
-    _drain(pg, 2, deadline)
+    _drain(pg, 1, deadline)
+    if found.cancelled or found.failure is not None:
+        _back(pg, deadline)
     return found.answer()
+
+
+def _back(pg: Any, deadline: float) -> None:
+    """Back to the savepoint `asked`."""
+    pg.send_query_params(b"ROLLBACK TO asked", None)
+    pg.pipeline_sync()
+    _drain(pg, 1, deadline)
 
 
 class _Rows:
