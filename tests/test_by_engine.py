@@ -5,6 +5,8 @@ from contextlib import closing
 
 import pytest
 
+from text2sql.base.files import write_jsonl
+from text2sql.cli import main
 from text2sql.databases import by_engine
 from text2sql.databases.many import populate_rows
 from text2sql.databases.populate import fillings
@@ -159,3 +161,19 @@ def test_the_same_seed_gives_the_same_bytes_in_another_process(server, tmp_path,
     rows, engines, before = made
     again = populate_rows(rows[:1], 2, 7, 1, tmp_path / "again.jsonl", engines)
     assert json.dumps(again[0]) == json.dumps([row for row in before[0] if row["key"] == again[1][0]["key"]])
+
+
+def test_a_machine_without_the_engine_does_as_on_sqlite_and_says_in_one_line_what_it_did(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(postgres, "installed", lambda: False)  # stands for a machine without it
+    path = tmp_path / "predictions.jsonl"
+    row = {"setup_sql": "CREATE TABLE t (a SERIAL PRIMARY KEY, b TEXT);", "dialect": "postgres"}
+    golds = ["SELECT b FROM t WHERE b ILIKE 'a%'", "SELECT a::text FROM t"]
+    write_jsonl(path, [row | {"id": n, "gold_sql": gold, "prediction": gold} for n, gold in enumerate(golds)])
+    scores = []
+    for choice in ("auto", "sqlite"):
+        assert main(["score", str(path), "--populate", "2", "--engine", choice, "--workers", "1"]) == 0
+        said = capsys.readouterr()
+        scores.append(said.out)
+        about = [line for line in said.err.splitlines() if "by translation" in line]
+        assert len(about) == 1 and about[0].startswith("2 rows of dialect postgres run on SQLite by translation")
+    assert scores[0] == scores[1] and scores[0].count('"ex": true') == 2

@@ -367,18 +367,55 @@ def test_results_of_an_engine_are_kept_as_those_of_sqlite(engines):
     assert scored.results["gold"]["rows"] == [["30.00", "2024-01-31"], ["45.50", "2024-02-29"]]
 
 
-def test_hostile_rows_of_an_engine_cost_no_other_row_its_verdict(engines):
-    attacks = [
+HOSTILE = {  # one of each kind
+    "postgres": [
         "SELECT pg_sleep(60)",
         ENDLESS,
+        "SELECT repeat('x', 300000000)",
         "DELETE FROM sale",
         "SELECT pg_terminate_backend(pg_backend_pid())",
-    ]
-    items = [foreign("postgres", DUMP, "SELECT id FROM sale", attack) for attack in attacks]
-    calm = foreign("postgres", DUMP, "SELECT id FROM sale", "SELECT id FROM sale")
-    rows = score(*(row for attack in items for row in (attack, calm)), limits=Limits(seconds=0.5), engines=engines)
-    assert [row["outcome"] for row in rows[::2]] == ["refused", "timeout", "refused", "refused"]
-    assert [row["outcome"] for row in rows[1::2]] == ["match"] * 4
+        "SELECT pg_advisory_lock(1)",
+        "SELECT pg_read_file('/etc/passwd')",
+        "COPY sale TO '{folder}/copied'",
+        "SELECT lo_export(lo_create(0), '{folder}/exported')",
+        "SELECT set_config('role', 'none', false)",
+        "SELECT id FROM sale FOR UPDATE",
+        "SELECT * INTO copied FROM sale",
+    ],
+    "duckdb": [
+        ENDLESS,
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "COPY t TO '{folder}/copied.csv'",
+        "ATTACH '{folder}/attached.db'",
+        "INSTALL httpfs",
+        "SELECT getenv('PATH')",
+        "SET memory_limit = '9GB'",
+        "SELECT repeat('x', 1000000000)",
+        "DROP TABLE t",
+    ],
+}
+
+
+def test_after_a_batch_of_attacks_nothing_is_left_and_every_other_row_has_its_verdict(engines, tmp_path, monkeypatch):
+    import psycopg
+
+    monkeypatch.chdir(tmp_path)
+    golds = {"postgres": (DUMP, "SELECT id FROM sale"), "duckdb": (LIST, "SELECT b[1] FROM t")}
+    attacks = [(name, attack.format(folder=tmp_path)) for name, listed in HOSTILE.items() for attack in listed]
+    rows = score(
+        *(foreign(name, *golds[name], sql) for name, attack in attacks for sql in (attack, golds[name][1])),
+        limits=Limits(seconds=0.5), engines=engines,
+    )  # fmt: skip
+    assert [row["outcome"] for row in rows[1::2]] == ["match"] * len(attacks)
+    assert not any(row["ex"] for row in rows[::2]) and {"refused", "timeout"} < {row["outcome"] for row in rows}
+    assert list(tmp_path.iterdir()) == []
+    with psycopg.connect(engines["postgres"].owner) as connection:
+        left = (
+            "SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'),"
+            " (SELECT count(*) FROM pg_stat_activity WHERE datname LIKE '%slot%'),"
+            " (SELECT count(*) FROM pg_largeobject_metadata)"
+        )
+        assert connection.execute(left).fetchone() == (0, 0, 0)
 
 
 def test_a_server_that_is_gone_is_nobodys_wrong_answer(tmp_path):
