@@ -28,8 +28,9 @@ from pathlib import Path
 from text2sql.base.files import read_json, read_jsonl, write_json
 from text2sql.databases import aims
 from text2sql.databases.filler import Filler, Pools
+from text2sql.databases.many import populate_rows
 from text2sql.databases.mutants import mutants
-from text2sql.databases.populate import LIMITS, Fillings, candidate, fillings, populate_rows, read_gold, summarize
+from text2sql.databases.populate import LIMITS, Fillings, candidate, fillings, read_gold, summarize
 from text2sql.databases.schema import Schema, read_schema
 from text2sql.engines.question import Question
 from text2sql.engines.sqlite import Answer, Failure, build, query
@@ -62,7 +63,7 @@ def probe(rows: list[dict], results: list[dict], count: int) -> int:
         pools = Pools(schema, [gold.aim])
         alive = {n for n, mutant in enumerate(gold.mutants) if mutant.sql in result["undecided"]}
         for number in range(count):
-            seen = gold.look(build(candidate(schema, pools, gold, number, "probe", gaps=True)), alive)
+            seen = gold.look(candidate(schema, pools, gold, number, "probe", gaps=True), alive)
             if seen and seen[1]:
                 print("told apart by a probe:", row["answer"], *(f"\n    {gold.mutants[n].sql}" for n in seen[1]))
                 found += len(seen[1])

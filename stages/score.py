@@ -21,12 +21,13 @@ from text2sql.engines.sqlite import Limits
 def main(arm: str) -> None:
     from text2sql.databases.populate import read_databases, read_unusable
     from text2sql.dataset.rows import read_table
-    from text2sql.engines.question import foreign_rows, left_out_of, open_engines, translations
-    from text2sql.scoring.score import arm_items, score_file, score_key
+    from text2sql.engines.question import left_out_of, open_engines, translations
+    from text2sql.scoring.score import arm_items, foreign_arm, score_file, score_key
 
     config, evaluation = read_params("score", "evaluation")
     rows = read_table("data/selected/eval.parquet").to_dict("records")
-    foreign = foreign_rows((row["context"], row["dialect"], row["database"]) for row in rows)
+    databases = read_databases("data/databases")
+    foreign = foreign_arm(rows, databases)
     for line in translations(foreign, evaluation):
         print(line, file=sys.stderr)
     with open_engines(foreign, evaluation) as engines:
@@ -34,7 +35,7 @@ def main(arm: str) -> None:
             print(line, file=sys.stderr)
         items = arm_items(
             rows,
-            read_databases("data/databases"),
+            databases,
             read_unusable("data/databases"),
             list(read_jsonl(f"data/generations/{arm}.jsonl")),
             engines,

@@ -13,7 +13,8 @@ import pytest
 from text2sql.base.files import read_jsonl
 from text2sql.databases import aims
 from text2sql.databases import populate as populating
-from text2sql.databases.populate import fillings, populate, populate_rows, read_databases, summarize, write_databases
+from text2sql.databases.many import populate_rows
+from text2sql.databases.populate import fillings, populate, read_databases, summarize, write_databases
 from text2sql.databases.schema import read_schema
 from text2sql.engines.sqlite import Answer, Failure, build, query
 from text2sql.scoring.compare import compare
@@ -337,7 +338,7 @@ def test_equal_questions_share_their_fillings(tmp_path):
 def test_goes_on_after_a_kill(tmp_path):
     rows = game_rows(12)
     code = (
-        "import json, sys; from text2sql.databases.populate import populate_rows\n"
+        "import json, sys; from text2sql.databases.many import populate_rows\n"
         "populate_rows(json.load(open(sys.argv[1])), 3, 7, 1, sys.argv[2])"
     )
     (tmp_path / "rows.json").write_text(json.dumps(rows))

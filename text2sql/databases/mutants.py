@@ -369,25 +369,27 @@ def _joined(select: exp.Select, tables: dict[str, Table], schema: Schema) -> Ite
             yield "join added", changed.join(parent, on=on, copy=False)
 
 
-def mutants(tree: exp.Expr | None, schema: Schema, strict: Schema | None = None) -> list[Mutant]:
+def mutants(
+    tree: exp.Expr | None, schema: Schema, strict: Schema | None = None, dialect: str = "sqlite"
+) -> list[Mutant]:
     """The mutants of a gold's tree (from `aims.parse`), without repetitions, in the order of the text.
 
-    strict: the schema of its ordinary fillings.
+    strict: the schema of its ordinary fillings. dialect: what they are written in.
     """
     if tree is None:
         return []
-    original = tree.sql("sqlite")
+    original = tree.sql(dialect)
     found: dict[str, Mutant] = {}
     changes = [_comparisons, _connectives, _aggregates, _constants, _shape, _columns(schema), _rows(schema)]
     for position, node in enumerate(tree.walk()):
         for change in changes:
             for kind, new in change(node):
                 if node is tree:
-                    sql = new.sql("sqlite")
+                    sql = new.sql(dialect)
                 else:
                     copy = tree.copy()
                     _nth(copy, position).replace(new.copy())
-                    sql = copy.sql("sqlite")
+                    sql = copy.sql(dialect)
                 if sql != original and sql not in found:
                     rule = equivalent(kind, node, new, schema)
                     ordinarily = rule or (equivalent(kind, node, new, strict) if strict else None)

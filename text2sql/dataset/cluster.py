@@ -39,7 +39,7 @@ def cluster_verdicts(path: Path, rules: Mapping, workers: int, evaluation: Evalu
 def judge_batch(batch: pa.Table, rules: Mapping, evaluation: EvaluationParams) -> pa.Table:
     """What a Ray worker does with some rows: the same verdicts, guarded by a child process of its own."""
     items = list(zip(*(batch.column(name).to_pylist() for name in ITEM_COLUMNS), strict=True))
-    foreign = foreign_rows((context, dialect, database) for context, _, _, dialect, database in items)
+    foreign = foreign_rows((dialect, database, False) for _, _, _, dialect, database in items)
     with open_engines(foreign, evaluation) as engines:
         rejects = [reject or (None, None, None) for reject in verdicts(items, rules, 1, engines)]
     columns = [pa.array(cells, pa.string()) for cells in zip(*rejects, strict=True)]

@@ -1,9 +1,8 @@
 """A question's gold and its databases, opened one way for everybody who runs SQL on them.
 
-Which engine a question runs on is decided here and nowhere else (`engine_of`): the one of its dialect, where that is
-there and the question's own script brings the rows; else SQLite, for which `statement` and `databases` translate what
-is written in another dialect. Callers see a statement to run, a database to run it on, or a `Failure` that says why
-there is none.
+Which engine a question runs on is decided here and nowhere else (`engine_of`): the one of its scripts' dialect, where
+that is there; else SQLite, for which `statement` and `databases` translate what is written in another dialect. Callers
+see a statement to run, a database to run it on, or a `Failure` that says why there is none.
 """
 
 import importlib
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from text2sql.base.errors import install
+from text2sql.base.files import is_url
 from text2sql.engines import duckdb, mysql, postgres
 from text2sql.engines.protocol import Database, Engine, EngineLost
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, SQLite, open_database, rows_apart
@@ -45,7 +45,8 @@ KEPT = 256  # databases of SQLite that a process keeps open
 KEPT_BYTES = 96 * 2**20  # of memory that they may take together, but for the one in use
 KEPT_ELSEWHERE = 10  # of another engine: each is a connection to PostgreSQL, and a part of DuckDB's memory
 
-Engines = Mapping[str, Engine]  # by the dialect that they run; SQLite is always there and not among them
+# By the dialect that they run, or the URL of the user's own database; SQLite is always there and not among them.
+Engines = Mapping[str, Engine]
 ALONE: Engines = {}  # SQLite alone
 T = TypeVar("T")
 
@@ -55,12 +56,20 @@ class Question(NamedTuple):
 
     gold_sql: str
     setups: tuple[str, ...] = ()  # scripts, one for each database
-    database: str | None = None  # or the path of an SQLite file
+    database: str | None = None  # or the path of an SQLite file, or the URL of a database on a server
     dialect: str | None = None  # of gold and prediction; None is SQLite
     setup_dialect: str | None = None  # of the scripts
     problem: str | None = None  # why there is no database to score on, where that is known
     harsh: tuple[str, ...] = ()  # further scripts, which decide the stricter verdict `ex_harsh` alone
     ddl: str | None = None  # the script, in `dialect`, that declares the columns' types, where no setup is it
+
+
+class Fillings(NamedTuple):
+    """The scripts of filled databases that a row is scored on, by tier."""
+
+    ordinary: tuple[str, ...] = ()
+    harsh: tuple[str, ...] = ()
+    dialect: str | None = None  # of the scripts; None is SQLite
 
 
 def row_question(
@@ -69,20 +78,26 @@ def row_question(
     problem: str | None = None,
     engines: Engines = ALONE,
     harsh: Sequence[str] = (),
+    filled_in: str | None = None,
 ) -> Question:
     """The question of a row of the evaluation table {answer, context, database, dialect}.
 
-    scripts: filled databases in SQLite, beside the row's context where that brings rows, else in its place; they and
-    the harsh ones are left out where the context goes to an engine of its own. problem: why no script could be made; it
-    stands unless the context brings rows or the row has a file of its own.
+    scripts: filled databases, beside the row's context where that brings rows, else in its place. filled_in: their
+    dialect, and that of the harsh ones; None is SQLite, whose scripts are left out where the context brings rows and
+    goes to an engine of its own. problem: why no script could be made; it stands unless the context brings rows or the
+    row has a file of its own.
     """
     dialect = row["dialect"]
     if row["database"] is not None:
         return Question(row["answer"], database=row["database"], dialect=dialect)
     own = Question(row["answer"], (row["context"],), dialect=dialect, setup_dialect=dialect)
-    if engine_of(own, engines) != SQLITE:
+    has_rows = brings_rows(row["context"], dialect)
+    if filled_in is not None:
+        setups = (*own.setups, *scripts) if has_rows else tuple(scripts)
+        return own._replace(setups=setups, harsh=tuple(harsh))
+    if has_rows and engine_of(own, engines) != SQLITE:
         return own
-    if not brings_rows(row["context"], dialect):
+    if not has_rows:
         problem = problem if scripts or problem is not None else NO_ROWS
         return Question(
             row["answer"], tuple(scripts), dialect=dialect, problem=problem, harsh=tuple(harsh), ddl=row["context"]
@@ -100,30 +115,27 @@ class Foreign(NamedTuple):
     """What decides on the engine of a row that is not SQLite's."""
 
     dialect: str
-    own_rows: bool  # whether its own script brings the rows
+    on_sqlite: bool  # whether its databases are SQLite's: a file, or fillings that were made for SQLite
+    url: str | None = None  # of the server that holds its database
 
 
-def foreign_rows(rows: Iterable[tuple[str | None, str | None, str | None]]) -> Counter[Foreign]:
-    """How many rows, given as (script, dialect, database file), are of which other dialect."""
-    return Counter(found for row in rows if (found := _foreign(*row)) is not None)
-
-
-def _foreign(script: str | None, dialect: str | None, database: str | None) -> Foreign | None:
-    """The dialect of a row in lower case, and whether its script brings rows; None for a row of SQLite."""
-    if not dialect or is_sqlite(dialect):
-        return None
-    return Foreign(dialect_name(dialect), not database and bool(script) and brings_rows(script or "", dialect))
+def foreign_rows(rows: Iterable[tuple[str | None, str | None, bool]]) -> Counter[Foreign]:
+    """How many rows, given as (dialect, database, whether they were filled for SQLite), are of which other dialect."""
+    return Counter(
+        Foreign(dialect_name(dialect or ""), not url and (filled or database is not None), url)
+        for dialect, database, filled in rows
+        if (url := database if database and is_url(database) else None) or not is_sqlite(dialect)
+    )
 
 
 def engine_of(question: Question, engines: Engines) -> Engine:
-    """The engine that a question runs on: of those given the one of its dialect, else SQLite.
-
-    Filled databases are scripts of SQLite, so questions whose own script brings no rows run there.
-    """
-    if not engines or not question.setups:
+    """The engine that a question runs on: its own database's, or of those given the one of its scripts' dialect, else
+    SQLite."""
+    if question.database is not None and is_url(question.database):
+        return engines[question.database]
+    if not engines or question.database is not None or is_sqlite(question.setup_dialect):
         return SQLITE
-    found = _foreign(question.setups[0], question.setup_dialect, question.database)
-    return engines.get(found.dialect, SQLITE) if found is not None and found.own_rows else SQLITE
+    return engines.get(dialect_name(question.setup_dialect or ""), SQLITE)
 
 
 def verdict_of(question: Question, engine: Engine) -> str:
@@ -152,15 +164,18 @@ def available(dialect: str, choice: "EvaluationParams") -> bool:
 def open_engines(rows: Iterable[Foreign], choice: "EvaluationParams") -> Iterator[Engines]:
     """The engines that rows need and that are there; servers that had to be started are gone with the block.
 
-    Raises UserError where a server cannot be reached or does not start.
+    Raises UserError where a server cannot be reached or does not start, or a login to a database of the user's own may
+    do more than read.
     """
-    needed = {row.dialect for row in rows if row.own_rows}
+    rows = list(rows)
+    needed = {row.dialect for row in rows if not row.on_sqlite and row.url is None}
     with ExitStack() as stack:
-        yield {
+        engines = {
             dialect: stack.enter_context(_opened(dialect, choice))
             for dialect in sorted(needed)
             if available(dialect, choice)
         }
+        yield engines | {url: _trusted(url, choice) for url in sorted({row.url for row in rows if row.url})}
 
 
 def _opened(dialect: str, choice: "EvaluationParams") -> AbstractContextManager[Engine]:
@@ -171,14 +186,20 @@ def _opened(dialect: str, choice: "EvaluationParams") -> AbstractContextManager[
     return mysql.prepared(mysql.login(choice.mysql_url)) if choice.mysql_url else mysql.private_server()
 
 
+def _trusted(url: str, choice: "EvaluationParams") -> Engine:
+    from text2sql.engines import own  # SQLAlchemy is slow to load
+
+    return own.trusted(url, choice.trust_login)
+
+
 def translations(rows: Mapping[Foreign, int], choice: "EvaluationParams") -> Iterator[str]:
     """A line for each dialect whose rows run on SQLite by translation, and what would give them their own engine."""
     for row, count in sorted(rows.items()):
-        if row.own_rows and available(row.dialect, choice):
+        if row.url or (not row.on_sqlite and available(row.dialect, choice)):
             continue
         line = f"{count:,} rows of dialect {row.dialect} run on SQLite by translation"
-        if not row.own_rows:
-            yield f"{line}: their scripts bring no rows"
+        if row.on_sqlite:
+            yield f"{line}: their databases are SQLite's"
         elif row.dialect not in _SYSTEMS:
             yield f"{line}: there is no engine for it here"
         elif choice.engine != "auto":
@@ -202,8 +223,8 @@ def left_out_of(rows: Iterable[tuple[str | None, str | None]], engines: Engines)
 
 
 def versions(engines: Engines) -> dict[str, str]:
-    """The version of each engine that verdicts come from, SQLite's first: verdicts are equal where these are."""
-    return {engine.name: engine.version for engine in (SQLITE, *(engines[dialect] for dialect in sorted(engines)))}
+    """The version of each engine that is there, SQLite's first: databases and verdicts are equal where these are."""
+    return {SQLITE.name: SQLITE.version} | {key: engines[key].version for key in sorted(engines)}
 
 
 def load(engine: Engine) -> None:
@@ -406,7 +427,11 @@ def _close(database: Database | Failure) -> None:
 
 
 def _open_file(path: str, limits: Limits) -> Database | Failure:
-    """An SQLite file that holds all of its rows. Raises UserError as `open_database` does."""
+    """A database on a server, or an SQLite file that holds all of its rows. Raises UserError where there is none."""
+    if is_url(path):
+        from text2sql.engines import own
+
+        return own.OwnDatabase(path, "the database's URL")
     database = open_database(path, limits)
     if (log := rows_apart(Path(path))) is None:
         return database

@@ -53,13 +53,15 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
     accounted = account(data)
     training = read_json(metrics / "train/prompt_tokens.json")
     places = {"training": read_json(metrics / "train/summary.json").get("machine"), "report": machine(cores())}
+    all_scores = [score for listed in scores.values() for score in listed]
     verdicts = {arm: joined(rows, data / f"judgements/{arm}.jsonl") for arm in arms} if judged else {}
 
     for arm in arms:
         write_json(metrics / f"arms/{arm}.json", details[arm] | ({"judge": judgements[arm]} if judged else {}))
     write_json(
         metrics / "comparison.json",
-        compared | {"power": power, "engines": by_engine(scores[compared["arm"]]), **versions(), "machine": places},
+        compared
+        | {"power": power, "engines": by_engine(scores[compared["arm"]]), **versions(all_scores), "machine": places},
     )
     write_json(metrics / "data.json", accounted)
     lengths = {"train": training["tokens"]}

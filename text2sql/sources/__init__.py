@@ -26,7 +26,7 @@ from text2sql.sql.dialect_names import dialect_name, known, unknown_dialect
 
 # name in `ingest.source` → module of this package
 SOURCES = {
-    "synthetic": "synthetic",  # made, not read
+    "synthetic": "generated",  # made, not read
     "file": "file",
     "sql_create_context": "file",
     "chat": "chat",
