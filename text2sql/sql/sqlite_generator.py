@@ -253,8 +253,13 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         return _shift(self.shiftable(of), _form(node) or _form(of), self.sql(amount), sign, unit)
 
     def shiftable(self, of: exp.Expr) -> str:
-        if of.is_string and of.name.startswith("0"):  # calendars differ about the first years
-            raise NoForm("a date before the year 1000 has no SQLite form")
+        if of.is_string:
+            if of.name.startswith("0"):  # calendars differ about the first years
+                raise NoForm("a date before the year 1000 has no SQLite form")
+            text = as_moment(of.name, "datetime" if ":" in of.name else "date")
+            if text is None:
+                raise NoForm(f"{of.name!r} as a date has no SQLite form")
+            return literal(text)
         if kind(of) == "s" and not bare(of).is_string:
             x = self.sql(of)
             return f"CASE WHEN length({x}) > 10 THEN {self.of_text(of, 'datetime')} ELSE {self.of_text(of, 'date')} END"
@@ -537,9 +542,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         return f"{self.as_text(node.this)} || {self.as_text(node.expression)}"
 
     def datediff_sql(self, node: exp.DateDiff) -> str:
-        for side in (node.this, node.expression):
-            self.shiftable(side.this if isinstance(side, exp.TsOrDsToDate) else side)
-        a, b = self.arg(node), self.arg(node, "expression")
+        sides = (side.this if isinstance(side, exp.TsOrDsToDate) else side for side in (node.this, node.expression))
+        a, b = map(self.shiftable, sides)
         unit = _unit(node.args.get("unit"))
         if unit == "DAY":
             return f"CAST(julianday(date({a})) - julianday(date({b})) AS INTEGER)"
@@ -550,7 +554,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         raise NoForm(f"DATEDIFF in {unit} has no SQLite form")
 
     def timestampdiff_sql(self, node: exp.TimestampDiff) -> str:
-        b, a, unit = self.arg(node), self.arg(node, "expression"), _unit(node.args.get("unit"))
+        b, a, unit = self.shiftable(node.this), self.shiftable(node.expression), _unit(node.args.get("unit"))
         seconds = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86400, "WEEK": 604800}.get(unit)
         if seconds:
             return f"((CAST(strftime('%s', {b}) AS INTEGER) - CAST(strftime('%s', {a}) AS INTEGER)) / {seconds})"
@@ -585,7 +589,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         letters = re.sub(r"%-?[A-Za-z]", "", form.name)
         if self.source != "mysql" and (letters == form.name or re.search("[A-Za-z]{2}", letters)):
             raise NoForm(f"the format {form.name!r} has no SQLite form")  # of a number, or only half understood
-        return _time_format(self.sql(x), form.name)
+        return _time_format(self.shiftable(x), form.name)
 
     def strtodate_sql(self, node: exp.Expr) -> str:
         forms = {"%Y-%m-%d": "date", "%Y-%m-%d %H:%M:%S": "datetime", "%Y-%m-%d %T": "datetime"}
@@ -645,7 +649,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
 
     def of_text(self, node: exp.Expr, form: str) -> str:
         x = self.sql(node)
-        odd = f"{x} IS NOT NULL" if self.source not in CASE_BLIND else f"{x} GLOB '[0-9]*[-/.][0-9]*'"
+        odd = f"{x} GLOB '[0-9]*[-/.][0-9]*'" if self.source == "mysql" else f"{x} IS NOT NULL"
         return f"CASE WHEN {form}({x}) IS NULL AND {odd} THEN {_NO_DATE} ELSE {form}({x}) END"
 
     def as_integer(self, of: exp.Expr, x: str) -> str:
