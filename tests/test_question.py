@@ -23,6 +23,7 @@ from text2sql.engines.question import (
     engine_of,
     foreign_rows,
     gold_answer,
+    left_out_of,
     open_engines,
     row_question,
     setup_script,
@@ -103,6 +104,22 @@ def test_gold_and_setup_are_translated_from_their_dialects():
     assert isinstance(setup_script("SELEC (", "mysql"), Failure)
     with pytest.raises(UserError, match="unknown SQL dialect 'klingon'"):
         statement("SELECT 1", Question("", dialect="klingon"))
+
+
+def test_a_query_is_translated_by_the_types_of_its_context_or_file(file):
+    assert statement("SELECT a / 2 FROM t", Question("", (FILLED,), dialect="postgres")) == "SELECT a / 2 FROM t"
+    decimal = Question("", (FILLED,), dialect="postgres", ddl="CREATE TABLE t (a NUMERIC(5,1), b TEXT);")
+    assert statement("SELECT a / 2 FROM t", decimal) == "SELECT CAST(a AS REAL) / 2 FROM t"
+    own = Question("", database=file, dialect="postgres")
+    assert statement("SELECT a / 2 FROM t", own) == "SELECT a / 2 FROM t"
+    assert isinstance(statement("SELECT a FROM t WHERE b = 1", own), Failure)
+
+
+def test_statements_that_translation_leaves_out_are_counted_by_name():
+    script = "SET x = 1; CREATE TABLE t (a int); COMMENT ON TABLE t IS 'x'; COMMENT ON COLUMN t.a IS 'y';"
+    rows = [(script, "PostgreSQL"), (script, "postgres"), (DDL, "sqlite"), (None, "mysql")]
+    assert list(left_out_of(rows, ALONE)) == ["left out of scripts by translation: COMMENT ON (4), SET (2)"]
+    assert list(left_out_of(rows, {"postgres": SQLITE})) == []
 
 
 @pytest.mark.parametrize(
