@@ -28,15 +28,16 @@ from pathlib import Path
 from text2sql.base.files import read_json, read_jsonl, write_json
 from text2sql.databases import aims
 from text2sql.databases.filler import Filler, Pools
+from text2sql.databases.many import populate_rows
 from text2sql.databases.mutants import mutants
-from text2sql.databases.populate import LIMITS, Fillings, candidate, fillings, populate_rows, read_gold, summarize
+from text2sql.databases.populate import LIMITS, Fillings, candidate, fillings, read_gold, summarize
 from text2sql.databases.schema import Schema, read_schema
 from text2sql.engines.question import Question
 from text2sql.engines.sqlite import Answer, Failure, build, query
 from text2sql.scoring.compare import compare
 from text2sql.scoring.gold import answer_gold, plan
 from text2sql.scoring.score import Item, score_rows
-from text2sql.sql.dialect import to_sqlite, to_sqlite_ddl
+from text2sql.sql.dialect import declared, to_sqlite, to_sqlite_ddl
 
 
 def spider_rows(folder: Path) -> list[dict]:
@@ -57,11 +58,12 @@ def probe(rows: list[dict], results: list[dict], count: int) -> int:
         if not (result["usable"] and result["undecided"]):
             continue
         schema = read_schema(to_sqlite_ddl(row["context"], row.get("dialect")))
-        gold = read_gold(to_sqlite(row["answer"], row.get("dialect")), schema, build(";\n".join(schema.before)))
+        sql = to_sqlite(row["answer"], row.get("dialect"), declared(row["context"], row.get("dialect")))
+        gold = read_gold(sql, schema, build(";\n".join(schema.before)))
         pools = Pools(schema, [gold.aim])
         alive = {n for n, mutant in enumerate(gold.mutants) if mutant.sql in result["undecided"]}
         for number in range(count):
-            seen = gold.look(build(candidate(schema, pools, gold, number, "probe", gaps=True)), alive)
+            seen = gold.look(candidate(schema, pools, gold, number, "probe", gaps=True), alive)
             if seen and seen[1]:
                 print("told apart by a probe:", row["answer"], *(f"\n    {gold.mutants[n].sql}" for n in seen[1]))
                 found += len(seen[1])
@@ -90,7 +92,7 @@ def without_aim(rows: list[dict], k: int, seed: int) -> dict:
         for row in rows:
             if (row["context"], row.get("dialect")) != (context, dialect):
                 continue
-            sql = to_sqlite(row["answer"], dialect)
+            sql = to_sqlite(row["answer"], dialect, declared(row["context"], dialect))
             if not isinstance(sql, str) or isinstance(query(databases[0], sql, LIMITS), Failure):
                 continue
             golds = [answer_gold(database, plan(sql), LIMITS) for database in databases]

@@ -54,7 +54,7 @@ def time_unsandboxed(path: Path) -> tuple[float, set[str]]:
 
 def run_stage(folder: Path, workers: int) -> None:
     params = ValidateParams(has_rows=True, runs=True, returns_rows=True, test_rows="valid", seconds=2.0)
-    evaluation = EvaluationParams(engine="sqlite", postgres_url=None, mysql_url=None)
+    evaluation = EvaluationParams(engine="sqlite", postgres_url=None, mysql_url=None, trust_login=False)
     raw, kept = {"train": folder / "raw.parquet"}, {"train": folder / "kept.parquet"}
     validate_tables(raw, kept, folder / "bad.parquet", params, evaluation, workers)
 

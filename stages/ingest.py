@@ -21,7 +21,9 @@ def main() -> None:
 
     (ingest,) = read_params("ingest")
     for path in filter(None, (ingest.path, ingest.test_path, ingest.database)):
-        if Path("inputs").resolve() not in Path(path).resolve().parents:
+        if "://" in path:
+            print("note: a change of the database reruns nothing by itself", file=sys.stderr)
+        elif Path("inputs").resolve() not in Path(path).resolve().parents:
             print(f"note: {path} is outside inputs/, so a change of it reruns nothing by itself", file=sys.stderr)
     for split, kinds in write_raw(ingest, Path("data/raw")).items():
         for reason, rows in kinds["left_out"].items():

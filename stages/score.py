@@ -24,21 +24,24 @@ def main(arm: str) -> None:
     from text2sql.databases.witness import witness
     from text2sql.dataset.rows import read_rows
     from text2sql.engines.compute import open_workers
-    from text2sql.engines.question import foreign_rows, open_dialects, open_engines, translations
-    from text2sql.scoring.score import arm_items, score_file, score_key
+    from text2sql.engines.question import left_out_of, open_dialects, open_engines, translations
+    from text2sql.scoring.score import arm_items, foreign_arm, score_file, score_key
 
     config, evaluation = read_params("score", "evaluation")
     rows = read_rows("data/selected/eval.parquet")
-    foreign = foreign_rows((row["context"], row["dialect"], row["database"]) for row in rows)
+    databases = read_databases("data/databases")
+    foreign = foreign_arm(rows, databases)
     for line in translations(foreign, evaluation):
         print(line, file=sys.stderr)
     with (
         open_engines(foreign, evaluation) as engines,
         open_workers(read_compute(), partial(open_dialects, choice=evaluation)) as workers,
     ):
+        for line in left_out_of(((row["context"], row["dialect"]) for row in rows), engines):
+            print(line, file=sys.stderr)
         items = arm_items(
             rows,
-            read_databases("data/databases"),
+            databases,
             read_unusable("data/databases"),
             list(read_jsonl(f"data/generations/{arm}.jsonl")),
             engines,

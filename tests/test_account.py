@@ -36,7 +36,7 @@ def folder(tmp_path_factory) -> Path:
     for split, path in raw.items():
         write_rows(path, rows[split])
     validate = ValidateParams(has_rows=True, runs=True, returns_rows=True, test_rows="valid", seconds=2.0)
-    evaluation = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None)
+    evaluation = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None, trust_login=False)
     funnel = validate_tables(raw, valid, folder / "rejected.parquet", validate, evaluation, workers=2)
     write_json(folder / "funnel.json", funnel)
     source = {split: {"left_out": {}, "changed": {}} for split in SPLITS}

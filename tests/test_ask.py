@@ -243,7 +243,7 @@ def test_a_wrong_argument_is_one_line_without_secrets(shop, says, capsys, argume
 @pytest.mark.parametrize(("name", "extra"), [("postgresql", "postgres"), ("mysql", "mysql")])
 def test_a_missing_driver_is_named_with_its_extra(shop, says, capsys, monkeypatch, name, extra):
     says("SELECT 1")
-    monkeypatch.setattr("text2sql.ask.servers.importlib.util.find_spec", lambda module: None)
+    monkeypatch.setattr("text2sql.engines.own.importlib.util.find_spec", lambda module: None)
     assert main(["ask", "--db", f"{name}://u:s3cret@127.0.0.1/x", "x"]) == 1
     assert capsys.readouterr().err == f"error: --db: {name} needs its driver; `{install(extra)}`\n"
 

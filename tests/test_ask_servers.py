@@ -17,10 +17,9 @@ import pytest
 from conftest import ROOT
 
 from text2sql.ask import database, session, show
-from text2sql.ask import postgres as ask_postgres
 from text2sql.base.errors import UserError
 from text2sql.cli import main
-from text2sql.engines import guard, mysql, postgres
+from text2sql.engines import guard, mysql, own_postgres, postgres
 from text2sql.engines.sqlite import Answer, Failure, Limits
 from text2sql.models import schema
 
@@ -588,11 +587,11 @@ def examined(postgresql):
     psycopg = pytest.importorskip("psycopg")
     host = f"host={postgresql.folder} user=boss dbname=shop"
     with psycopg.connect(host, password=PASSWORD) as connection:
-        ask_postgres.only_reading(connection)
+        own_postgres.only_reading(connection)
 
         def run(sql: str) -> Failure | None:
             connection.execute("SAVEPOINT asked")
-            found = ask_postgres.examine(connection, sql, Limits())
+            found = own_postgres.examine(connection, sql, Limits())
             connection.rollback()
             return found
 
@@ -622,7 +621,7 @@ def test_no_function_outside_the_list_is_reached_by_any_spelling(postgresql, exa
                          ORDER BY n), pg_function_is_visible(pg_proc.oid)
             FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace
             WHERE NOT ({allowed}) AND prokind IN ('f', 'w') AND NOT 'internal'::regtype = ANY(proargtypes)""",
-        [ask_postgres.HARMLESS, sorted(postgres.EXTENSIONS)],
+        [own_postgres.HARMLESS, sorted(postgres.EXTENSIONS)],
     ).fetchall()
     operators = dict(
         postgresql.admin.execute("SELECT oprcode::oid, oprnamespace::regnamespace || '.' || oprname FROM pg_operator")
@@ -656,8 +655,8 @@ def test_the_documented_login_can_only_read(request, monkeypatch, name):
     """With the guard taken away the session still only reads: one wall behind the other."""
     server = request.getfixturevalue(name)
     before = server.sums()
-    monkeypatch.setattr("text2sql.ask.postgres.examine", lambda connection, sql, limits: None)
-    monkeypatch.setattr("text2sql.ask.mysql.checked", lambda sql, judged: sql)
+    monkeypatch.setattr("text2sql.engines.own_postgres.examine", lambda connection, sql, limits, scoring: None)
+    monkeypatch.setattr("text2sql.engines.own_mysql.checked", lambda sql, judged: sql)
     for url in (server.url, server.reader):
         with database.connect(url, 1.0, 100, False) as opened:
             assert (opened.powers is None) == (url == server.reader)

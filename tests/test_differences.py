@@ -200,13 +200,15 @@ def test_versions_and_policy_of_two_runs_are_told_apart():
         {
             "policy_version": policy,
             "sqlite": sqlite,
+            "engine_versions": {"postgres": f"18.{policy}", "sqlite": sqlite}
+            | ({"duckdb": "2.0"} if policy == 2 else {}),
             "machine": {"report": {"versions": {"torch": torch}}, "training": None},
         }
         for policy, sqlite, torch in ((1, "3.40.1", "2.13.0"), (2, "3.46.0", "2.14.0"))
     ]
     found = differences(*(made_run(str(k), comparison=place) for k, place in enumerate(places)))
     assert found == {
-        "scoring instrument": ["policy version 1 → 2", "SQLite 3.40.1 → 3.46.0"],
+        "scoring instrument": ["policy version 1 → 2", "SQLite 3.40.1 → 3.46.0", "postgres 18.1 → 18.2"],
         "library versions": ["torch 2.13.0 → 2.14.0"],
     }
     assert differences(made_run("a"), made_run("b", comparison=places[0])) == {}  # one did not record it

@@ -56,6 +56,7 @@ def score(key: str, outcome: str) -> dict:
         "sql": SQL.get(outcome),
         "error": "no such table: u" if outcome == "gold_error" else None,
         "engine": "sqlite (translated)" if key == "q00" else "sqlite",
+        "engine_version": "3.50.4",
         "failed": None if ex is None else int(not ex),
     }
 
@@ -413,7 +414,9 @@ def shown(metrics: Path) -> str:
 
 def test_it_is_said_where_not_all_verdicts_are_sqlites_own(tmp_path):
     _, metrics = made(tmp_path)
-    assert read_json(metrics / "comparison.json")["engines"] == {"sqlite": 7, "sqlite (translated)": 1}
+    comparison = read_json(metrics / "comparison.json")
+    assert comparison["engines"] == {"sqlite": 7, "sqlite (translated)": 1}
+    assert comparison["engine_versions"] == {"sqlite": "3.50.4"}
     assert "engines: sqlite 7, sqlite (translated) 1" in shown(metrics)
     assert show.engines({"sqlite": 8}) == "" and show.engines({"postgres": 8}) == "engines: postgres 8"
 

@@ -14,14 +14,15 @@ import pytest
 from text2sql.base.files import read_jsonl
 from text2sql.databases import aims
 from text2sql.databases import populate as populating
+from text2sql.databases.many import populate_rows
 from text2sql.databases.ordinary import ordinary
-from text2sql.databases.populate import fillings, populate, populate_rows, read_databases, summarize, write_databases
+from text2sql.databases.populate import fillings, populate, read_databases, summarize, write_databases
 from text2sql.databases.schema import read_schema
 from text2sql.databases.words import words_for
 from text2sql.engines.sqlite import Answer, Failure, build, query
 from text2sql.scoring.compare import compare
 from text2sql.scoring.gold import answer_gold, plan
-from text2sql.sql.dialect import to_sqlite, to_sqlite_ddl
+from text2sql.sql.dialect import declared, to_sqlite, to_sqlite_ddl
 
 KOREAN_GAMES = Path(__file__).parent / "data" / "korean_games.jsonl"
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
@@ -359,7 +360,7 @@ def test_korean_game_rows_are_usable(tmp_path):
     write_databases(tmp_path, made, results)
     scripts = read_databases(tmp_path)
     for row in rows:
-        gold = to_sqlite(row["answer"], "mysql")
+        gold = to_sqlite(row["answer"], "mysql", declared(row["context"], "mysql"))
         assert len(scripts[row["id"]].ordinary) == 5
         assert passes(scripts[row["id"]].ordinary, gold, gold)
         assert all(dangling(script) == 0 for script in scripts[row["id"]].harsh)
@@ -416,7 +417,7 @@ def test_equal_questions_share_their_fillings(tmp_path):
 def test_goes_on_after_a_kill(tmp_path):
     rows = game_rows(12)
     code = (
-        "import json, sys; from text2sql.databases.populate import populate_rows\n"
+        "import json, sys; from text2sql.databases.many import populate_rows\n"
         "populate_rows(json.load(open(sys.argv[1])), 3, 7, 1, sys.argv[2])"
     )
     (tmp_path / "rows.json").write_text(json.dumps(rows))
@@ -497,6 +498,6 @@ def test_rules_of_equivalence_hold_on_instances():
 def test_translated_context_is_what_the_instances_build_on():
     row = game_rows(1)[0]
     ddl = to_sqlite_ddl(row["context"], "mysql")
-    gold = to_sqlite(row["answer"], "mysql")
+    gold = to_sqlite(row["answer"], "mysql", declared(row["context"], "mysql"))
     script = instances(ddl, gold)[0]
     assert isinstance(query(build(script), gold), Answer)

@@ -23,6 +23,7 @@ from text2sql.engines.question import (
     engine_of,
     foreign_rows,
     gold_answer,
+    left_out_of,
     open_engines,
     row_question,
     setup_script,
@@ -105,6 +106,22 @@ def test_gold_and_setup_are_translated_from_their_dialects():
         statement("SELECT 1", Question("", dialect="klingon"))
 
 
+def test_a_query_is_translated_by_the_types_of_its_context_or_file(file):
+    assert statement("SELECT a / 2 FROM t", Question("", (FILLED,), dialect="postgres")) == "SELECT a / 2 FROM t"
+    decimal = Question("", (FILLED,), dialect="postgres", ddl="CREATE TABLE t (a NUMERIC(5,1), b TEXT);")
+    assert statement("SELECT a / 2 FROM t", decimal) == "SELECT CAST(a AS REAL) / 2 FROM t"
+    own = Question("", database=file, dialect="postgres")
+    assert statement("SELECT a / 2 FROM t", own) == "SELECT a / 2 FROM t"
+    assert isinstance(statement("SELECT a FROM t WHERE b = 1", own), Failure)
+
+
+def test_statements_that_translation_leaves_out_are_counted_by_name():
+    script = "SET x = 1; CREATE TABLE t (a int); COMMENT ON TABLE t IS 'x'; COMMENT ON COLUMN t.a IS 'y';"
+    rows = [(script, "PostgreSQL"), (script, "postgres"), (DDL, "sqlite"), (None, "mysql")]
+    assert list(left_out_of(rows, ALONE)) == ["left out of scripts by translation: COMMENT ON (4), SET (2)"]
+    assert list(left_out_of(rows, {"postgres": SQLITE})) == []
+
+
 @pytest.mark.parametrize(
     "gold", ["SELECT a FROM t", "SELECT c FROM t", "SELEC", "DELETE FROM t", "SELECT YEAR(a) FROM t"]
 )
@@ -179,8 +196,8 @@ def test_a_gold_that_runs_alone_leaves_no_database_open(file):
 
 # The choice of an engine
 
-AUTO = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None)
-TRANSLATING = EvaluationParams(engine="sqlite", postgres_url=None, mysql_url=None)
+AUTO = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None, trust_login=False)
+TRANSLATING = EvaluationParams(engine="sqlite", postgres_url=None, mysql_url=None, trust_login=False)
 LIST = "CREATE TABLE t (a INTEGER, b TEXT[]); INSERT INTO t VALUES (7, ['x', 'y']);"  # DuckDB's alone
 
 
@@ -196,12 +213,19 @@ def test_a_row_with_rows_of_its_own_runs_on_the_engine_of_its_dialect(engines):
     assert gold_answer(question._replace(gold_sql="SELECT b[1] FROM t"), LIMITS, engine) == Answer(1, [("x",)])
 
 
+def test_fillings_for_the_rows_own_engine_stand_beside_its_rows_or_in_their_place(engines):
+    other = LIST.replace("7", "8")
+    for context, setups in ((LIST, (LIST, other)), ("CREATE TABLE t (a INTEGER, b TEXT[]);", (other,))):
+        question = row_question(row(context, "duckdb"), (other,), engines=engines, harsh=(other,), filled_in="duckdb")
+        assert (engine_of(question, engines).name, question.setups, question.harsh) == ("duckdb", setups, (other,))
+
+
 @pytest.mark.parametrize(
     ("given", "verdict"),
     [
         (row(FILLED), "sqlite"),
         (row(FILLED, None), "sqlite"),
-        (row(DDL, "duckdb"), TRANSLATED),  # its databases are filled ones, in SQLite
+        (row(DDL, "duckdb"), TRANSLATED),  # its databases were filled for SQLite
         (row(FILLED, "postgres"), TRANSLATED),  # an engine that is not given
         (row(FILLED, "tsql"), TRANSLATED),
         (row(DDL, "duckdb", "own.sqlite"), TRANSLATED),
@@ -214,28 +238,32 @@ def test_every_other_row_runs_on_sqlite(given, verdict, engines):
 
 
 def test_an_engine_is_opened_only_where_a_row_needs_it_and_it_may_be_used():
-    needing = foreign_rows([(FILLED, "duckdb", None), (FILLED, "sqlite", None)])
+    needing = foreign_rows([("duckdb", None, False), ("sqlite", None, False)])
     with open_engines(needing, AUTO) as opened:
         assert list(opened) == ["duckdb"]
     for rows, choice in (
-        ([(FILLED, "duckdb", None)], TRANSLATING),
-        ([(DDL, "postgres", None), (FILLED, "postgres", "own.sqlite"), (FILLED, None, None)], AUTO),
+        ([("duckdb", None, False)], TRANSLATING),
+        ([("postgres", "own.sqlite", False), ("postgres", None, True), (None, None, False)], AUTO),
     ):
         with open_engines(foreign_rows(rows), choice) as opened:
             assert opened == ALONE
 
 
 def test_a_url_names_a_server_and_what_is_wrong_with_it():
-    choice = EvaluationParams(engine="auto", postgres_url="postgresql://nobody@127.0.0.1:9/x", mysql_url=None)
-    rows = foreign_rows([(FILLED, "postgres", None)])
+    choice = EvaluationParams(
+        engine="auto", postgres_url="postgresql://nobody@127.0.0.1:9/x", mysql_url=None, trust_login=False
+    )
+    rows = foreign_rows([("postgres", None, False)])
     with pytest.raises(UserError, match="PostgreSQL cannot be reached"), open_engines(rows, choice):
         pass
 
 
 def test_rows_that_are_translated_are_counted_with_what_would_run_them_on_their_engine(monkeypatch):
-    rows = foreign_rows([(FILLED, "duckdb", None)] * 2 + [(DDL, "duckdb", None), (FILLED, "tsql", None)])
+    rows = foreign_rows(
+        [("duckdb", None, False), ("DuckDB", None, False), ("duckdb", "x", False), ("tsql", None, False)]
+    )
     assert list(translations(rows, AUTO)) == [
-        "1 rows of dialect duckdb run on SQLite by translation: their scripts bring no rows",
+        "1 rows of dialect duckdb run on SQLite by translation: their databases are SQLite's",
         "1 rows of dialect tsql run on SQLite by translation: there is no engine for it here",
     ]
     assert "2 rows of dialect duckdb run on SQLite by translation: evaluation.engine is sqlite" in list(

@@ -23,7 +23,7 @@ DATA = Path(__file__).parents[1].parent / "shared" / "data"
 SETUP = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'x'),(2,'y'),(3,'z');"
 OTHER = "CREATE TABLE t(a INTEGER, b TEXT); INSERT INTO t VALUES (1,'y'),(5,'x');"
 FIELDS = ["id", "outcome", "ex", "ex_harsh", "ex_strict", "ex_set", "em_text", "em_ast", "format_valid", "vacuous"]
-FIELDS += ["ambiguous_gold", "sql", "error", "engine", "failed", "gold"]
+FIELDS += ["ambiguous_gold", "sql", "error", "engine", "engine_version", "failed", "gold"]
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT MAX(x) FROM c"
 STUCK = "SELECT instr(printf('%.990000c', 'a'), printf('%.490000c', 'a') || 'b')"
 GREEDY = f"{ENDLESS[:-20]} SELECT x, printf('%.900000c', 'x') FROM c ORDER BY 2"
@@ -48,7 +48,8 @@ def test_a_row_has_the_fields_of_the_interface_in_their_order():
     assert row == {
         "id": "row", "outcome": "match", "ex": True, "ex_harsh": True, "ex_strict": True, "ex_set": True,
         "em_text": True, "em_ast": True, "format_valid": True, "vacuous": False, "ambiguous_gold": False,
-        "sql": "SELECT b AS n FROM t", "error": None, "engine": "sqlite", "failed": 0, "gold": 1,
+        "sql": "SELECT b AS n FROM t", "error": None, "engine": "sqlite",
+        "engine_version": sqlite3.sqlite_version, "failed": 0, "gold": 1,
     }  # fmt: skip
 
 
@@ -413,18 +414,55 @@ def test_results_of_an_engine_are_kept_as_those_of_sqlite(engines):
     assert scored.results["gold"]["rows"] == [["30.00", "2024-01-31"], ["45.50", "2024-02-29"]]
 
 
-def test_hostile_rows_of_an_engine_cost_no_other_row_its_verdict(engines):
-    attacks = [
+HOSTILE = {  # one of each kind
+    "postgres": [
         "SELECT pg_sleep(60)",
         ENDLESS,
+        "SELECT repeat('x', 300000000)",
         "DELETE FROM sale",
         "SELECT pg_terminate_backend(pg_backend_pid())",
-    ]
-    items = [foreign("postgres", DUMP, "SELECT id FROM sale", attack) for attack in attacks]
-    calm = foreign("postgres", DUMP, "SELECT id FROM sale", "SELECT id FROM sale")
-    rows = score(*(row for attack in items for row in (attack, calm)), limits=Limits(seconds=0.5), engines=engines)
-    assert [row["outcome"] for row in rows[::2]] == ["refused", "timeout", "refused", "refused"]
-    assert [row["outcome"] for row in rows[1::2]] == ["match"] * 4
+        "SELECT pg_advisory_lock(1)",
+        "SELECT pg_read_file('/etc/passwd')",
+        "COPY sale TO '{folder}/copied'",
+        "SELECT lo_export(lo_create(0), '{folder}/exported')",
+        "SELECT set_config('role', 'none', false)",
+        "SELECT id FROM sale FOR UPDATE",
+        "SELECT * INTO copied FROM sale",
+    ],
+    "duckdb": [
+        ENDLESS,
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "COPY t TO '{folder}/copied.csv'",
+        "ATTACH '{folder}/attached.db'",
+        "INSTALL httpfs",
+        "SELECT getenv('PATH')",
+        "SET memory_limit = '9GB'",
+        "SELECT repeat('x', 1000000000)",
+        "DROP TABLE t",
+    ],
+}
+
+
+def test_after_a_batch_of_attacks_nothing_is_left_and_every_other_row_has_its_verdict(engines, tmp_path, monkeypatch):
+    import psycopg
+
+    monkeypatch.chdir(tmp_path)
+    golds = {"postgres": (DUMP, "SELECT id FROM sale"), "duckdb": (LIST, "SELECT b[1] FROM t")}
+    attacks = [(name, attack.format(folder=tmp_path)) for name, listed in HOSTILE.items() for attack in listed]
+    rows = score(
+        *(foreign(name, *golds[name], sql) for name, attack in attacks for sql in (attack, golds[name][1])),
+        limits=Limits(seconds=0.5), engines=engines,
+    )  # fmt: skip
+    assert [row["outcome"] for row in rows[1::2]] == ["match"] * len(attacks)
+    assert not any(row["ex"] for row in rows[::2]) and {"refused", "timeout"} < {row["outcome"] for row in rows}
+    assert list(tmp_path.iterdir()) == []
+    with psycopg.connect(engines["postgres"].owner) as connection:
+        left = (
+            "SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'),"
+            " (SELECT count(*) FROM pg_stat_activity WHERE datname LIKE '%slot%'),"
+            " (SELECT count(*) FROM pg_largeobject_metadata)"
+        )
+        assert connection.execute(left).fetchone() == (0, 0, 0)
 
 
 def test_a_server_that_is_gone_is_nobodys_wrong_answer(tmp_path):

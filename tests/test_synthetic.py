@@ -9,8 +9,10 @@ from random import Random
 import pytest
 import sqlglot
 
+from text2sql.base.errors import UserError
+from text2sql.base.params import IngestParams
 from text2sql.dataset.rows import COLUMNS
-from text2sql.sources import synthetic
+from text2sql.sources import generated, synthetic
 from text2sql.sources.synthetic import COMPLEXITIES, DOMAINS, FLAWS
 from text2sql.sources.synthetic_intents import INTENTS, between, settle_particles
 from text2sql.sources.synthetic_schemas import SCHEMAS
@@ -287,3 +289,24 @@ def test_queries_are_of_one_style(examples):
 
 def test_schemas_stay_small():
     assert max(len("\n".join(schema.create_tables)) for schema in SCHEMAS) <= 400
+
+
+def ingest(dialect: str | None) -> IngestParams:
+    return IngestParams(
+        source="synthetic", path=None, test_path=None, config=None, revision=None, columns={}, database=None,
+        dialect=dialect, rows=200, seed=SEED,
+    )  # fmt: skip
+
+
+def test_the_data_set_is_also_written_in_postgresqls_dialect_and_in_no_other():
+    rows = list(generated.load(ingest("PostgreSQL"))["train"])
+    assert {row["dialect"] for row in rows} == {"postgres"} and rows == list(
+        generated.load(ingest("postgres"))["train"]
+    )
+    sql = " ".join(row["answer"] for row in rows)
+    for construct in ("DISTINCT ON", "FILTER (WHERE", "ILIKE", "DATE_TRUNC(", "STRING_AGG(", "= ANY (ARRAY["):
+        assert construct in sql, construct
+    assert "strftime" not in sql and not any(" REAL" in row["context"] for row in rows)
+    assert list(generated.load(ingest(None))["train"]) == list(synthetic.rows(200, SEED))
+    with pytest.raises(UserError, match="writes sqlite or postgres, not tsql"):
+        generated.load(ingest("mssql"))

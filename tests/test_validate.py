@@ -19,7 +19,7 @@ from text2sql.sources.schemas import ddl_of_spider
 from text2sql.sql.golds import alternatives_cell, alternatives_in
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
-AUTO = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None)
+AUTO = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None, trust_login=False)
 CONTEXT = "CREATE TABLE t (a INT, b TEXT); INSERT INTO t VALUES (1, 'x'), (2, NULL);"
 
 

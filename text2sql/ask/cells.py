@@ -1,27 +1,9 @@
 """Cells of a server's answer: numbers and booleans as such, everything else as the server writes it."""
 
-import json
 import math
 from typing import Any
 
-
-class Written(str):
-    """A cell as the server writes it, which is also the value of a JSON document or an array."""
-
-    value: Any
-
-    def __new__(cls, text: str, value: Any) -> "Written":
-        cell = super().__new__(cls, text)
-        cell.value = value
-        return cell
-
-
-def document(text: str) -> str:
-    """The cell of a JSON document; the text alone where Python cannot hold it."""
-    try:
-        return Written(text, json.loads(text))
-    except (ValueError, RecursionError):
-        return text
+from text2sql.engines.cells import Written
 
 
 def as_text(cell: Any) -> str:

@@ -6,18 +6,16 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import URL
 
-from text2sql.ask import schema, servers, sqlite
+from text2sql.ask import sqlite
 from text2sql.base.errors import UserError
 from text2sql.base.text import one_line
+from text2sql.engines import own, own_schema
 from text2sql.engines.sqlite import Answer, Failure
 from text2sql.models.schema import Values
 from text2sql.models.values import few, sample_query
 from text2sql.sql.ddl import Column, Table
-
-DIALECTS = {"sqlite": "sqlite", "postgresql": "postgres", "postgres": "postgres", "mysql": "mysql", "mariadb": "mysql"}
 
 
 class Database(NamedTuple):
@@ -34,7 +32,7 @@ class Database(NamedTuple):
     @property
     def tables(self) -> list[Table]:
         """The tables of the script, one of which there is at least."""
-        return schema.tables_of(self.script, self.dialect)
+        return own_schema.tables_of(self.script, self.dialect)
 
     def values(self, count: int) -> Values:
         """What reads at most `count` values of a table's columns from the database, each table once."""
@@ -67,30 +65,30 @@ def connect(
             script, notes = sqlite.schema(path)
             run = stack.enter_context(sqlite.runner(path, seconds, rows))
         else:
-            engine = servers.connect(url, dialect)
+            engine = own.connect(url, dialect, "--db")
             stack.callback(engine.dispose)
             name = schema_name or url.database or ""
-            script, notes = read_server(engine, schema_name or None)
-            run = servers.runner(engine, dialect, seconds, rows)
-            powers = servers.powers(engine, dialect)
+            script, notes = own.schema(engine, schema_name or None)
+            run = own.runner(engine, dialect, seconds, rows)
+            powers = own.powers(engine, dialect)
         if not script:
             raise UserError("--db: the database has no tables, or none that this login may read")
         if tables:
-            script = schema.only(script, dialect, tables)
+            script = own_schema.only(script, dialect, tables)
         yield Database(name, dialect, script, notes, run, powers)
 
 
 def check(address: str) -> tuple[URL, str]:
     """The address and its dialect, before anything is opened. Raises UserError."""
     url = parsed(address)
-    dialect = DIALECTS.get(url.get_backend_name())
+    dialect = own.DIALECTS.get(url.get_backend_name())
     if dialect is None:
         kind = one_line(url.get_backend_name())
         raise UserError(f"--db: no such kind of database as {kind}; there are sqlite, postgresql, mysql and mariadb")
     if dialect == "sqlite" and not Path(url.database or "").is_file():
         raise UserError(f"--db: no such SQLite file as {one_line(url.database or '')!r}; its form is sqlite:///shop.db")
     if dialect != "sqlite":
-        servers.check_driver(url, dialect)
+        own.check_driver(url, dialect, "--db")
     return url, dialect
 
 
@@ -98,18 +96,4 @@ def parsed(address: str) -> URL:
     """The URL; what has no scheme is the path of an SQLite file. Raises UserError, which never quotes the address."""
     if "://" not in address:
         return URL.create("sqlite", database=address)
-    try:
-        return make_url(address)
-    except (ArgumentError, ValueError) as error:
-        form = "postgresql://user:password@host:5432/database, or the path of an SQLite file"
-        raise UserError(f"--db: not a database URL; its form is {form} (special characters as %40)") from error
-
-
-def read_server(engine: Engine, schema_name: str | None) -> tuple[str, list[str]]:
-    """The schema of a server's database as a script, and what of it could not be read. Raises UserError."""
-    try:
-        return schema.read_server(engine, schema_name)
-    except SQLAlchemyError as error:
-        raise UserError(
-            f"{servers.shown(engine.url)}: the schema cannot be read ({servers.reason(error, engine.url)})"
-        ) from error
+    return own.address(address, "--db")

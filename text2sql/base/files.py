@@ -155,3 +155,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_url(name: str) -> bool:
+    """Whether a database is named by its URL, on a server, and not by an SQLite file's path."""
+    return "://" in name

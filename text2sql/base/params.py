@@ -68,11 +68,27 @@ class IngestParams(Section):
     rows: Positive
     seed: Seed
 
+    @field_validator("database")
+    @classmethod
+    def database_is_named_without_a_password(cls, database: str | None) -> str | None:
+        if database is not None and "://" in database and (problem := problem_of_url(database)):
+            raise PydanticCustomError("address", problem)
+        return database
+
+
+def problem_of_url(url: str) -> str | None:
+    """What is wrong with the URL of a database of the user's own; None where nothing is."""
+    if re.fullmatch(r"(postgresql|postgres|mysql|mariadb)://([^:@/\s]+@)?[^@\s]*", url):
+        return None
+    passwords = "without a password: that stands in PGPASSWORD, or MYSQL_PWD"
+    return f"its form is postgresql://reader@host:5432/database or mysql://…, {passwords}"
+
 
 class EvaluationParams(Section):
     engine: Literal["auto", "sqlite"]
     postgres_url: str | None
     mysql_url: str | None
+    trust_login: bool
 
     @field_validator("postgres_url")
     @classmethod

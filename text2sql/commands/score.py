@@ -4,13 +4,13 @@ python -m text2sql score predictions.jsonl --out scores.jsonl
 python -m text2sql score predictions.jsonl --populate 5 --workers 4 > scores.jsonl
 
 Rows in: {id, setup_sql | database, gold_sql, prediction, dialect?, truncated?}. `setup_sql` is a script of DDL and
-rows, `database` the path of an SQLite file, `gold_sql` the right query or a list of such, any of which is right,
-`prediction` the model's raw text, `dialect` a sqlglot name (default sqlite) for all three texts, `truncated` true where
-the model hit its token limit.
+rows, `database` the path of an SQLite file or the URL of a database on a server, `gold_sql` the right query or a list
+of such, any of which is right, `prediction` the model's raw text, `dialect` a sqlglot name (default sqlite) for all
+three texts, `truncated` true where the model hit its token limit.
 Rows out: {id, outcome, ex, ex_harsh, ex_strict, ex_set, em_text, em_ast, format_valid, vacuous, ambiguous_gold, sql,
-error, engine, failed, gold}; docs/evaluation.md explains them. With --witness also `witness`: for a mismatch, one small
-database on which both answers differ, and these. Exit code 0 when every row got an outcome of its own, 1 after an
-infra_error.
+error, engine, engine_version, failed, gold}; docs/evaluation.md explains them. With --witness also `witness`: for a
+mismatch, one small database on which both answers differ, and these. Exit code 0 when every row got an outcome of its
+own, 1 after an infra_error.
 """
 
 import argparse
@@ -21,12 +21,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from text2sql.base.errors import UserError
-from text2sql.base.files import json_line, read_jsonl
-from text2sql.base.params import EvaluationParams, check
-from text2sql.databases.populate import Fillings, fillings, populate_rows
+from text2sql.base.files import is_url, json_line, read_jsonl
+from text2sql.base.params import EvaluationParams, check, problem_of_url
+from text2sql.databases.many import populate_rows
+from text2sql.databases.populate import fillings
 from text2sql.databases.witness import witness
 from text2sql.engines.pool import cores
-from text2sql.engines.question import Question, foreign_rows, open_engines, translations
+from text2sql.engines.question import Engines, Fillings, Question, foreign_rows, left_out_of, open_engines, translations
 from text2sql.engines.sqlite import Limits
 from text2sql.scoring.metrics import FLAGS, METRICS
 from text2sql.scoring.policy import NOT_SCORED, POLICY_VERSION
@@ -49,6 +50,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--postgres-url", metavar="URL", help="a PostgreSQL server, in place of one that is started")
     parser.add_argument("--mysql-url", metavar="URL", help="a MySQL or MariaDB server, likewise")
+    parser.add_argument(
+        "--trust-login", action="store_true", help="score on a `database` whose login may do more than read"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,16 +61,19 @@ def run(args: argparse.Namespace) -> int:
         if value is not None and value < least:
             raise UserError(f"--{name} {value}: must be at least {least}")
     rows = [checked(row, args.file, number) for number, row in enumerate(read_jsonl(args.file), 1)]
-    choice = {"engine": args.engine, "postgres_url": args.postgres_url, "mysql_url": args.mysql_url}
+    choice = {"engine": args.engine, "postgres_url": args.postgres_url, "mysql_url": args.mysql_url,
+              "trust_login": args.trust_login}  # fmt: skip
     evaluation = check(choice, Path("the command line"), EvaluationParams)
-    items = to_items(rows, filled(rows, args) if args.populate else {})
     limits = Limits(seconds=args.timeout)
     shrinking = witness if args.witness else None
 
-    foreign = foreign_rows((row.get("setup_sql"), row.get("dialect"), row.get("database")) for row in rows)
+    foreign = foreign_rows((row.get("dialect"), row.get("database"), False) for row in rows)
     for line in translations(foreign, evaluation):
         print(line, file=sys.stderr)
     with open_engines(foreign, evaluation) as engines:
+        for line in left_out_of(((row.get("setup_sql"), row.get("dialect")) for row in rows), engines):
+            print(line, file=sys.stderr)
+        items = to_items(rows, filled(rows, args, engines) if args.populate else {})
         if args.out is not None:
             key = score_key(items, limits, engines, shrinking)
             unfinished = args.out.with_name(f".{args.out.name}.{key}.unfinished")
@@ -100,12 +107,15 @@ def checked(row: dict, file: Path, number: int) -> dict:
             raise UserError(f'{where}: no {name}; an empty prediction is ""')
     if (row.get("setup_sql") is None) == (row.get("database") is None):
         raise UserError(f"{where}: give either setup_sql or database")
-    if row.get("database") is not None and not Path(row["database"]).is_file():
+    if row.get("database") and is_url(row["database"]):
+        if problem := problem_of_url(row["database"]):
+            raise UserError(f"{where}: database: {problem}")
+    elif row.get("database") is not None and not Path(row["database"]).is_file():
         raise UserError(f"{where}: no such database file: {row['database']}")
     return row
 
 
-def filled(rows: Sequence[dict], args: argparse.Namespace) -> dict[int, Fillings]:
+def filled(rows: Sequence[dict], args: argparse.Namespace, engines: Engines) -> dict[int, Fillings]:
     """The filled databases of the rows whose setup brings no rows, by the row's place; none where no filling helps."""
     empty = [
         {"id": place, "context": row["setup_sql"], "answer": row["gold_sql"], "dialect": row.get("dialect")}
@@ -113,7 +123,8 @@ def filled(rows: Sequence[dict], args: argparse.Namespace) -> dict[int, Fillings
         if row.get("setup_sql") is not None and not brings_rows(row["setup_sql"], row.get("dialect"))
     ]
     with tempfile.TemporaryDirectory() as folder:
-        return fillings(*populate_rows(empty, args.populate, args.seed, args.workers, Path(folder, "populate")))
+        unfinished = Path(folder, "populate")
+        return fillings(*populate_rows(empty, args.populate, args.seed, args.workers, unfinished, engines))
 
 
 def to_items(rows: Sequence[dict], populated: dict[int, Fillings]) -> list[Item]:
@@ -123,8 +134,8 @@ def to_items(rows: Sequence[dict], populated: dict[int, Fillings]) -> list[Item]
         dialect = row.get("dialect")
         question = Question(row["gold_sql"], dialect=dialect, alternatives=row.get("alternatives", ()))
         if place in populated:
-            ordinary, harsh = populated[place]
-            question = question._replace(setups=ordinary, harsh=harsh)
+            ordinary, harsh, filled_in = populated[place]
+            question = question._replace(setups=ordinary, harsh=harsh, setup_dialect=filled_in, ddl=row["setup_sql"])
         elif row.get("database") is not None:
             question = question._replace(database=row["database"])
         else:

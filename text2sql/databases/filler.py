@@ -491,7 +491,7 @@ class Filler:
 
     def script(self) -> str:
         """The filling as SQL: the context's tables, the rows in shuffled order, then indexes, views and triggers."""
-        self._drop_dangling()
+        self.drop_dangling()
         statements = list(self.schema.before)
         for name in self.parents_first():
             table = self.schema.tables[name.lower()]
@@ -504,7 +504,7 @@ class Filler:
         self.connection.close()
         return ";\n".join(statements + self.schema.after) + ";\n"
 
-    def _drop_dangling(self) -> None:
+    def drop_dangling(self) -> None:
         """Takes out rows whose parent, in a circle of tables, could not be added in the end."""
         changed = True
         while changed:

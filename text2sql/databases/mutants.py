@@ -457,14 +457,17 @@ def _joined(select: exp.Select, tables: dict[str, Table], schema: Schema) -> Ite
             yield "join added", changed.join(parent, on=on, copy=False)
 
 
-def mutants(tree: exp.Expr | None, schema: Schema, strict: Schema | None = None) -> list[Mutant]:
+def mutants(
+    tree: exp.Expr | None, schema: Schema, strict: Schema | None = None, dialect: str = "sqlite"
+) -> list[Mutant]:
     """The mutants of a gold's tree (from `aims.parse`), without repetitions, in the order of the text.
 
-    strict: the schema of its ordinary fillings. Of a gold with hundreds of conditions some, evenly spread.
+    strict: the schema of its ordinary fillings. dialect: what they are written in. Of a gold with hundreds of
+    conditions some, evenly spread.
     """
     if tree is None:
         return []
-    original = tree.sql("sqlite")
+    original = tree.sql(dialect)
     found: dict[str, Mutant] = {}
     changes = [_comparisons, _connectives, _aggregates, _constants, _shape, _merged, _columns(schema), _rows(schema)]
     nodes = list(enumerate(tree.walk()))
@@ -476,11 +479,11 @@ def mutants(tree: exp.Expr | None, schema: Schema, strict: Schema | None = None)
     chosen = [(place, kind) for kind, places in kinds.items() for place in places[:: 1 + len(places) // OF_A_KIND]]
     for (position, node, new), kind in sorted(chosen, key=lambda made: made[0][0]):
         if node is tree:
-            sql = new.sql("sqlite")
+            sql = new.sql(dialect)
         else:
             copy = tree.copy()
             _nth(copy, position).replace(new.copy())
-            sql = copy.sql("sqlite")
+            sql = copy.sql(dialect)
         if sql != original and sql not in found:
             rule = equivalent(kind, node, new, schema)
             ordinarily = rule or (equivalent(kind, node, new, strict) if strict else None)

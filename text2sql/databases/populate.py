@@ -7,45 +7,34 @@ verdict never depends on which other questions stand in the file.
 """
 
 import hashlib
-import json
 import os
 import random
-import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import sqlglot
 from sqlglot import exp
-from tqdm import tqdm
 
-from text2sql.base.files import json_line, read_jsonl, write_jsonl
-from text2sql.base.resume import whole_lines
-from text2sql.base.text import first_line
+from text2sql.base.files import read_jsonl, write_jsonl
 from text2sql.databases import aims
 from text2sql.databases.filler import ROWS, Filler, Pools
 from text2sql.databases.mutants import Power, mutants
 from text2sql.databases.ordinary import ordinary
 from text2sql.databases.schema import Schema, opened, read_schema
-from text2sql.engines.compute import Workers, workforce
-from text2sql.engines.pool import Lost
+from text2sql.engines.protocol import Database, EngineLost
+from text2sql.engines.question import Fillings
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, query
 from text2sql.scoring.compare import compare
 from text2sql.scoring.gold import Gold as Answers
 from text2sql.scoring.gold import answer_gold, plan
-from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
 
-VERSION = 3  # of this algorithm; finished parts of another version are not taken up again
 CANDIDATES = 60  # looked at for a gold's fillings of one tier, at most; also the probes for equivalence
 FRUITLESS = 8  # in a row, that end the search for mutants which may be equivalent
 LIMITS = Limits(rows=20_000)
-JOB_SECONDS = 300.0
-JOB_BYTES = 1024 * 2**20
-CHUNK = 4
 
 
 @dataclass
@@ -78,25 +67,44 @@ class Gold:
         self.mutants = [
             m for m in mutants(tree, schema, self.strict) if isinstance(query(empty, m.sql, LIMITS), Answer)
         ]
-        self.open = {number for number, mutant in enumerate(self.mutants) if not mutant.equivalent}
+        self.open_mutants()
+
+    def open_mutants(self) -> None:
+        """Nothing is known yet of the mutants that no rule proves equivalent."""
+        self.alive = {number for number, mutant in enumerate(self.mutants) if not mutant.equivalent}
         self.killable: set[int] = set()
 
-    def look(self, connection, alive: Iterable[int]) -> tuple[bool, set[int]] | None:
+    def open(self, script: str) -> Database | Failure:
+        """The database of a filling's script."""
+        return opened(script)
+
+    def write(self, filler: Filler) -> str:
+        """A filling as the script that `open` reads."""
+        return filler.script()
+
+    def look(self, script: str, alive: Iterable[int]) -> tuple[bool, set[int]] | None:
         """Whether the gold answers with rows here and which of the mutants differ; None when the gold fails."""
-        gold = answer_gold(connection, self.plan, LIMITS)
+        database = self.open(script)
+        if isinstance(database, Failure):
+            return None
+        with closing(database):
+            return self._look(database, alive)
+
+    def _look(self, database: Database, alive: Iterable[int]) -> tuple[bool, set[int]] | None:
+        gold = answer_gold(database, self.plan, LIMITS)
         if isinstance(gold, Failure):
             return None
         killed = set()
         for number in sorted(alive):
-            other = query(connection, self.mutants[number].sql, LIMITS)
+            other = database.query(self.mutants[number].sql, LIMITS)
             if isinstance(other, Failure) or (
-                not compare(gold, other).ex and not self.by_chance(connection, number, gold)
+                not compare(gold, other).ex and not self.by_chance(database, number, gold)
             ):
                 killed.add(number)
         self.killable |= killed
         return any(any(cell is not None for cell in row) for row in gold.answer.rows), killed
 
-    def by_chance(self, connection: Connection, number: int, gold: Answers) -> bool:
+    def by_chance(self, database: Database, number: int, gold: Answers) -> bool:
         """Whether a mutant's LIMIT cuts through a tie, so that the gold's answer is right for it too: who writes the
         mutant otherwise may get that one."""
         if not (self.plan.limited and self.plan.order):
@@ -104,7 +112,7 @@ class Gold:
         mutant = plan(self.mutants[number].sql)
         if not (mutant.limited and mutant.order):
             return False
-        answers = answer_gold(connection, mutant, LIMITS)
+        answers = answer_gold(database, mutant, LIMITS)
         return not isinstance(answers, Failure) and compare(answers, gold.answer).ex
 
 
@@ -130,7 +138,7 @@ def candidate(schema: Schema, pools: Pools, gold: Gold, number: int, name: str, 
     for _ in range((6, 9, 3, 6)[number % 4]):
         filler.aim_at(gold.aim, miss)
     filler.fill(max(least, gold.aim.rows + 3))
-    return filler.script()
+    return gold.write(filler)
 
 
 def populate(context: str, sql: str, k: int, seed: int) -> Filled:
@@ -147,10 +155,15 @@ def populate(context: str, sql: str, k: int, seed: int) -> Filled:
         if isinstance(answer, Failure):
             return Filled(reason=f"gold_error: {answer.error}")
         gold = read_gold(sql, schema, empty)
-    digest = hashlib.sha256(f"{context}\n{sql}".encode("utf-8", "backslashreplace")).hexdigest()
+    return fill(schema, gold, k, seed, context)
+
+
+def fill(schema: Schema, gold: Gold, k: int, seed: int, context: str) -> Filled:
+    """k fillings of a schema for a gold, and half as many harsh ones; context and gold name the stream of chance."""
+    digest = hashlib.sha256(f"{context}\n{gold.sql}".encode("utf-8", "backslashreplace")).hexdigest()
     try:
         return _fill(schema, gold, k, f"{seed}/{digest}")
-    except MemoryError:  # the pool's, to count against the gold
+    except (MemoryError, EngineLost):  # the pool's, to count against the gold; the machine's
         raise
     except Exception:  # a value that cannot be written, say: without its aim the gold is filled for by chance
         gold.aim, gold.strict = aims.Aim(), ordinary(schema, aims.Aim())
@@ -162,11 +175,11 @@ _schema = lru_cache(maxsize=32)(read_schema)  # many golds are of one schema
 
 def _fill(schema: Schema, gold: Gold, k: int, name: str) -> Filled:
     pools = Pools(schema, [gold.aim])
-    ordinarily = {number for number in gold.open if not gold.mutants[number].ordinarily}
+    ordinarily = {number for number in gold.alive if not gold.mutants[number].ordinarily}
     scripts, killed, answered = _search(gold.strict, pools, gold, ordinarily, k, f"{name}/ordinary", False)
     if not answered:
         return Filled(reason="no_rows: no filling makes the gold return rows", power=Power(0, 0, 0, 0, 0, 0))
-    left = gold.open - killed
+    left = gold.alive - killed
     harsh, harshly, _ = _search(schema, pools, gold, left, (k + 1) // 2, f"{name}/harsh", True)
     return _filled(gold, scripts, harsh, killed, harshly)
 
@@ -186,8 +199,7 @@ def _search(
         if number >= k and answered and (not alive or fruitless >= patience):
             break
         script = candidate(schema, pools, gold, number, name, gaps)
-        with closing(opened(script)) as database:
-            seen = gold.look(database, alive)
+        seen = gold.look(script, alive)
         if seen is None or (gold.plan.limited and not gaps and not seen[0] and number < CANDIDATES - k):
             continue
         first = seen[0] and not answered
@@ -202,10 +214,7 @@ def _search(
 
 def _best(gold: Gold, scripts: list[str], mutants: set[int], k: int) -> tuple[list[str], set[int], bool]:
     """The k scripts that together tell most mutants apart, the first ones where it makes no difference."""
-    view = []
-    for script in scripts:
-        with closing(opened(script)) as database:
-            view.append(gold.look(database, mutants) or (False, set()))
+    view = [gold.look(script, mutants) or (False, set()) for script in scripts]
     left, answered = set(mutants), False
     chosen: list[int] = []
     for _ in range(k):
@@ -239,103 +248,13 @@ def _filled(gold: Gold, scripts: list[str], harsh: list[str], killed: set[int], 
 # Many rows ----------------------------------------------------------------------------------------------------------
 
 
-class Fillings(NamedTuple):
-    """The scripts that a row is scored on, by tier."""
-
-    ordinary: tuple[str, ...] = ()
-    harsh: tuple[str, ...] = ()
-
-
-def populate_rows(
-    rows: Iterable[dict], k: int, seed: int, workers: Workers, unfinished: str | os.PathLike
-) -> tuple[list[dict], list[dict]]:
-    """Evaluation databases for rows {id, context, answer, dialect}: (instances, results), both in the rows' order.
-
-    instances: {key, tier, instance, setup_sql}, where tier is ordinary or harsh. results, one a row: {id, key, usable,
-    reason, mutants, killed, harshly, survived, equivalent, presumed, kill_rate, by_kind, undecided}. Rows of one
-    context, dialect and gold share a key, and their instances.
-
-    workers: as `compute.workforce` takes them. Finished golds are kept in the file `unfinished`, from which a run that
-    was stopped goes on. The results are the same bytes for any number of workers.
-    """
-    rows = list(rows)
-    names = [(row["context"], (row.get("dialect") or "sqlite").lower(), row["answer"]) for row in rows]
-    different = list(dict.fromkeys(names))
-    jobs = [(*name, k, seed) for name in different]
-    instances, results = [], {}
-    for name, filled in zip(different, _finish(jobs, workers, Path(unfinished)), strict=True):
-        key = hashlib.sha256("\n".join(name).encode("utf-8", "backslashreplace")).hexdigest()[:16]
-        for tier, scripts in (("ordinary", filled["scripts"]), ("harsh", filled["harsh"])):
-            instances += [
-                {"key": key, "tier": tier, "instance": n, "setup_sql": script} for n, script in enumerate(scripts)
-            ]
-        results[name] = {
-            "key": key, "usable": filled["usable"], "reason": filled["reason"], **filled["power"],
-            "kill_rate": Power(**filled["power"]).kill_rate, "by_kind": filled["by_kind"],
-            "undecided": filled["undecided"],
-        }  # fmt: skip
-    return instances, [{"id": row["id"], **results[name]} for row, name in zip(rows, names, strict=True)]
-
-
 def fillings(instances: Iterable[dict], results: Iterable[dict]) -> dict[Any, Fillings]:
     """The scripts of each usable row by its id, from what `populate_rows` returns."""
-    scripts: dict[str, dict[str, tuple[str, ...]]] = {}
+    scripts: dict[str, dict[str, Any]] = {}
     for row in instances:
-        tiers = scripts.setdefault(row["key"], {"ordinary": (), "harsh": ()})
-        tiers[row["tier"]] += (row["setup_sql"],)
+        found = scripts.setdefault(row["key"], {"ordinary": (), "harsh": (), "dialect": row.get("dialect")})
+        found[row["tier"]] += (row["setup_sql"],)
     return {row["id"]: Fillings(**scripts[row["key"]]) for row in results if row["usable"]}
-
-
-def _finish(jobs: list[tuple], workers: Workers, unfinished: Path) -> Iterator[dict]:
-    """The jobs' results in order, those of an earlier, stopped run taken from its file."""
-    names = [_fingerprint(job) for job in jobs]
-    kept = {done.pop("job"): done for done in whole_lines(unfinished)}
-    open_jobs = [job for job, name in zip(jobs, names, strict=True) if name not in kept]
-    unfinished.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        open(unfinished, "a", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
-        workforce(_job, workers=workers, seconds=JOB_SECONDS, memory_bytes=JOB_BYTES, chunk=CHUNK) as run,
-    ):
-        fresh = run(open_jobs)
-        for name in tqdm(names, desc="populate", unit="gold", disable=None):
-            if name not in kept:
-                done = next(fresh)
-                if isinstance(done, Lost):
-                    done = asdict(Filled(reason=f"lost: {done.error}"))
-                file.write(json_line({"job": name, **done}) + "\n")
-                file.flush()
-                yield done
-            else:
-                yield kept[name]
-
-
-def _fingerprint(job: tuple) -> str:
-    text = json.dumps([VERSION, sqlite3.sqlite_version, sqlglot.__version__, *job])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _job(job: tuple) -> dict:
-    """One gold in its own dialect."""
-    context, dialect, gold, k, seed = job
-    ddl = _sqlite_ddl(context, dialect)
-    if isinstance(ddl, Untranslatable):
-        return asdict(Filled(reason=_named(Untranslatable(f"context: {ddl.reason}", ddl.outcome))))
-    sql = to_sqlite(gold, dialect)
-    if isinstance(sql, Untranslatable):
-        return asdict(Filled(reason=_named(sql)))
-    try:
-        return asdict(populate(ddl, sql, k, seed))
-    except MemoryError:
-        raise
-    except Exception as error:  # say, a trigger of the context that refuses every row
-        return asdict(Filled(reason=f"lost: {first_line(error)}"))
-
-
-_sqlite_ddl = lru_cache(maxsize=32)(to_sqlite_ddl)
-
-
-def _named(why: Untranslatable) -> str:
-    return f"dialect: {why.reason}" if why.outcome == "dialect" else f"gold_error: {why.reason}"
 
 
 def summarize(results: list[dict]) -> dict:

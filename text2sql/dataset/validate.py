@@ -117,11 +117,11 @@ def sound_golds(
     return batch, judged
 
 
-def places_of(path: Path) -> Iterator[tuple[str, str, str | None]]:
-    """Context, dialect and database of each row of a table."""
-    names = ["context", "dialect", "database"]
-    for batch in read_batches(path, names):
-        yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
+def places_of(path: Path) -> Iterator[tuple[str, str | None, bool]]:
+    """Dialect and database of each row of a table, none of which is filled."""
+    for batch in read_batches(path, ["dialect", "database"]):
+        for dialect, database in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            yield dialect, database, False
 
 
 def items_of(path: Path) -> Iterator[Item]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from text2sql.base.errors import UserError
+from text2sql.base.files import is_url
 from text2sql.engines.compute import Workers, workforce
 from text2sql.engines.duckdb import PROCESS_BYTES
 from text2sql.engines.pool import Lost
@@ -76,7 +77,7 @@ def check(
             return "complete", "missing", f"no {name}"
     if not known(dialect):
         return "complete", "dialect", unknown_dialect(dialect)
-    if database and not Path(database).is_file():
+    if database and not is_url(database) and not Path(database).is_file():
         return "complete", "missing", f"{database}: no such database file"
     if has_rows and not database and not holds_rows(context, dialect, literally=has_rows == "literal"):
         return "has_rows", "no_insert", "the context holds no INSERT"

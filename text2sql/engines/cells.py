@@ -135,3 +135,25 @@ def spell(value: Any) -> str:
         case Json():
             return f"CAST({spell(value.text)} AS JSON)"
     raise TypeError(f"a cell of type {type(value).__name__} has no literal")
+
+
+# --- Cells as a server writes them, for people ---
+
+
+class Written(str):
+    """A cell as the server writes it, which is also the value of a JSON document or an array."""
+
+    value: Any
+
+    def __new__(cls, text: str, value: Any) -> "Written":
+        cell = super().__new__(cls, text)
+        cell.value = value
+        return cell
+
+
+def document(text: str) -> str:
+    """The cell of a JSON document; the text alone where Python cannot hold it."""
+    try:
+        return Written(text, json.loads(text))
+    except (ValueError, RecursionError):
+        return text

@@ -34,7 +34,7 @@ FUNCTIONS = MYSQL_FUNCTIONS - frozenset(
     "rand uuid uuid_v4 uuid_v7 version sysdate current_role current_user database schema session_user system_user user "
     "extractvalue updatexml".split()
 )
-_CLOCK_SECONDS = 1718454896  # NOW
+CLOCK = "SET SESSION timestamp = 1718454896, time_zone = '+00:00'"  # NOW
 assert NOW == "2024-06-15 12:34:56"
 
 
@@ -199,7 +199,7 @@ def _connection(engine: MySQL, who: str) -> Any:
         connection = pymysql.connect(**arguments)
         with connection.cursor() as cursor:
             if who != "owner":
-                cursor.execute(f"SET SESSION timestamp = {_CLOCK_SECONDS}, time_zone = '+00:00'")
+                cursor.execute(CLOCK)
             if who == "r":
                 cursor.execute("SET SESSION TRANSACTION READ ONLY")
     except pymysql.MySQLError as error:

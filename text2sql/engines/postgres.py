@@ -159,7 +159,7 @@ TELLING = (
     r"|current_setting|.*_to_xml.*|lo_.*|row_security_active|mxid_age|binary_upgrade.*|ts_stat|ts_rewrite"
 )
 # Those too, where every run of a query must answer the same.
-_CHANGING = rf"^({TELLING}|version|now|statement_timestamp|transaction_timestamp)$"
+CHANGING = rf"^({TELLING}|version|now|statement_timestamp|transaction_timestamp)$"
 _CLOCK_FUNCTIONS = ("now", "statement_timestamp", "transaction_timestamp", "clock_timestamp")
 _CLOCK_WORDS = {  # reserved words: what they are at NOW, and their type
     "current_date": ("date", False),
@@ -214,7 +214,7 @@ def _make_template(connection: Any, token: str) -> None:
     (functions,) = connection.execute(
         "SELECT string_agg(oid::regprocedure::text, ', ') FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace"
         " AND prokind = 'f' AND (provolatile = 'v' OR proname ~ %s OR (proname = 'age' AND pronargs = 1))",
-        [_CHANGING],
+        [CHANGING],
     ).fetchone()
     (needed,) = connection.execute(
         "SELECT string_agg(oid::regprocedure::text, ', ') FROM pg_proc"
@@ -300,7 +300,7 @@ def _slot(engine: Postgres) -> Any:
             if "too many connections for database" in str(error):
                 continue
             raise
-        _register(connection)
+        register_cells(connection)
         return connection
 
 
@@ -471,20 +471,21 @@ class PostgresDatabase:
 
 
 def ask(connection: Any, text: bytes, limits: Limits) -> Answer | Failure:
-    """One round trip: a query as a cursor, all its rows within limits, and back to the savepoint `asked`.
+    """One round trip: a query as a cursor, and all its rows within limits. A failure takes a second one, back to the
+    savepoint `asked`.
 
     The connection is in pipeline mode. Raises Late, psycopg.Error.
     """
     pg = connection.pgconn
     pg.send_query_params(b"DECLARE answer NO SCROLL CURSOR FOR " + text, None)
     pg.send_query_params(b"FETCH FORWARD %d FROM answer" % (limits.rows + 1), None)
-    pg.pipeline_sync()
-    pg.send_query_params(b"ROLLBACK TO asked", None)
+    pg.send_query_params(b"CLOSE answer", None)
     pg.pipeline_sync()
     deadline = time.monotonic() + limits.seconds + GRACE_SECONDS
     declared = next_result(pg, deadline)
     if declared.status == _status("FATAL_ERROR"):
-        _drain(pg, 2, deadline)
+        _drain(pg, 1, deadline)
+        _back(pg, deadline)
         return result_failure(declared)
     assert next_result(pg, deadline) is None
     pg.set_chunked_rows_mode(CHUNK)
@@ -494,8 +495,17 @@ def ask(connection: Any, text: bytes, limits: Limits) -> Answer | Failure:
         if found.full and not found.cancelled:
             pg.get_cancel().cancel()
             found.cancelled = True
-    _drain(pg, 2, deadline)
+    _drain(pg, 1, deadline)
+    if found.cancelled or found.failure is not None:
+        _back(pg, deadline)
     return found.answer()
+
+
+def _back(pg: Any, deadline: float) -> None:
+    """Back to the savepoint `asked`."""
+    pg.send_query_params(b"ROLLBACK TO asked", None)
+    pg.pipeline_sync()
+    _drain(pg, 1, deadline)
 
 
 class _Rows:
@@ -880,6 +890,7 @@ def _loaders() -> dict[str, type]:
     }
 
 
-def _register(connection: Any) -> None:
+def register_cells(connection: Any) -> None:
+    """Makes a connection's cells those of `cells`."""
     for name, made in _loaders().items():
         connection.adapters.register_loader(name, made)

@@ -1,9 +1,8 @@
 """A question's gold and its databases, opened one way for everybody who runs SQL on them.
 
-Which engine a question runs on is decided here and nowhere else (`engine_of`): the one of its dialect, where that is
-there and the question's own script brings the rows; else SQLite, for which `statement` and `databases` translate what
-is written in another dialect. Callers see a statement to run, a database to run it on, or a `Failure` that says why
-there is none.
+Which engine a question runs on is decided here and nowhere else (`engine_of`): the one of its scripts' dialect, where
+that is there; else SQLite, for which `statement` and `databases` translate what is written in another dialect. Callers
+see a statement to run, a database to run it on, or a `Failure` that says why there is none.
 """
 
 import importlib
@@ -16,13 +15,23 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import quote
 
 from text2sql.base.errors import install
+from text2sql.base.files import is_url
 from text2sql.engines import duckdb, mysql, postgres
 from text2sql.engines.protocol import Database, Engine, EngineLost, Engines
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, SQLite, open_database, rows_apart
 from text2sql.sql.context import brings_rows
-from text2sql.sql.dialect import Untranslatable, is_sqlite, subtracts_dates, to_sqlite, to_sqlite_ddl
+from text2sql.sql.dialect import (
+    Untranslatable,
+    declared,
+    is_sqlite,
+    left_out,
+    to_sqlite,
+    to_sqlite_ddl,
+    without_database,
+)
 from text2sql.sql.dialect_names import dialect_name
 from text2sql.sql.foreign import FOREIGN_FUNCTIONS, foreign_construct
 from text2sql.sql.golds import alternatives_in
@@ -46,16 +55,25 @@ class Question(NamedTuple):
 
     gold_sql: str
     setups: tuple[str, ...] = ()  # scripts, one for each database
-    database: str | None = None  # or the path of an SQLite file
+    database: str | None = None  # or the path of an SQLite file, or the URL of a database on a server
     dialect: str | None = None  # of gold and prediction; None is SQLite
     setup_dialect: str | None = None  # of the scripts
     problem: str | None = None  # why there is no database to score on, where that is known
     harsh: tuple[str, ...] = ()  # further scripts, which decide the stricter verdict `ex_harsh` alone
     alternatives: tuple[str, ...] = ()  # further golds: what equals any of them is right
+    ddl: str | None = None  # the script, in `dialect`, that declares the columns' types, where no setup is it
 
     def by_gold(self) -> "tuple[Question, ...]":
         """The question once for each of its golds."""
         return tuple(self._replace(gold_sql=gold, alternatives=()) for gold in (self.gold_sql, *self.alternatives))
+
+
+class Fillings(NamedTuple):
+    """The scripts of filled databases that a row is scored on, by tier."""
+
+    ordinary: tuple[str, ...] = ()
+    harsh: tuple[str, ...] = ()
+    dialect: str | None = None  # of the scripts; None is SQLite
 
 
 def row_question(
@@ -64,26 +82,32 @@ def row_question(
     problem: str | None = None,
     engines: Engines = ALONE,
     harsh: Sequence[str] = (),
+    filled_in: str | None = None,
 ) -> Question:
     """The question of a row of the evaluation table {answer, context, database, dialect, alternatives?}.
 
-    scripts: filled databases in SQLite, beside the row's context where that brings rows, else in its place; they and
-    the harsh ones are left out where the context goes to an engine of its own. problem: why no script could be made; it
-    stands unless the context brings rows or the row has a file of its own.
+    scripts: filled databases, beside the row's context where that brings rows, else in its place. filled_in: their
+    dialect, and that of the harsh ones; None is SQLite, whose scripts are left out where the context brings rows and
+    goes to an engine of its own. problem: why no script could be made; it stands unless the context brings rows or the
+    row has a file of its own.
     """
     asked = Question(row["answer"], dialect=row["dialect"], alternatives=alternatives_in(row.get("alternatives")))
     if row["database"] is not None:
         return asked._replace(database=row["database"])
     own = asked._replace(setups=(row["context"],), setup_dialect=asked.dialect)
-    if engine_of(own, engines) != SQLITE:
+    has_rows = brings_rows(row["context"], asked.dialect)
+    if filled_in is not None:
+        setups = (*own.setups, *scripts) if has_rows else tuple(scripts)
+        return own._replace(setups=setups, harsh=tuple(harsh))
+    if has_rows and engine_of(own, engines) != SQLITE:
         return own
-    if not brings_rows(row["context"], asked.dialect):
+    if not has_rows:
         problem = problem if scripts or problem is not None else NO_ROWS
-        return asked._replace(setups=tuple(scripts), problem=problem, harsh=tuple(harsh))
+        return asked._replace(setups=tuple(scripts), problem=problem, harsh=tuple(harsh), ddl=row["context"])
     context = setup_script(row["context"], asked.dialect)
     if isinstance(context, Failure):
         return asked._replace(problem=f"{context.outcome}: {context.error}")
-    return asked._replace(setups=(context, *scripts), harsh=tuple(harsh))
+    return asked._replace(setups=(context, *scripts), harsh=tuple(harsh), ddl=row["context"])
 
 
 # --- The choice of an engine -----------------------------------------------------------------------------------------
@@ -93,30 +117,27 @@ class Foreign(NamedTuple):
     """What decides on the engine of a row that is not SQLite's."""
 
     dialect: str
-    own_rows: bool  # whether its own script brings the rows
+    on_sqlite: bool  # whether its databases are SQLite's: a file, or fillings that were made for SQLite
+    url: str | None = None  # of the server that holds its database
 
 
-def foreign_rows(rows: Iterable[tuple[str | None, str | None, str | None]]) -> Counter[Foreign]:
-    """How many rows, given as (script, dialect, database file), are of which other dialect."""
-    return Counter(found for row in rows if (found := _foreign(*row)) is not None)
-
-
-def _foreign(script: str | None, dialect: str | None, database: str | None) -> Foreign | None:
-    """The dialect of a row in lower case, and whether its script brings rows; None for a row of SQLite."""
-    if not dialect or is_sqlite(dialect):
-        return None
-    return Foreign(dialect_name(dialect), not database and bool(script) and brings_rows(script or "", dialect))
+def foreign_rows(rows: Iterable[tuple[str | None, str | None, bool]]) -> Counter[Foreign]:
+    """How many rows, given as (dialect, database, whether they were filled for SQLite), are of which other dialect."""
+    return Counter(
+        Foreign(dialect_name(dialect or ""), not url and (filled or database is not None), url)
+        for dialect, database, filled in rows
+        if (url := database if database and is_url(database) else None) or not is_sqlite(dialect)
+    )
 
 
 def engine_of(question: Question, engines: Engines) -> Engine:
-    """The engine that a question runs on: of those given the one of its dialect, else SQLite.
-
-    Filled databases are scripts of SQLite, so questions whose own script brings no rows run there.
-    """
-    if not engines or not question.setups:
+    """The engine that a question runs on: its own database's, or of those given the one of its scripts' dialect, else
+    SQLite."""
+    if question.database is not None and is_url(question.database):
+        return engines[question.database]
+    if not engines or question.database is not None or is_sqlite(question.setup_dialect):
         return SQLITE
-    found = _foreign(question.setups[0], question.setup_dialect, question.database)
-    return engines.get(found.dialect, SQLITE) if found is not None and found.own_rows else SQLITE
+    return engines.get(dialect_name(question.setup_dialect or ""), SQLITE)
 
 
 def verdict_of(question: Question, engine: Engine) -> str:
@@ -143,20 +164,21 @@ def available(dialect: str, choice: "EvaluationParams") -> bool:
 
 def open_engines(rows: Iterable[Foreign], choice: "EvaluationParams") -> AbstractContextManager[Engines]:
     """The engines that rows need, as `open_dialects` gives them."""
-    return open_dialects({row.dialect for row in rows if row.own_rows}, choice)
+    return open_dialects({row.url or row.dialect for row in rows if row.url or not row.on_sqlite}, choice)
 
 
 @contextmanager
 def open_dialects(dialects: Iterable[str], choice: "EvaluationParams") -> Iterator[Engines]:
     """The engines of these dialects that are there; servers that had to be started are gone with the block.
 
-    Raises UserError where a server cannot be reached or does not start.
+    dialects: or the URL of a database of the user's own. Raises UserError where a server cannot be reached or does not
+    start, or a login to such a database may do more than read.
     """
     with ExitStack() as stack:
         yield {
-            dialect: stack.enter_context(_opened(dialect, choice))
-            for dialect in sorted(dialects)
-            if available(dialect, choice)
+            key: _trusted(key, choice) if is_url(key) else stack.enter_context(_opened(key, choice))
+            for key in sorted(dialects)
+            if is_url(key) or available(key, choice)
         }
 
 
@@ -168,14 +190,20 @@ def _opened(dialect: str, choice: "EvaluationParams") -> AbstractContextManager[
     return mysql.prepared(mysql.login(choice.mysql_url)) if choice.mysql_url else mysql.private_server()
 
 
+def _trusted(url: str, choice: "EvaluationParams") -> Engine:
+    from text2sql.engines import own  # SQLAlchemy is slow to load
+
+    return own.trusted(url, choice.trust_login)
+
+
 def translations(rows: Mapping[Foreign, int], choice: "EvaluationParams") -> Iterator[str]:
     """A line for each dialect whose rows run on SQLite by translation, and what would give them their own engine."""
     for row, count in sorted(rows.items()):
-        if row.own_rows and available(row.dialect, choice):
+        if row.url or (not row.on_sqlite and available(row.dialect, choice)):
             continue
         line = f"{count:,} rows of dialect {row.dialect} run on SQLite by translation"
-        if not row.own_rows:
-            yield f"{line}: their scripts bring no rows"
+        if row.on_sqlite:
+            yield f"{line}: their databases are SQLite's"
         elif row.dialect not in _SYSTEMS:
             yield f"{line}: there is no engine for it here"
         elif choice.engine != "auto":
@@ -185,9 +213,22 @@ def translations(rows: Mapping[Foreign, int], choice: "EvaluationParams") -> Ite
             yield f"{line}; {server}`{install(row.dialect)}` runs them on {_SYSTEMS[row.dialect]}"
 
 
+def left_out_of(rows: Iterable[tuple[str | None, str | None]], engines: Engines) -> Iterator[str]:
+    """A line that counts by name the statements which translation leaves out of rows' scripts, where there are any.
+
+    rows: (script, dialect). engines: those that are there; what runs on them is not translated.
+    """
+    foreign = (
+        (script, dialect_name(dialect)) for script, dialect in rows if script and dialect and not is_sqlite(dialect)
+    )
+    found = Counter(name for script, dialect in foreign if dialect not in engines for name in left_out(script, dialect))
+    if found:
+        yield "left out of scripts by translation: " + ", ".join(f"{name} ({n:,})" for name, n in found.most_common())
+
+
 def versions(engines: Engines) -> dict[str, str]:
-    """The version of each engine that verdicts come from, SQLite's first: verdicts are equal where these are."""
-    return {engine.name: engine.version for engine in (SQLITE, *(engines[dialect] for dialect in sorted(engines)))}
+    """The version of each engine that is there, SQLite's first: databases and verdicts are equal where these are."""
+    return {SQLITE.name: SQLITE.version} | {key: engines[key].version for key in sorted(engines)}
 
 
 def load(engine: Engine) -> None:
@@ -218,13 +259,29 @@ def statement(sql: str, question: Question, engine: Engine = SQLITE) -> str | Fa
     Raises UserError for a dialect that sqlglot does not know.
     """
     if engine != SQLITE:
+        return without_database(sql) if engine.dialect == "mysql" else sql
+    if not question.dialect or is_sqlite(question.dialect):
         return sql
-    if question.setups and subtracts_dates(sql, question.setups[0], question.dialect):
-        return Failure("dialect", "a date less a date has no SQLite form: there it is a difference of years")
-    return _failure_or_text(to_sqlite(sql, question.dialect))
+    if question.ddl is not None:
+        types = declared(question.ddl, question.dialect)
+    elif question.setups:
+        types = declared(question.setups[0], question.setup_dialect)
+    else:
+        types = declared(_ddl_of(question.database) if question.database else "", None)
+    return _failure_or_text(to_sqlite(sql, question.dialect, types))
 
 
-@lru_cache(maxsize=128)  # many questions are about one schema
+@lru_cache(maxsize=32)
+def _ddl_of(path: str) -> str:
+    """What an SQLite file's tables declare; nothing where it cannot be read, which opening it says."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro&immutable=1", uri=True)) as connection:
+            found = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'table'").fetchall()
+    except sqlite3.Error:
+        return ""
+    return ";\n".join(sql for (sql,) in found)
+
+
 def setup_script(script: str, dialect: str | None) -> str | Failure:
     """A script of DDL and rows as SQLite builds it. Raises as `statement`."""
     return _failure_or_text(to_sqlite_ddl(script, dialect))
@@ -336,6 +393,8 @@ def _fails(script: str, limits: Limits) -> bool:
 
 
 def _build(engine: Engine, setup: str, dialect: str | None, limits: Limits) -> Database | Failure:
+    if engine.dialect == "mysql":
+        return engine.build(without_database(setup), limits)
     script = setup if engine != SQLITE else setup_script(setup, dialect)
     return script if isinstance(script, Failure) else engine.build(script, limits)
 
@@ -372,7 +431,11 @@ def _close(database: Database | Failure) -> None:
 
 
 def _open_file(path: str, limits: Limits) -> Database | Failure:
-    """An SQLite file that holds all of its rows. Raises UserError as `open_database` does."""
+    """A database on a server, or an SQLite file that holds all of its rows. Raises UserError where there is none."""
+    if is_url(path):
+        from text2sql.engines import own
+
+        return own.OwnDatabase(path, "the database's URL")
     database = open_database(path, limits)
     if (log := rows_apart(Path(path))) is None:
         return database

@@ -406,6 +406,7 @@ def _decode(text: bytes) -> str:
 
 
 _KINDS = (  # the first pattern found in SQLite's message names the outcome
+    ("has no SQLite form", "dialect"),  # what a translation says of a value (`sqlite_generator`)
     ("interrupted", "timeout"),
     ("not authorized|authorization denied|prohibited|readonly|vtable|may not be modified|unsafe|raised", "refused"),
     ("too big|too large|too long|too many|too deep|is full|out of memory|too complex|stack overflow", "too_large"),

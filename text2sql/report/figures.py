@@ -174,6 +174,14 @@ def by_engine(scores: Sequence[Mapping]) -> dict[str, int]:
     return dict(sorted(Counter(score["engine"] for score in scores).items()))
 
 
-def versions() -> dict[str, Any]:
-    """What the verdicts depend on beside the data."""
-    return {"policy_version": POLICY_VERSION, "sqlite": sqlite3.sqlite_version, "sqlglot": sqlglot.__version__}
+def versions(scores: Sequence[Mapping]) -> dict[str, Any]:
+    """What the verdicts depend on beside the data. scores: of all arms."""
+    found: dict[str, set[str]] = {}
+    for score in scores:
+        found.setdefault(score["engine"].partition(" ")[0], set()).add(score["engine_version"])
+    return {
+        "policy_version": POLICY_VERSION,
+        "sqlite": sqlite3.sqlite_version,
+        "sqlglot": sqlglot.__version__,
+        "engine_versions": {name: ", ".join(sorted(found[name])) for name in sorted(found)},
+    }

@@ -35,6 +35,7 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
     generations = {arm: joined(rows, data / f"generations/{arm}.jsonl") for arm in arms}
     judgements = {arm: read_json(data / f"judgements/{arm}/metrics.json") for arm in arms}
     judged = all(judgement["enabled"] for judgement in judgements.values())
+    all_scores = [score for listed in scores.values() for score in listed]
     verdicts = {arm: joined(rows, data / f"judgements/{arm}.jsonl") for arm in arms} if judged else {}
 
     databases = databases_of(rows)
@@ -68,7 +69,8 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
         write_json(metrics / f"arms/{arm}.json", details[arm])
     write_json(
         metrics / "comparison.json",
-        compared | {"power": power, "engines": by_engine(scores[compared["arm"]]), **versions(), "machine": machines},
+        compared
+        | {"power": power, "engines": by_engine(scores[compared["arm"]]), **versions(all_scores), "machine": machines},
     )
     write_json(metrics / "data.json", accounted)
     lengths = {"train": training["tokens"]}

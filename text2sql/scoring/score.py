@@ -31,10 +31,13 @@ from text2sql.engines.question import (
     ALONE,
     SQLITE,
     Engines,
+    Fillings,
+    Foreign,
     Question,
     again,
     databases,
     engine_of,
+    foreign_rows,
     load,
     row_question,
     setup_script,
@@ -48,6 +51,7 @@ from text2sql.scoring.gold import Gold, answer_gold, plan
 from text2sql.scoring.metrics import METRICS, Case, measure
 from text2sql.scoring.policy import OUTCOMES, POLICY_VERSION, Verdict
 from text2sql.scoring.results import first_rows
+from text2sql.sql.context import brings_rows
 from text2sql.sql.extract import Extracted, extract
 
 GRACE_SECONDS = 0.2  # between a deadline that SQLite heeds itself and the kill
@@ -143,15 +147,15 @@ def score_file(
 
 def arm_items(
     rows: Sequence[dict],
-    databases: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+    databases: Mapping[str, Fillings],
     unusable: Mapping[str, str],
     generations: Sequence[dict],
     engines: Engines = ALONE,
 ) -> list[Item]:
     """The items of one arm: rows of the evaluation table joined by id with their databases and their generations.
 
-    databases: filled databases by row id, ordinary and harsh; unusable: why there are none; both and engines as
-    `row_question` takes them. Raises UserError when the generations are not those of the rows, one each.
+    databases: filled databases by row id; unusable: why there are none; both and engines as `row_question` takes them.
+    Raises UserError when the generations are not those of the rows, one each.
     """
     generated = {generation["id"]: generation for generation in generations}
     ids = [row["id"] for row in rows]
@@ -161,7 +165,7 @@ def arm_items(
     return [
         Item(
             row["id"],
-            _filled_question(row, databases.get(row["id"], ((), ())), unusable.get(row["id"]), engines),
+            _filled_question(row, databases.get(row["id"], Fillings()), unusable.get(row["id"]), engines),
             generated[row["id"]]["text"],
             generated[row["id"]]["finish_reason"] == "length",
         )
@@ -169,11 +173,17 @@ def arm_items(
     ]
 
 
-def _filled_question(
-    row: dict, filled: tuple[Sequence[str], Sequence[str]], problem: str | None, engines: Engines
-) -> Question:
-    ordinary, harsh = filled
-    return row_question(row, ordinary, problem, engines, harsh)
+def _filled_question(row: dict, filled: Fillings, problem: str | None, engines: Engines) -> Question:
+    return row_question(row, filled.ordinary, problem, engines, filled.harsh, filled.dialect)
+
+
+def foreign_arm(rows: Iterable[Mapping], databases: Mapping[str, Fillings]) -> Counter[Foreign]:
+    """How many rows of the evaluation table, with their filled databases, are of which other dialect."""
+    return foreign_rows((row["dialect"], row["database"], _for_sqlite(row, databases.get(row["id"]))) for row in rows)
+
+
+def _for_sqlite(row: Mapping, filled: Fillings | None) -> bool:
+    return filled is not None and filled.dialect is None and not brings_rows(row["context"], row["dialect"])
 
 
 def score_key(
@@ -213,8 +223,8 @@ def score_all(
 ) -> Iterator[Scored]:
     """Yields what is said of every item, in their order. engines: those that are there beside SQLite.
 
-    `row`: {id, outcome, the metrics and flags of `metrics.py`, sql, error, engine, failed, gold}: the verdicts are
-    booleans, null for gold_error and infra_error; `sql` is the extracted statement, untranslated; `engine` names where
+    `row`: {id, outcome, the metrics and flags of `metrics.py`, sql, error, engine, engine_version, failed, gold}: the
+    verdicts are booleans, null for gold_error and infra_error; `sql` is the extracted statement, untranslated; `engine` names where
     it ran; `failed` says on how many of the databases, the harsh ones aside, the answer differs, null where it did not
     run; `gold` is the place, counted from 1, of the gold that a right answer equals, null for others. Of several golds
     everything is said by the one that the prediction meets best.
@@ -463,7 +473,7 @@ def _scored(
         tuple(harsh),
     )  # fmt: skip
     row: dict[str, Any] = {"id": item.id, "outcome": outcome, **measure(case), "sql": extracted.sql, "error": error}
-    row["engine"] = verdict_of(question, engine)
+    row |= {"engine": verdict_of(question, engine), "engine_version": engine.version}
     row["failed"] = sum(not verdict.ex for verdict in verdicts) if verdicts else None
     row["gold"] = gold.number if row["ex"] else None
     if gold.problem is not None:

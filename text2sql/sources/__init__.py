@@ -28,7 +28,7 @@ from text2sql.sql.golds import alternatives_cell, alternatives_in
 
 # name in `ingest.source` → module of this package
 SOURCES = {
-    "synthetic": "synthetic",  # made, not read
+    "synthetic": "generated",  # made, not read
     "file": "file",
     "database": "database",
     "sql_create_context": "file",

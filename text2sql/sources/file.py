@@ -11,6 +11,7 @@ that means something else there is switched off by null.
 |---|---|
 | an SQLite file | its schema is the context of all questions, its rows answer them |
 | an SQL script | it is the context of all questions (a dump in `ingest.dialect`, with or without rows) |
+| a URL | the schema that its login may read is the context of all questions, its rows answer them |
 | a folder | each question's `db_id` names its SQLite file or script: NAME.sqlite, NAME/NAME.sqlite, NAME.sql … |
 
 A question with several golds brings them as a list in `answer` or `answers`, as `alternatives`, or as rows of one id.
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from text2sql.base.errors import UserError
+from text2sql.base.files import is_url
 from text2sql.base.params import IngestParams
 from text2sql.dataset.rows import COLUMNS
 from text2sql.sources.left_out import LeftOut, Splits
@@ -45,7 +47,9 @@ class About(NamedTuple):
     """What a question is about."""
 
     context: str
-    database: str | None  # an SQLite file
+    database: str | None  # an SQLite file, or a URL
+    dialect: str | None = None
+    name: str | None = None
 
 
 def load(params: IngestParams) -> Splits:
@@ -117,7 +121,8 @@ def rows_of(paths: list[Path], columns: dict[str, str | None], params: IngestPar
                 elif about is not None:
                     found = about(row["db_id"])
                     row |= {"context": row["context"] or found.context, "database": found.database}
-                    row["db_id"] = row["db_id"] or Path(params.database or "").stem
+                    row["dialect"] = row["dialect"] or params.dialect or found.dialect
+                    row["db_id"] = row["db_id"] or found.name or Path(params.database or "").stem
             except UserError as error:
                 raise UserError(f"{path}, row {number}: {error}") from error
             yield row
@@ -145,6 +150,12 @@ def subjects(database: str | None) -> Callable[[str | None], About] | None:
     """From a question's db_id to what it is about, by `ingest.database`; None where that is not set."""
     if database is None:
         return None
+    if is_url(database):
+        from text2sql.engines import own  # SQLAlchemy is slow to load
+
+        context, dialect, name = own.read_schema(database, "ingest.database")
+        about = About(context, database, dialect, name)
+        return lambda _: about
     path = Path(database)
 
     @cache

@@ -7,13 +7,11 @@ and row i depends on the seed and i alone, so a shorter run is the beginning of 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
-from text2sql.base.params import IngestParams
-from text2sql.sources.left_out import Splits
 from text2sql.sources.synthetic_intents import (
     FILTERED_EN,
     FILTERED_KO,
@@ -84,19 +82,19 @@ def generate(rows: int, seed: int) -> Iterator[dict]:
         }
 
 
-def load(params: IngestParams) -> Splits:
-    """`ingest.rows` rows of the data set that `ingest.seed` names, all to train on; `select` holds databases out."""
-    return {"train": rows(params.rows, params.seed), "test": ()}
+def rows(
+    count: int, seed: int, drawing: Callable[[int, int], Example] | None = None, dialect: str = "sqlite"
+) -> Iterator[dict]:
+    """Yields the same rows in the project's columns (see `text2sql.dataset.rows`); db_id is the schema's name.
 
-
-def rows(count: int, seed: int) -> Iterator[dict]:
-    """Yields the same rows in the project's columns (see `text2sql.dataset.rows`); db_id is the schema's name."""
+    drawing: what gives each row, `draw` where it is None; dialect: of its SQL.
+    """
     for index in range(count):
-        example = draw(seed, index)
+        example = (drawing or draw)(seed, index)
         yield {
             "id": f"synthetic-{index:06d}",
             "db_id": example.schema.name,
-            "dialect": "sqlite",
+            "dialect": dialect,
             "context": example.context,
             "question": example.question,
             "answer": example.sql,

@@ -6,18 +6,28 @@ as it is does not exist (CONCAT, YEAR, LEFT, INTERVAL …) or means something el
 - Dialect `sqlite` or None: the text runs as it is, untouched.
 - Clock functions become `clock.NOW`, the one instant at which all SQL runs. Functions of chance
   (RAND, UUID) are untranslatable.
-- Dates are text: `YYYY-MM-DD` or `YYYY-MM-DD HH:MM:SS`. Adding days or longer keeps a value's form; adding a month
-  to a month's last days gives the target month's last day, as MySQL and PostgreSQL do.
+- What an operator means depends on the types of its sides (`types`): those that the setup declares. A division, a
+  date less a date, `+` in T-SQL whose types are not known are named.
+- Dates are text: `YYYY-MM-DD` or `YYYY-MM-DD HH:MM:SS`, which the setup's rows are brought to; a comparison of the two
+  takes a date for its midnight. Adding a month to a month's last days gives the target month's last day, as MySQL and
+  PostgreSQL do. An answer shows midnight as its date, because `ex` tells no difference.
 - Identifiers are quoted with backticks, because SQLite reads an unknown "name" as a string and would hide the error.
-- LIKE ignores ASCII case in SQLite and MySQL; for dialects where it does not, it becomes GLOB. `=` compares text
-  exactly, whatever collation a MySQL server might have been set up with.
+- LIKE ignores ASCII case in SQLite and MySQL; for dialects where it does not, it becomes GLOB. Texts of MySQL and SQL
+  Server are compared without regard to case, as by their default collations; where the setup has letters beyond ASCII
+  that have two cases, that has no SQLite form.
+- `public.shop`, `dbo.shop`, `shopping.shop` and `shop` are one table, in DDL, rows and queries alike.
 """
 
+import contextlib
 import functools
 import itertools
 import logging
 import re
+import struct
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Any
 
 import sqlglot
@@ -26,10 +36,17 @@ from sqlglot.errors import SqlglotError, UnsupportedError
 from sqlglot.tokens import TokenType
 
 from text2sql.base.errors import UserError
+from text2sql.sql.context import statements
+from text2sql.sql.ddl import plain
 from text2sql.sql.dialect_names import dialect_name, known, unknown_dialect
 from text2sql.sql.dump import Copied, plain_sql, without_copies
+from text2sql.sql.grouping import ungrouped
+from text2sql.sql.moments import as_moment, as_time
+from text2sql.sql.shown import show
 from text2sql.sql.spelling import literal, quoted
-from text2sql.sql.sqlite_generator import SQLITE_FUNCTIONS, NoForm, Target, generate
+from text2sql.sql.sqlite_generator import SQLITE_FUNCTIONS, TRUTH, NoForm, Target, generate
+from text2sql.sql.tokens import tokens
+from text2sql.sql.types import CASE_BLIND, NOTHING, T, Types, annotate, kind, scale_of, types_of
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings come back as reasons
 
@@ -77,10 +94,11 @@ def _check_dialect(dialect: str) -> None:
         raise UserError(unknown_dialect(dialect))
 
 
-def to_sqlite(sql: str, dialect: str | None) -> str | Untranslatable:
+def to_sqlite(sql: str, dialect: str | None, types: Types = NOTHING) -> str | Untranslatable:
     """One query of `dialect` (a sqlglot name) as SQLite, or why it has no SQLite form.
 
-    The text itself for sqlite. A text that does not parse gives Untranslatable with outcome `syntax`.
+    types: of the tables that it asks, by `declared`. The text itself for sqlite. A text that does not parse gives
+    Untranslatable with outcome `syntax`, one that its own engine would refuse for its types `schema`.
     Raises UserError for a dialect that sqlglot does not know.
     """
     if not dialect or is_sqlite(dialect):
@@ -91,18 +109,24 @@ def to_sqlite(sql: str, dialect: str | None) -> str | Untranslatable:
         return trees
     if len(trees) != 1:
         return Untranslatable(f"expected one statement, found {len(trees)}", "syntax")
-    return _write(trees[0], dialect)
+    return _write(trees[0], dialect, types, shown=True)
 
 
 def _parse(sql: str, dialect: str) -> list[exp.Expr] | Untranslatable:
     """The trees of a script's statements. Raises UserError for a dialect that sqlglot does not know."""
     _check_dialect(dialect)
+    if dialect == "postgres" and (found := _PERCENT_FORMAT.search(sql)):  # sqlglot would take %Y for YYYY
+        return Untranslatable(f"the format {found[1]!r} has no SQLite form")
     try:
         return [_unqualified(tree) for tree in sqlglot.parse(sql, dialect=dialect) if tree is not None]
     except (SqlglotError, RecursionError, ValueError, AttributeError, TypeError) as error:
         return Untranslatable(_one_line(error), "syntax")
 
 
+_PERCENT_FORMAT = re.compile(
+    r"\bto_char\s*\((?:[^()']|'[^']*'|\((?:[^()']|'[^']*'|\([^()]*\))*\))*,\s*'([^']*%[^']*)'\s*\)",
+    re.IGNORECASE,
+)
 _CATALOGS = frozenset(("information_schema", "pg_catalog", "sys", "mysql", "performance_schema"))
 
 
@@ -118,19 +142,76 @@ def _unqualified(tree: exp.Expr) -> exp.Expr:
     return tree
 
 
-def _write(tree: exp.Expr, dialect: str) -> str | Untranslatable:
+_BEFORE_TABLE = frozenset("from join into table update references exists".split())
+
+
+def without_database(script: str) -> str:
+    """MySQL's text with tables named without their database, as `_unqualified` does: `shopping.shop` is `shop`.
+
+    For a server on which each setup has a database of its own, whatever the text calls it.
+    """
+    words = [token for token in tokens(script, "mysql") if token.kind not in ("space", "comment")]
+    named = [plain(word.text).lower() if word.kind != "literal" else "" for word in words]
+    dotted = [at for at in range(1, len(words) - 2) if words[at + 1].text == "." and words[at].kind in ("word", "name")]
+    at_table = {at for at in dotted if words[at - 1].text.lower() in _BEFORE_TABLE}
+    databases = {named[at] for at in at_table} - _CATALOGS
+    if not databases:
+        return script
+    others = {named[at + 2] for at in at_table}  # a table of its database's name qualifies columns
+    gone = [
+        at
+        for at in dotted
+        if named[at] in databases
+        and words[at - 1].text != "."
+        and (at in at_table or named[at] not in others or (at + 3 < len(words) and words[at + 3].text == "."))
+    ]
+    pieces, start = [], 0
+    for at in gone:
+        pieces.append(script[start : words[at].start])
+        start = words[at + 1].end
+    return "".join([*pieces, script[start:]])
+
+
+def _write(tree: exp.Expr, dialect: str, types: Types, shown: bool = False) -> str | Untranslatable:
     if isinstance(tree, exp.Command):
         return Untranslatable(f"{tree.name.upper()} has no SQLite form")
     defined = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
     defined |= {table.name.lower() for table in tree.find_all(exp.Table)}
     try:
-        text = generate(tree, dialect)
+        if not isinstance(tree, exp.Insert) or not isinstance(tree.expression, exp.Values):
+            annotate(tree, types, dialect)
+        if shown and (column := ungrouped(tree, types, dialect)) is not None:
+            if dialect != "mysql":
+                return Untranslatable(f"{column.name} is shown, and neither grouped by nor aggregated", "schema")
+            if tree.find(exp.Max, exp.Min):  # beside which SQLite shows the row of the largest or smallest
+                return Untranslatable(f"{column.name}, neither grouped by nor aggregated, has no SQLite form")
+        if shown:
+            show(tree, dialect)
+        text = generate(tree, dialect, types)
     except NoForm as error:
-        return Untranslatable(str(error))
+        missing = _missing(tree, types)
+        return Untranslatable(missing, "schema") if missing else Untranslatable(str(error), error.outcome)
     except (UnsupportedError, RecursionError, SqlglotError, ValueError, AttributeError, TypeError, KeyError) as error:
         return Untranslatable(_one_line(error))
     name = _foreign_function(text, defined)
     return Untranslatable(f"the function {name} has no SQLite form") if name else text
+
+
+def _missing(tree: exp.Expr, types: Types) -> str | None:
+    """The first table or column of a query that its setup does not have: why a type is not known."""
+    if not types.tables:
+        return None
+    defined = {cte.alias.lower() for cte in tree.find_all(exp.CTE)} | set(types.tables)
+    for table in tree.find_all(exp.Table):
+        if isinstance(table.this, exp.Identifier) and table.name.lower() not in defined:
+            return f"no such table: {table.name}"
+    columns = {name for table in types.tables.values() for name in table}
+    aliases = {alias.alias.lower() for alias in tree.find_all(exp.Alias, exp.CTE, exp.TableAlias)}
+    aliases |= {name.lower() for alias in tree.find_all(exp.TableAlias) for name in alias.alias_column_names}
+    for column in tree.find_all(exp.Column):
+        if column.name.lower() not in columns | aliases and isinstance(column.this, exp.Identifier):
+            return f"no such column: {column.name}"
+    return None
 
 
 def _one_line(error: Exception) -> str:
@@ -155,11 +236,11 @@ _AFFINITY = [
 ]  # fmt: skip
 
 
-def _sqlite_type(kind: exp.DataType | None) -> str:
+def _sqlite_type(declared: exp.DataType | None, dialect: str = "") -> str:
     for types, name in _AFFINITY:
-        if kind is not None and kind.this in types:
+        if declared is not None and declared.this in types:
             return name
-    return "TEXT"
+    return "TEXT COLLATE NOCASE" if dialect in CASE_BLIND else "TEXT"
 
 
 def _name(identifier: exp.Expr | str) -> str:
@@ -180,7 +261,9 @@ def _reference(reference: exp.Expr) -> str:
 
 def _column(column: exp.ColumnDef, dialect: str) -> str:
     kind = column.args.get("kind")
-    parts = [_name(column.this), _sqlite_type(kind)]
+    collations = [c.this.name.lower() for c in column.find_all(exp.CollateColumnConstraint)]
+    exact = any(name.endswith(("_bin", "_cs", "binary")) or "_cs_" in name for name in collations)
+    parts = [_name(column.this), _sqlite_type(kind, "" if exact else dialect)]
     enum = isinstance(kind, exp.DataType) and kind.is_type("enum")
     constraints = [c.kind for c in column.constraints]
     if any(isinstance(c, exp.PrimaryKeyColumnConstraint) for c in constraints):
@@ -238,30 +321,32 @@ _TABLE_OR_VIEW = re.compile(
 )
 
 
-_DATE_COLUMN = re.compile(r"[\"`\[]?(\w+)[\"`\]]?\s+(?:date|datetime|timestamp\w*)\b", re.IGNORECASE)
+KEPT_CHARACTERS = 16 * 2**20  # of scripts and their translations that a process keeps
 
 
-@functools.lru_cache(maxsize=128)  # many questions are about one schema
-def _date_columns(script: str) -> frozenset[str]:
-    return frozenset(name.lower() for name in _DATE_COLUMN.findall(script))
+class _Kept:
+    """A function of a script and its dialect that keeps what it gave last: many questions are about one schema."""
+
+    def __init__(self, function: Callable[[str, str], Any]) -> None:
+        self.function, self.given, self.size = function, OrderedDict[tuple[str, str], Any](), 0
+
+    def __call__(self, script: str, dialect: str) -> Any:
+        key = (script, dialect)
+        if key not in self.given:
+            self.given[key] = self.function(script, dialect)
+            self.size += 2 * len(script)
+            while self.size > KEPT_CHARACTERS and len(self.given) > 1:
+                self.size -= 2 * len(self.given.popitem(last=False)[0][0])
+        self.given.move_to_end(key)
+        return self.given[key]
 
 
-def subtracts_dates(sql: str, script: str, dialect: str | None) -> bool:
-    """Whether a query of another dialect takes one date from another: two columns that its script declares as dates or
-    times, or the largest or smallest of such. Their texts would be taken for years in SQLite."""
-    if not dialect or is_sqlite(dialect) or "-" not in sql or not (dates := _date_columns(script)):
-        return False
-    try:
-        tree = sqlglot.parse_one(sql, read=dialect_name(dialect))
-    except SqlglotError:
-        return False  # `to_sqlite` says what is wrong
+_types = _Kept(types_of)
 
-    def is_date(side: Any) -> bool:
-        while isinstance(side, exp.Paren | exp.Max | exp.Min):
-            side = side.this
-        return isinstance(side, exp.Column) and side.name.lower() in dates
 
-    return any(is_date(found.left) and is_date(found.right) for found in tree.find_all(exp.Sub))
+def declared(script: str, dialect: str | None) -> Types:
+    """`types.types_of`, kept for the next question about the script."""
+    return _types(script, dialect or "sqlite")
 
 
 def to_sqlite_ddl(context: str, dialect: str | None) -> str | Untranslatable:
@@ -273,9 +358,10 @@ def to_sqlite_ddl(context: str, dialect: str | None) -> str | Untranslatable:
     Statements that hold no table, view or row (SET, USE, COMMENT ON, CREATE INDEX, sequences, owners …) go. What would
     change the rows or the tables otherwise (UPDATE, DELETE, ALTER TABLE … DROP) is named. The text itself for sqlite.
     """
-    if not dialect or is_sqlite(dialect):
-        return context
-    dialect = dialect_name(dialect)
+    return _translated(context, dialect_name(dialect)) if dialect and not is_sqlite(dialect) else context
+
+
+def _translate(context: str, dialect: str) -> str | Untranslatable:
     script = plain_sql(context, dialect)
     script, copies = without_copies(script) if dialect == "postgres" else (script, [])
     trees = _parse(script, dialect)
@@ -287,15 +373,19 @@ def to_sqlite_ddl(context: str, dialect: str | None) -> str | Untranslatable:
     for number, tree in enumerate(trees, 1):
         if isinstance(tree, exp.Alter) and not _add_constraints(tree, tables):
             return Untranslatable(f"ALTER TABLE in a context has no SQLite form (statement {number})")
+    types = declared(context, dialect)
     statements = []
     for number, tree in enumerate(trees, 1):
-        text = _statement(tree, dialect)
+        text = _statement(tree, dialect, types)
         if isinstance(text, Untranslatable):
             return Untranslatable(f"{text.reason} (statement {number})", text.outcome)
         if text:
             statements.append(text)
-    statements += [text for copied in copies for text in _inserts(copied, tables)]
+    statements += [text for copied in copies for text in _inserts(copied, types, dialect)]
     return ";\n".join(statements) + (";" if statements else "")
+
+
+_translated = _Kept(_translate)
 
 
 def _is_table(tree: exp.Expr) -> bool:
@@ -318,7 +408,10 @@ def _add_constraints(tree: exp.Alter, tables: dict[str, exp.Expr]) -> bool:
     return True
 
 
-def _statement(tree: exp.Expr, dialect: str) -> str | Untranslatable | None:
+_VERBS = {"truncatetable": "TRUNCATE", "loaddata": "LOAD DATA"}
+
+
+def _statement(tree: exp.Expr, dialect: str, types: Types) -> str | Untranslatable | None:
     """A statement of a script in SQLite; None for one that holds no table, view or row."""
     if isinstance(tree, exp.Command):
         name, rest = tree.name.upper(), tree.text("expression")
@@ -327,11 +420,12 @@ def _statement(tree: exp.Expr, dialect: str) -> str | Untranslatable | None:
             if isinstance(replaced, Untranslatable):
                 return replaced
             (tree,) = replaced
+            assert isinstance(tree, exp.Insert)
             tree.set("alternative", "REPLACE")
-            return _write(tree, dialect)
+            return _rows(tree, dialect, types)
         if name == "ALTER" and not _NO_SCHEMA.match(rest):
             return Untranslatable("ALTER TABLE in a context has no SQLite form")
-        if (name == "CREATE" and _TABLE_OR_VIEW.match(rest)) or name in ("INSERT", "GO"):
+        if (name == "CREATE" and _TABLE_OR_VIEW.match(rest)) or name in ("INSERT", "GO", "RENAME", "TRUNCATE", "LOAD"):
             return Untranslatable(f"{name} {' '.join(rest.split())[:40]} … is not understood")
         return None
     match tree:
@@ -343,30 +437,124 @@ def _statement(tree: exp.Expr, dialect: str) -> str | Untranslatable | None:
         case exp.Create() if tree.kind == "INDEX" and tree.args.get("unique"):
             return generate(tree, dialect)
         case exp.Create() if tree.kind == "VIEW":
-            return _write(tree, dialect)
+            return _write(tree, dialect, types)
         case exp.Insert():
-            return _write(tree, dialect)
-        case exp.Copy() | exp.Merge() | exp.Update() | exp.Delete():  # the rows would be others
-            return Untranslatable(f"{tree.key.upper()} in a context has no SQLite form")
+            return _rows(tree, dialect, types)
+        case exp.Copy() | exp.Merge() | exp.Update() | exp.Delete() | exp.TruncateTable() | exp.LoadData():
+            return Untranslatable(f"{_VERBS.get(tree.key, tree.key.upper())} in a context has no SQLite form")
+        case exp.Drop() if tree.kind in ("TABLE", "VIEW") and not tree.args.get("exists"):
+            return Untranslatable(f"DROP {tree.kind} in a context has no SQLite form")
     return None
 
 
-def _inserts(copied: Copied, tables: dict[str, exp.Expr]) -> list[str]:
-    """The rows of a COPY as INSERTs; text fits a column of any type in SQLite, apart from truth values."""
-    table = tables.get(copied.table.lower())
-    defined = [part for part in (table.this.expressions if table else ()) if isinstance(part, exp.ColumnDef)]
-    kinds = {column.name.lower(): _sqlite_type(column.args.get("kind")) for column in defined}
-    columns = copied.columns or list(kinds)
-    boolean = [kinds.get(name.lower()) == "BOOLEAN" for name in columns]
-    truth = {"t": "1", "f": "0"}
+# What `_statement` keeps of the statements that bring no rows
+_KEPT = re.compile(
+    r"(?:create\s+(?:or\s+replace\s+)?(?:(?:global|local|temp|temporary|unlogged|materialized|external)\s+)*(?:table|view)"
+    r"|create\s+unique\s+index|alter\s+table\b.*\badd\b)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_NAMED_BY_TWO = frozenset(("create", "alter", "comment", "drop", "lock", "unlock"))
+
+
+@functools.lru_cache(maxsize=64)  # rows of one schema follow each other
+def left_out(script: str, dialect: str) -> tuple[str, ...]:
+    """The names of a script's statements that its translation leaves out, each time that one stands there."""
+    try:
+        found = statements(plain_sql(script, dialect), dialect)
+    except ValueError:  # an unpaired quote: the translation says so
+        return ()
+    names = []
+    for statement in found:
+        words = re.findall(r"[A-Za-z_]+", statement[:200])
+        if words and not _KEPT.match(statement):
+            names.append(" ".join(words[: 1 + (words[0].lower() in _NAMED_BY_TWO)]).upper())
+    return tuple(names)
+
+
+def _rows(tree: exp.Insert, dialect: str, types: Types) -> str | Untranslatable:
+    """An INSERT, its values as the columns' types keep them."""
+    target, values = tree.this, tree.expression
+    table = target.this if isinstance(target, exp.Schema) else target
+    columns = types.tables.get(table.name.lower(), {})
+    named = [c.name.lower() for c in target.expressions] if isinstance(target, exp.Schema) else list(columns)
+    kinds = [columns.get(name) for name in named]
+    try:
+        for row in values.expressions if isinstance(values, exp.Values) else ():
+            if isinstance(row, exp.Tuple):
+                cells = itertools.zip_longest(row.expressions, kinds[: len(row.expressions)])
+                row.set("expressions", [_kept(cell, declared, dialect, types) for cell, declared in cells])
+    except NoForm as error:
+        return Untranslatable(str(error), error.outcome)
+    return _write(tree, dialect, types)
+
+
+def _kept(cell: exp.Expr, column: exp.DataType | None, dialect: str, types: Types) -> exp.Expr:
+    """A value as a column of a type keeps it: dates in one form, numbers with the column's digits."""
+    of = kind(column)
+    if of is None or isinstance(cell, exp.Null | exp.Boolean | exp.Placeholder) or cell.name.upper() == "DEFAULT":
+        return cell
+    assert column is not None
+    number = cell.this if isinstance(cell, exp.Neg) else cell
+    if isinstance(number, exp.Literal):
+        return _kept_literal(number.name, isinstance(cell, exp.Neg), cell, column, of)
+    select = exp.Select(expressions=[cell])
+    annotate(select, types, dialect)
+    (cell,) = select.expressions
+    if kind(cell) == of and of not in ("d", "f"):
+        return cell
+    if of in ("day", "t", "i") or (of == "d" and scale_of(column) is not None):
+        return exp.Cast(this=cell, to=column.copy())
+    return cell
+
+
+def _kept_literal(text: str, negative: bool, cell: exp.Expr, column: exp.DataType, of: str) -> exp.Expr:
+    """A literal as a column keeps it."""
+    if of in ("day", "t", "time"):
+        if not cell.is_string:
+            return cell
+        moment = as_time(text) if of == "time" else as_moment(text, "date" if of == "day" else "datetime")
+        if moment is None and not re.match(r"\s*\d{4}-", text):  # MySQL's 0000-00-00 is a text that stands first
+            raise NoForm(f"{text!r} as a {'time' if of == 'time' else 'date'} has no SQLite form")
+        return exp.Literal.string(moment or text)
+    if of == "b" and cell.is_string:
+        truth = TRUTH.get(text.strip().lower())
+        return cell if truth is None else exp.Boolean(this=truth == "1")
+    if of not in ("i", "d", "f"):
+        return cell
+    try:
+        value = -Decimal(text.strip()) if negative else Decimal(text.strip())
+    except InvalidOperation:
+        return cell
+    digits = scale_of(column) if of == "d" else 0
+    if of == "f":
+        if column.this is not T.FLOAT:
+            return cell
+        with contextlib.suppress(OverflowError):
+            value = Decimal(repr(struct.unpack("f", struct.pack("f", float(value)))[0]))
+    elif digits is not None and -value.as_tuple().exponent > digits:  # type: ignore[operator]
+        value = value.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    else:
+        return cell
+    return exp.Literal.number(format(value, "f"))
+
+
+def _inserts(copied: Copied, types: Types, dialect: str) -> list[str]:
+    """The rows of a COPY as INSERTs."""
+    known = types.tables.get(copied.table.lower(), {})
+    columns = copied.columns or list(known)
+    kinds = [known.get(name.lower()) for name in columns]
     head = f"INSERT INTO {_name(copied.table)} ({', '.join(map(_name, columns))}) VALUES"
     lines = [
-        "("
-        + ", ".join(
-            truth.get(cell or "", "NULL") if is_boolean else literal(cell)
-            for cell, is_boolean in zip(row, boolean, strict=False)
-        )
-        + ")"
+        "(" + ", ".join(_copied_cell(cell, column) for cell, column in zip(row, kinds, strict=False)) + ")"
         for row in copied.rows
     ]
     return [f"{head} {', '.join(lines[start : start + 500])}" for start in range(0, len(lines), 500)]
+
+
+def _copied_cell(cell: str | None, column: exp.DataType | None) -> str:
+    """A cell of a COPY; text fits a column of any type in SQLite, apart from truth values."""
+    of = kind(column)
+    if cell is None or of is None or column is None:
+        return literal(cell)
+    kept = _kept_literal(cell, False, exp.Literal.string(cell), column, of)
+    return ("1" if kept.this else "0") if isinstance(kept, exp.Boolean) else literal(kept.name)

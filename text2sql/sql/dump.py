@@ -3,7 +3,13 @@
 import re
 from typing import NamedTuple
 
-_GO = re.compile(r"^[^\S\n]*GO(?:[^\S\n]+\d+)?[^\S\n]*;?[^\S\n]*$", re.IGNORECASE | re.MULTILINE)
+from text2sql.sql.tokens import tokens
+
+_GO = re.compile(r"^[^\S\n]*GO(?:[^\S\n]+\d+)?[^\S\n]*;?[^\S\n]*(?:--[^\n]*)?$", re.IGNORECASE | re.MULTILINE)
+_ROUTINE = re.compile(r"\s*(?:create|alter)\s+(?:or\s+alter\s+)?(?:proc|procedure|trigger|function)\b", re.IGNORECASE)
+# Words that begin a statement of SQL Server where they begin a line, unless the statement before goes on with them
+_BEGINS = frozenset("create insert alter drop set use print exec execute declare truncate update delete".split())
+_GOES_ON = {"alter": {"drop", "alter", "set"}, "update": {"set"}, "merge": {"insert", "update", "delete", "set"}}
 _META_COMMAND = re.compile(r"^\\(?:restrict|unrestrict|connect|c|encoding|set)\b[^\n]*$", re.MULTILINE)
 _ROUTINES = re.compile(
     r"^DELIMITER\s+(?!;\s*$)\S+\s*$.*?(?:^DELIMITER\s+;\s*$|\Z)", re.IGNORECASE | re.MULTILINE | re.DOTALL
@@ -30,17 +36,34 @@ class Copied(NamedTuple):
 def plain_sql(script: str, dialect: str) -> str:
     """A script with what only its own client reads made SQL, or gone.
 
-    tsql: a line GO ends a statement. mysql: what a conditional comment `/*!40101 … */` holds is part of the script, as
-    for the server; triggers and routines between changes of the delimiter go. postgres: psql's backslash lines go.
+    tsql: a line GO ends a statement, and so does the first word of another at a line's start; a batch that makes a
+    procedure, trigger or function goes. mysql: what a conditional comment `/*!40101 … */` holds is part of the script,
+    as for the server; triggers and routines between changes of the delimiter go. postgres: psql's backslash lines go.
     """
     match dialect:
         case "tsql":
-            return _GO.sub(";", script)
+            return ";\n".join(_with_semicolons(batch) for batch in _GO.split(script) if not _ROUTINE.match(batch))
         case "mysql":
             return _CONDITIONAL.sub(r"\1", without_routines(script))
         case "postgres":
             return _META_COMMAND.sub("", script)
     return script
+
+
+def _with_semicolons(batch: str) -> str:
+    """A batch of SQL Server, whose statements need no semicolon between them, with one before each."""
+    pieces, start, depth, first, fresh = [], 0, 0, "", True
+    for token in tokens(batch):
+        if token.kind in ("space", "comment"):
+            fresh = fresh or "\n" in token.text
+            continue
+        word = token.text.lower() if token.kind == "word" else ""
+        if word in _BEGINS and fresh and depth == 0 and first and word not in _GOES_ON.get(first, ()):
+            pieces.append(batch[start : token.start])
+            start, first = token.start, ""
+        depth += (token.text == "(") - (token.text == ")")
+        first, fresh = "" if token.text == ";" else first or word or " ", False
+    return ";".join([*pieces, batch[start:]])
 
 
 def without_routines(script: str) -> str:

@@ -11,11 +11,21 @@ from sqlglot.dialects.sqlite import SQLite
 from sqlglot.errors import ErrorLevel
 
 from text2sql.sql.clock import NOW
+from text2sql.sql.moments import as_moment
 from text2sql.sql.spelling import literal
+from text2sql.sql.types import CASE_BLIND, COUNTS_DAYS, MOMENTS, NOTHING, NUMBERS, T, Types, bare, kind, scale
 
 
 class NoForm(Exception):
     """A construct that SQLite lacks; the message is the reason."""
+
+    outcome = "dialect"
+
+
+class Mistyped(NoForm):
+    """What the dialect's own engine refuses because of its types, and SQLite would not."""
+
+    outcome = "schema"
 
 
 # The SQL functions of a plain SQLite 3.40 build that queries may use (chance, files and internals left out).
@@ -31,8 +41,11 @@ SQLITE_FUNCTIONS = frozenset(
         "typeof unicode unixepoch unlikely upper"
     ).split()
 )
-_ROUNDING_CASTS = {"bigquery", "mysql", "postgres", "snowflake"}  # of numbers to integers
-_CASE_BLIND_LIKE = {"mysql", "tsql", "doris", "starrocks", "singlestore", "fabric"}
+_ROUNDING_CASTS = {"bigquery", "duckdb", "mysql", "postgres", "redshift", "snowflake"}  # of numbers to integers
+_STRICT = {"postgres", "redshift", "duckdb", "bigquery"}  # do not compare texts with numbers
+_TYPED_DIVISION = {"postgres", "redshift", "tsql", "presto", "trino", "athena", "sqlite", "fabric"}
+_ZERO_FAILS = {"postgres", "redshift", "tsql", "bigquery", "snowflake", "oracle", "presto", "trino"}
+_DECIMAL_SCALE = {"mysql": 0, "tsql": 0, "snowflake": 0, "duckdb": 3}  # of DECIMAL without its digits
 _UNITS = {"DAY": ("days", 1), "WEEK": ("days", 7), "MONTH": ("months", 1), "QUARTER": ("months", 3),
           "YEAR": ("years", 1), "DECADE": ("years", 10), "HOUR": ("hours", 1), "MINUTE": ("minutes", 1),
           "SECOND": ("seconds", 1)}  # fmt: skip
@@ -40,6 +53,17 @@ _SHORT_UNITS = {"MIN": "MINUTE", "SEC": "SECOND", "HR": "HOUR", "MON": "MONTH", 
                 "D": "DAY", "H": "HOUR", "M": "MINUTE", "S": "SECOND", "Y": "YEAR", "W": "WEEK"}  # fmt: skip
 _MONTHS = "January February March April May June July August September October November December".split()
 _DAYS = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"]
+
+
+# SQLite has no function that only fails with a message, but shows a path into JSON that it cannot read
+_NO_DATE = "json_extract('{}', 'this text as a date has no SQLite form')"
+_BY_ZERO = "json_extract('{}', 'division by zero')"
+_NO_INTEGER = "json_extract('{}', 'this text is no integer')"
+TRUTH = {**dict.fromkeys(("t", "true", "yes", "y", "on", "1"), "1"),
+         **dict.fromkeys(("f", "false", "no", "n", "off", "0"), "0")}  # fmt: skip
+_SPOKEN = {"i": "a number", "d": "a number", "f": "a number", "s": "a text", "b": "a truth value", "day": "a date",
+           "t": "an instant", "time": "a time", "interval": "an interval", "null": "NULL",
+           "": "a value of unknown type"}  # fmt: skip
 
 
 def _integer(form: str, x: str) -> str:
@@ -76,7 +100,9 @@ _FORMATS = {
     "T": lambda x: f"strftime('%H:%M:%S', {x})",
     "F": lambda x: f"strftime('%Y-%m-%d', {x})",
     "u": lambda x: f"(({_integer('%w', x)} + 6) % 7 + 1)",
+    "N": lambda x: f"substr({_names('%m', x, _MONTHS, 1)} || '         ', 1, 9)",  # PostgreSQL fills names with blanks
 }
+_POSTGRES_NAMES = {"FMMonth": "%B", "Month": "%N", "Mon": "%b", "FMMon": "%b"}
 _PLAIN_FORMATS = set("dHjJmMSwWYs%")
 
 
@@ -105,35 +131,25 @@ def _unit(unit: exp.Expr | str | None) -> str:
 
 
 def _form(node: exp.Expr) -> str | None:
-    """`date` or `datetime` where the expression's form is known from the text, else None."""
-    node = node.unnest()
-    if isinstance(node, exp.Cast):
-        return {"DATE": "date"}.get(
-            node.to.this.name, "datetime" if node.to.is_type(*exp.DataType.TEMPORAL_TYPES) else None
-        )
-    if isinstance(node, (exp.CurrentDate, exp.TsOrDsToDate, exp.Date, exp.LastDay)):
-        return "date"
-    if isinstance(node, (exp.CurrentTimestamp, exp.CurrentDatetime, exp.UtcTimestamp, exp.Localtimestamp)):
-        return "datetime"
-    if isinstance(node, exp.Anonymous) and node.name.upper() in ("NOW", "SYSDATE"):
-        return "datetime"
-    if isinstance(node, exp.Literal) and node.is_string:
+    """How the text of a date (`date`) or instant (`datetime`) is written, where that is known."""
+    node = bare(node)
+    if node.is_string:
         return "date" if len(node.name) <= 10 else "datetime"
-    return None
+    return {"day": "date", "t": "datetime"}.get(kind(node) or "")
 
 
-def _is_text(node: exp.Expr) -> bool:
-    """Whether the expression's text shows that it is one."""
-    node = node.unnest()
-    if isinstance(node, exp.Add):
-        return _is_text(node.this) or _is_text(node.expression)
-    if isinstance(node, exp.Cast):
-        return node.to.is_type(*exp.DataType.TEXT_TYPES)
-    return node.is_string or isinstance(node, (exp.Concat, exp.Upper, exp.Lower, exp.Trim, exp.Substring))
+def _moment_kind(node: exp.Expr, other: exp.Expr) -> str | None:
+    """An expression's kind; a date that is written as a text, beside a date or instant, is a date again."""
+    text = bare(node)
+    if isinstance(text, exp.TimeToStr) and kind(other) in MOMENTS and isinstance(text.args.get("format"), exp.Literal):
+        form = re.sub(r"(?<=-)01\b", "%d", text.args["format"].name).replace("%T", "%H:%M:%S")
+        form = re.sub(r"00:00:00$", "%H:%M:%S", form)
+        return {"%Y-%m-%d": "day", "%Y-%m-%d %H:%M:%S": "t"}.get(form, kind(node))
+    return kind(node)
 
 
 def _shift(x: str, form: str | None, amount: str, sign: str, unit: str) -> str:
-    """`x` moved by `amount` units. `amount` is SQL; whole numbers are written into the modifier."""
+    """`x` moved by `amount` units, in a form (None: that of `x`). `amount` is SQL, or a whole number."""
     if unit not in _UNITS:
         raise NoForm(f"the interval unit {unit} has no SQLite form")
     word, factor = _UNITS[unit]
@@ -146,12 +162,30 @@ def _shift(x: str, form: str | None, amount: str, sign: str, unit: str) -> str:
         return f"datetime({x}, {modifier})"
     if word == "days":
         date = f"date({x}, {modifier})"
+        stamp = f"datetime({x}, {modifier})"
     else:  # the 31st plus a month overflows into the month after; the target month's last day bounds it
         date = f"min(date({x}, {modifier}), date({x}, 'start of month', {modifier}, '+1 month', '-1 day'))"
-    stamp = f"{date} || ' ' || time({x})"
+        stamp = f"({date} || ' ' || time({x}))"
     if form:
-        return date if form == "date" else f"({stamp})"
+        return date if form == "date" else stamp
     return f"CASE WHEN length({x}) > 10 THEN {stamp} ELSE {date} END"
+
+
+def _digits(decimals: exp.Expr | None) -> int | None:
+    """The digits that ROUND keeps; None where they are computed."""
+    if decimals is None:
+        return 0
+    negative = isinstance(decimals, exp.Neg)
+    number = decimals.this if isinstance(decimals, exp.Neg) else decimals
+    return (-1 if negative else 1) * int(number.name) if number.is_int and number.name.isdigit() else None
+
+
+def _never_zero(divisor: exp.Expr) -> bool:
+    """Whether a divisor is a number other than 0, or NULL in place of 0."""
+    divisor = bare(divisor)
+    while isinstance(divisor, exp.Cast):
+        divisor = bare(divisor.this)
+    return isinstance(divisor, exp.Nullif) or (divisor.is_number and divisor.name.strip("0.") != "")
 
 
 def _months_between(a: str, b: str) -> str:
@@ -174,6 +208,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
     """SQLite as this project runs it. One method or table line per construct; `self.source` is the dialect read."""
 
     source = ""
+    types: Types = NOTHING
 
     def arg(self, node: exp.Expr, key: str = "this") -> str:
         return self.sql(node, key)
@@ -182,15 +217,20 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
     def part(self, node: exp.Expr, name: str, of: exp.Expr) -> str:
         if isinstance(of, exp.TsOrDsToDate):
             of = of.this
-        name, of = _SHORT_UNITS.get(name.upper(), name.upper()), of.unnest()
-        if isinstance(of, exp.Sub) and name in ("EPOCH", "DAY") and not isinstance(of.expression, exp.Interval):
+        name, of = _SHORT_UNITS.get(name.upper(), name.upper()), bare(of)
+        if isinstance(of, exp.Sub) and name in ("EPOCH", "DAY") and kind(of) == "interval":
+            if not {kind(of.this), kind(of.expression)} <= set(MOMENTS):
+                raise NoForm(f"{name} of an interval has no SQLite form")
             a, b = self.arg(of), self.arg(of, "expression")
             seconds = f"({_integer('%s', a)} - {_integer('%s', b)})"
             return seconds if name == "EPOCH" else f"({seconds} / 86400)"
-        x = self.sql(of)
-        of_instants = isinstance(of, exp.Sub) and not isinstance(of.expression, exp.Interval)  # else it is a date
-        if of_instants or isinstance(of, exp.Interval) or (isinstance(of, exp.Anonymous) and of.name.upper() == "AGE"):
+        if (
+            kind(of) == "interval"
+            or isinstance(of, exp.Interval)
+            or (isinstance(of, exp.Anonymous) and of.name.upper() == "AGE")
+        ):
             raise NoForm(f"{name} of an interval has no SQLite form")
+        x = self.shiftable(of)
         simple = {"YEAR": "%Y", "MONTH": "%m", "DAY": "%d", "DAYOFMONTH": "%d", "HOUR": "%H", "MINUTE": "%M",
                   "SECOND": "%S", "DOY": "%j", "DAYOFYEAR": "%j", "EPOCH": "%s", "DOW": "%w"}  # fmt: skip
         if name in simple:
@@ -205,14 +245,30 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
 
     def shifted(self, node: exp.Expr, sign: str, unit: str | None = None) -> str:
         of, amount = node.this, node.expression
-        if of.is_number:  # T-SQL counts days from 1900
+        if of.is_number or kind(of) in NUMBERS:  # T-SQL counts days from 1900
             raise NoForm("a number in place of a date has no SQLite form")
         if isinstance(amount, exp.Interval):
-            return self.by_interval(of, amount, sign)
-        return _shift(self.sql(of), _form(of), self.sql(amount), sign, unit or _unit(node.args.get("unit")))
+            return self.by_interval(node, of, amount, sign)
+        unit = unit or _unit(node.args.get("unit"))
+        return _shift(self.shiftable(of), _form(node) or _form(of), self.sql(amount), sign, unit)
 
-    def by_interval(self, of: exp.Expr, interval: exp.Interval, sign: str) -> str:
-        amount, x, form = interval.this, self.sql(of), _form(of)
+    def shiftable(self, of: exp.Expr) -> str:
+        if of.is_string:
+            if of.name.startswith("0"):  # calendars differ about the first years
+                raise NoForm("a date before the year 1000 has no SQLite form")
+            text = as_moment(of.name, "datetime" if ":" in of.name else "date")
+            if text is None:
+                raise NoForm(f"{of.name!r} as a date has no SQLite form")
+            return literal(text)
+        if kind(of) == "s" and not bare(of).is_string:
+            x = self.sql(of)
+            return f"CASE WHEN length({x}) > 10 THEN {self.of_text(of, 'datetime')} ELSE {self.of_text(of, 'date')} END"
+        return self.sql(of)
+
+    def by_interval(self, node: exp.Expr, of: exp.Expr, interval: exp.Interval, sign: str) -> str:
+        amount, x, form = interval.this, self.shiftable(of), _form(node) or _form(of)
+        if kind(of) in NUMBERS or kind(of) in ("time", "interval"):
+            raise NoForm(f"an interval and {_SPOKEN[kind(of) or '']} have no SQLite form")
         if interval.args.get("unit") is None:
             if not isinstance(amount, exp.Literal):
                 raise NoForm("an interval of unknown unit has no SQLite form")
@@ -223,49 +279,271 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
                 x = _shift(x, form, number, sign, _unit(unit))
                 form = "datetime" if _UNITS[_unit(unit)][0] in ("hours", "minutes", "seconds") else form
             return x
+        if amount.is_string and not re.fullmatch(r"\s*-?\d+\s*", amount.name):
+            raise NoForm(f"the interval '{amount.name}' has no SQLite form")
         return _shift(x, form, self.sql(amount), sign, _unit(interval.args["unit"]))
 
+    # arithmetic -----------------------------------------------------------------------------------------------
     def add_sql(self, node: exp.Add) -> str:
-        if self.source == "tsql" and any(map(_is_text, (node.this, node.expression))):
-            return f"({self.arg(node)} || {self.arg(node, 'expression')})"
-        if isinstance(node.expression, exp.Interval):
-            return self.by_interval(node.this, node.expression, "+")
-        if isinstance(node.this, exp.Interval):
-            return self.by_interval(node.expression, node.this, "+")
-        if _form(node.this) and not node.this.is_string:
-            if _form(node.this) == "date" and node.expression.is_number and self.source == "postgres":
-                return _shift(self.sql(node.this), "date", self.sql(node.expression), "+", "DAY")
-            raise NoForm("arithmetic on a date without an interval has no SQLite form")
-        return self.perhaps_dates(node, "+")
+        return self.sum_or_difference(node, "+")
 
     def sub_sql(self, node: exp.Sub) -> str:
-        if isinstance(node.expression, exp.Interval):
-            return self.by_interval(node.this, node.expression, "-")
-        forms = [None if side.is_string else _form(side) for side in (node.this, node.expression)]
-        if self.source == "postgres" and forms[0] == "date" and node.expression.is_number:
-            return _shift(self.sql(node.this), "date", self.sql(node.expression), "-", "DAY")
-        if self.source == "postgres" and "date" in forms and "datetime" not in forms:
-            a, b = self.arg(node), self.arg(node, "expression")
-            return f"CAST(julianday(date({a})) - julianday(date({b})) AS INTEGER)"
-        if any(forms):
-            raise NoForm("the difference of two instants has no SQLite form")
-        return self.perhaps_dates(node, "-")
+        return self.sum_or_difference(node, "-")
 
-    def perhaps_dates(self, node: exp.Add | exp.Sub, sign: str) -> str:
-        """A sum or difference of columns, which may hold dates: text at run time, unlike any number."""
-        plain = self.binary(node, sign)
-        if self.source not in ("bigquery", "postgres") or not isinstance(node.this, exp.Column):
-            return plain
-        a, b = self.arg(node), self.arg(node, "expression")
-        if node.expression.is_int:
-            return f"(CASE WHEN typeof({a}) = 'text' THEN {_shift(a, 'date', b, sign, 'DAY')} ELSE {plain} END)"
-        if isinstance(node.expression, exp.Column) and sign == "-":  # of instants: in days, for lack of intervals
-            both = f"typeof({a}) = 'text' AND typeof({b}) = 'text'"
-            return f"(CASE WHEN {both} THEN julianday({a}) - julianday({b}) ELSE {plain} END)"
-        return plain
+    def sum_or_difference(self, node: exp.Add | exp.Sub, sign: str) -> str:
+        """`+` and `-` of numbers, texts (T-SQL), and moments in time, by the types of both sides."""
+        left, right = bare(node.this), bare(node.expression)
+        kinds = (kind(left), kind(right))
+        if isinstance(right, exp.Interval):
+            return self.by_interval(node, node.this, right, sign)
+        if isinstance(left, exp.Interval) and sign == "+":
+            return self.by_interval(node, node.expression, left, sign)
+        if self.source == "tsql" and sign == "+" and "s" in kinds:
+            if kinds == ("s", "s"):
+                return f"({self.as_text(node.this)} || {self.as_text(node.expression)})"
+            raise NoForm("the sum of a text and what is none has no SQLite form")
+        if set(kinds) & {*MOMENTS, "time", "interval"}:
+            return self.of_moments(node, sign, kinds)
+        if self.source == "mysql" or set(kinds) & set(NUMBERS) or "null" in kinds:
+            self.refuse_single(node)
+            return self.binary(node, sign)
+        if None in kinds:
+            raise NoForm(
+                f"{'the sum' if sign == '+' else 'the difference'} of values of unknown type has no SQLite form"
+            )
+        raise Mistyped(f"{_SPOKEN[kinds[0] or '']} {sign} {_SPOKEN[kinds[1] or '']}")
+
+    def of_moments(self, node: exp.Add | exp.Sub, sign: str, kinds: tuple[str | None, str | None]) -> str:
+        sides = [side if not bare(side).is_string else None for side in (node.this, node.expression)]
+        days = self.source in COUNTS_DAYS
+        if kind(node) == "day" and days and "i" in kinds:
+            date, number = (node.this, node.expression) if kinds[0] == "day" else (node.expression, node.this)
+            return _shift(self.sql(date), "date", self.wrapped(self.sql(number), number), sign, "DAY")
+        if sign == "-" and days and (kinds == ("day", "day") or (None in sides and "day" in kinds)):
+            a, b = (self.moment(side, "date") for side in (node.this, node.expression))
+            return f"CAST(julianday({a}) - julianday({b}) AS INTEGER)"
+        raise NoForm(f"{_SPOKEN[kinds[0] or '']} {sign} {_SPOKEN[kinds[1] or '']} has no SQLite form")
+
+    def moment(self, node: exp.Expr, form: str, as_kind: str | None = None) -> str:
+        """A date or instant, or a text that stands for one (of kind `as_kind`), in a form."""
+        if bare(node).is_string:
+            text = as_moment(bare(node).name, form)
+            if text is None:
+                raise NoForm(f"{bare(node).name!r} as a date has no SQLite form")
+            return literal(text)
+        own = _form(node) or {"day": "date", "t": "datetime"}.get(as_kind or "")
+        return self.sql(node) if own == form else f"{form}({self.sql(node)})"
+
+    def div_sql(self, node: exp.Div) -> str:
+        left, right = bare(node.this), bare(node.expression)
+        kinds = {"i" if kind(side) == "b" else kind(side) for side in (left, right)} - {"null"}
+        if kinds & {*MOMENTS, "time", "interval"}:
+            raise NoForm("a division of dates, times or intervals has no SQLite form")
+        if self.source in _TYPED_DIVISION:
+            if len(kinds) == 2 and "s" in kinds and any(side.is_string for side in (left, right)):
+                kinds -= {"s"}
+            if kinds == {"i"}:
+                return f"{self.sql(node.this)} / {self.divisor(node)}"
+            if not kinds & {"d", "f"}:
+                if None in kinds:
+                    raise NoForm("a division of values of unknown type has no SQLite form")
+                raise Mistyped("a division of what are no numbers")
+        self.refuse_single(node)
+        a, b = self.sql(node.this), self.divisor(node)
+        if self.source == "duckdb" and not _never_zero(right):
+            return f"CASE WHEN {b} = 0 AND {a} <> 0 THEN ({a}) * 9e999 ELSE CAST({a} AS REAL) / {b} END"
+        return f"CAST({a} AS REAL) / {b}"
+
+    def mod_sql(self, node: exp.Mod) -> str:
+        if {kind(node.this), kind(node.expression)} & {"d", "f", None}:
+            return f"mod({self.sql(node.this)}, {self.divisor(node)})"
+        return f"{self.sql(node.this)} % {self.divisor(node)}"
+
+    def mul_sql(self, node: exp.Mul) -> str:
+        self.refuse_single(node)
+        return self.binary(node, "*")
+
+    def divisor(self, node: exp.Binary) -> str:
+        """What is divided by: 0 fails as it does there, where SQLite's quotient would be NULL."""
+        x = self.sql(node.expression)
+        if self.source not in _ZERO_FAILS or _never_zero(node.expression):
+            return x
+        return f"CASE WHEN {x} = 0 AND {self.sql(node.this)} IS NOT NULL THEN {_BY_ZERO} ELSE {x} END"
+
+    def refuse_single(self, node: exp.Binary) -> None:
+        """Single precision has no SQLite form where it is kept up: in DuckDB, and in PostgreSQL among its own."""
+        single = [side.type is not None and side.type.this is T.FLOAT for side in (node.this, node.expression)]
+        if (self.source == "duckdb" and any(single)) or (self.source == "postgres" and all(single)):
+            raise NoForm("arithmetic in single precision has no SQLite form")
+
+    def avg_sql(self, node: exp.Avg) -> str:
+        if self.source == "tsql" and kind(node.this) is None:
+            raise NoForm("a mean of values of unknown type has no SQLite form")
+        if kind(node.this) in (*MOMENTS, "time", "interval"):
+            raise NoForm("a mean of dates, times or intervals has no SQLite form")
+        if kind(node.this) == "s" and self.source in _STRICT:
+            raise Mistyped("a mean of texts")
+        mean = self.function_fallback_sql(node)
+        return f"CAST({mean} AS INTEGER)" if self.source == "tsql" and kind(node) == "i" else mean
+
+    def sum_sql(self, node: exp.Sum) -> str:
+        if kind(node.this) in (*MOMENTS, "time", "interval"):
+            raise NoForm("a sum of dates, times or intervals has no SQLite form")
+        if kind(node.this) in ("s", "b") and self.source in ("postgres", "redshift"):
+            raise Mistyped(f"a sum of {'texts' if kind(node.this) == 's' else 'truth values'}")
+        return self.function_fallback_sql(node)
+
+    # comparison -----------------------------------------------------------------------------------------------
+    def compared(self, node: exp.Binary, sign: str) -> str:
+        if isinstance(node.expression, exp.Any | exp.All | exp.Tuple) or isinstance(node.this, exp.Tuple):
+            return self.binary(node, sign)
+        left, right = self.comparable(node.this, node.expression)
+        return f"{left} {sign} {right}"
+
+    def comparable(self, left: exp.Expr, right: exp.Expr) -> tuple[str, str]:
+        """Both sides of a comparison, written so that SQLite compares what their types say."""
+        one, two = self.as_compared(left, right), self.as_compared(right, left)
+        if self.source in CASE_BLIND and kind(left) == kind(right) == "s":
+            self.letters("text compared without regard to case", blanks=True)
+            one, two = (literal(bare(side).name.rstrip(" ")) if bare(side).is_string else text
+                        for side, text in ((left, one), (right, two)))  # fmt: skip
+            if not (left.meta.get("table") or right.meta.get("table")):
+                one = f"{self.wrapped(one, left)} COLLATE NOCASE"
+        return one, two
+
+    def as_compared(self, side: exp.Expr, other: exp.Expr) -> str:
+        own, its, node = _moment_kind(side, other), _moment_kind(other, side), bare(side)
+        if its in MOMENTS and (own in MOMENTS or node.is_string):
+            return self.moment(side, "datetime" if "t" in (own, its) else "date", own)
+        if its in MOMENTS and own not in (*MOMENTS, "null"):
+            if own is None or self.source not in _STRICT:
+                raise NoForm(f"{_SPOKEN[its]} compared with {_SPOKEN[own or '']} has no SQLite form")
+            raise Mistyped(f"{_SPOKEN[its]} compared with {_SPOKEN[own]}")
+        if own in MOMENTS or "interval" in (own, its):
+            if "interval" in (own, its):
+                raise NoForm("a comparison of intervals has no SQLite form")
+            return self.sql(side)
+        if self.source == "duckdb" and any(s.type is not None and s.type.this is T.FLOAT for s in (side, other)):
+            raise NoForm("a comparison in single precision has no SQLite form")
+        if its in NUMBERS and own == "s":
+            return self.as_number(side, its == "i")
+        if its == "b" and node.is_string and self.source != "mysql":
+            truth = TRUTH.get(node.name.strip().lower())
+            if truth is None:
+                raise Mistyped(f"{node.name!r} is no truth value")
+            return truth
+        if {own, its} == {"b", "i"} and self.source in ("postgres", "redshift", "bigquery"):
+            raise Mistyped("a truth value compared with a number")
+        text = self.sql(side)
+        digits = scale(side) if own == "d" else None
+        if (
+            digits
+            and its in ("i", "d")
+            and not isinstance(node, exp.Column | exp.Literal | exp.Round | exp.Cast | exp.Neg)
+        ):
+            return f"round({text}, {digits})"  # SQLite's sums of decimals are not exact
+        return text
+
+    def as_number(self, side: exp.Expr, integer: bool) -> str:
+        """A text that is compared with a number."""
+        node = bare(side)
+        if node.is_string:
+            number = re.match(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", node.name)
+            whole = number is not None and not node.name[number.end() :].strip()
+            if (
+                whole
+                and self.source in ("postgres", "redshift")
+                and integer
+                and not node.name.strip().lstrip("+-").isdigit()
+            ):
+                whole = False
+            if not whole and self.source != "mysql":
+                raise Mistyped(f"{node.name!r} is no number")
+            return number[0].strip() if number else "0"
+        if self.source == "mysql":
+            return f"CAST({self.sql(side)} AS REAL)"
+        if self.source in _STRICT:
+            raise Mistyped("a text compared with a number")
+        raise NoForm("a text compared with a number has no SQLite form")
+
+    def letters(self, what: str, blanks: bool = False) -> None:
+        """Refuses what depends on letters that SQLite does not fold, or on blanks that MySQL's collations pass over."""
+        if self.types.cased:
+            raise NoForm(f"{what} has no SQLite form beyond ASCII")
+        if blanks and self.types.blanks and self.source in CASE_BLIND:
+            raise NoForm(f"{what} has no SQLite form where blanks end a text")
+
+    def between_sql(self, node: exp.Between) -> str:
+        low, high = node.args["low"], node.args["high"]
+        (x, a), (y, b) = self.comparable(node.this, low), self.comparable(node.this, high)
+        if x == y:
+            return f"{x} BETWEEN {a} AND {b}"
+        return f"({x} >= {a} AND {y} <= {b})"
+
+    def in_sql(self, node: exp.In) -> str:
+        if isinstance(node.this, exp.Tuple) or not node.expressions:
+            query = node.args.get("query")
+            if query is not None and not isinstance(node.this, exp.Tuple):
+                self.alike(node.this, query)
+            return super().in_sql(node)
+        pairs = [self.comparable(node.this, part) for part in node.expressions]
+        if len({x for x, _ in pairs}) == 1:
+            return f"{pairs[0][0]} IN ({', '.join(a for _, a in pairs)})"
+        return "(" + " OR ".join(f"{x} = {a}" for x, a in pairs) + ")"
+
+    def alike(self, left: exp.Expr, query: exp.Expr) -> None:
+        """Refuses `left IN (query)` where the two sides would be compared by their texts."""
+        kinds = (kind(left), kind(query))
+        if set(kinds) & set(MOMENTS) and len(set(kinds)) > 1:
+            raise NoForm(f"{_SPOKEN[kinds[0] or '']} among {_SPOKEN[kinds[1] or '']} has no SQLite form")
+        if "s" in kinds and set(kinds) & set(NUMBERS):
+            raise (Mistyped if self.source in _STRICT else NoForm)("a text compared with a number has no SQLite form")
+
+    def ordered_sql(self, node: exp.Ordered) -> str:
+        return super().ordered_sql(self.without_case(node))
+
+    def without_case(self, node: exp.Ordered) -> exp.Ordered:
+        of = node.this
+        if self.source in CASE_BLIND and kind(of) == "s":
+            self.letters("an order of texts", blanks=True)
+        if self.source not in CASE_BLIND or kind(of) != "s" or of.meta.get("table") or of.is_string:
+            return node
+        node = node.copy()
+        node.set("this", exp.Collate(this=node.this, expression=exp.var("NOCASE")))
+        return node
+
+    def of_case(self, node: exp.Func) -> str:
+        around = node.parent
+        others = [part for part in around.iter_expressions() if part is not node] if around else []
+        if not (isinstance(around, exp.Predicate | exp.In) and all(o.is_string and o.name.isascii() for o in others)):
+            self.letters(f"{node.sql_name()} of letters")
+        return self.function_fallback_sql(node)
+
+    # text from other types ------------------------------------------------------------------------------------
+    def as_text(self, node: exp.Expr, in_concat: bool = False) -> str:
+        """A value as its dialect writes it into a text."""
+        text = self.wrapped(self.sql(node), bare(node))
+        match kind(node):
+            case "b" if self.source != "mysql" and self.source != "tsql":
+                true, false = ("t", "f") if in_concat and self.source in ("postgres", "redshift") else ("true", "false")
+                return f"CASE {text} WHEN 1 THEN '{true}' WHEN 0 THEN '{false}' END"
+            case "d":
+                digits = scale(node)
+                if digits is None:
+                    raise NoForm("a decimal of unknown digits as a text has no SQLite form")
+                return f"CASE WHEN {text} IS NOT NULL THEN printf('%.{digits}f', {text}) END"
+            case "f":
+                raise NoForm("a number with a floating point as a text has no SQLite form")
+            case "interval":
+                raise NoForm("an interval as a text has no SQLite form")
+        return text
+
+    def dpipe_sql(self, node: exp.DPipe) -> str:
+        return f"{self.as_text(node.this)} || {self.as_text(node.expression)}"
 
     def datediff_sql(self, node: exp.DateDiff) -> str:
-        a, b = self.arg(node), self.arg(node, "expression")
+        sides = (side.this if isinstance(side, exp.TsOrDsToDate) else side for side in (node.this, node.expression))
+        a, b = map(self.shiftable, sides)
         unit = _unit(node.args.get("unit"))
         if unit == "DAY":
             return f"CAST(julianday(date({a})) - julianday(date({b})) AS INTEGER)"
@@ -276,7 +554,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         raise NoForm(f"DATEDIFF in {unit} has no SQLite form")
 
     def timestampdiff_sql(self, node: exp.TimestampDiff) -> str:
-        b, a, unit = self.arg(node), self.arg(node, "expression"), _unit(node.args.get("unit"))
+        b, a, unit = self.shiftable(node.this), self.shiftable(node.expression), _unit(node.args.get("unit"))
         seconds = {"SECOND": 1, "MINUTE": 60, "HOUR": 3600, "DAY": 86400, "WEEK": 604800}.get(unit)
         if seconds:
             return f"((CAST(strftime('%s', {b}) AS INTEGER) - CAST(strftime('%s', {a}) AS INTEGER)) / {seconds})"
@@ -287,32 +565,38 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
 
     def truncated(self, node: exp.Expr) -> str:
         x, unit = self.arg(node), _unit(node.args.get("unit"))
+        midnight = " || ' 00:00:00'" if kind(node) == "t" else ""
         if unit == "WEEK":
-            return f"date({x}, '-6 days', 'weekday 1')"
+            return f"(date({x}, '-6 days', 'weekday 1'){midnight})"
         if unit == "QUARTER":
-            return f"date({x}, 'start of month', '-' || (({_integer('%m', x)} - 1) % 3) || ' months')"
+            return f"(date({x}, 'start of month', '-' || (({_integer('%m', x)} - 1) % 3) || ' months'){midnight})"
         forms = {"DAY": "%Y-%m-%d", "MONTH": "%Y-%m-01", "YEAR": "%Y-01-01", "HOUR": "%Y-%m-%d %H:00:00",
                  "MINUTE": "%Y-%m-%d %H:%M:00", "SECOND": "%Y-%m-%d %H:%M:%S"}  # fmt: skip
         if unit not in forms:
             raise NoForm(f"date_trunc to {unit} has no SQLite form")
-        return f"strftime('{forms[unit]}', {x})"
+        form = forms[unit]
+        return f"strftime('{form + ' 00:00:00' if midnight and len(form) < 9 else form}', {x})"
 
     def timetostr_sql(self, node: exp.TimeToStr) -> str:
         x = node.this.this if isinstance(node.this, (exp.TsOrDsToTimestamp, exp.TsOrDsToDate)) else node.this
         form = node.args.get("format")
         if not isinstance(form, exp.Literal):
             raise NoForm("a date format that is no literal has no SQLite form")
+        if self.source == "postgres":
+            form = exp.Literal.string(
+                re.sub("|".join(_POSTGRES_NAMES), lambda name: _POSTGRES_NAMES[name[0]], form.name)
+            )
         letters = re.sub(r"%-?[A-Za-z]", "", form.name)
         if self.source != "mysql" and (letters == form.name or re.search("[A-Za-z]{2}", letters)):
             raise NoForm(f"the format {form.name!r} has no SQLite form")  # of a number, or only half understood
-        return _time_format(self.sql(x), form.name)
+        return _time_format(self.shiftable(x), form.name)
 
     def strtodate_sql(self, node: exp.Expr) -> str:
         forms = {"%Y-%m-%d": "date", "%Y-%m-%d %H:%M:%S": "datetime", "%Y-%m-%d %T": "datetime"}
         form = node.args.get("format")
         if not isinstance(form, exp.Literal) or form.name not in forms:
             raise NoForm("a text read as a date by another format than YYYY-MM-DD has no SQLite form")
-        return f"{forms[form.name]}({self.arg(node)})"
+        return self.read_moment(node.this, forms[form.name])
 
     def interval_sql(self, node: exp.Interval) -> str:
         raise NoForm("an interval apart from date arithmetic has no SQLite form")
@@ -322,36 +606,93 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         if node.args.get("safe"):  # SQLite makes 0 of a text that is no number
             raise NoForm("a cast that gives NULL where it fails has no SQLite form")
         x, to = self.arg(node), node.to
+        if to.is_type("datetime") and self.source in ("postgres", "redshift"):
+            raise Mistyped("type datetime does not exist")
         if to.is_type("date"):
-            return f"date({x})"
+            return self.read_moment(node.this, "date")
         if to.is_type("time", "timetz"):
             return f"time({x})"
         if to.is_type(*exp.DataType.TEMPORAL_TYPES):
-            return f"datetime({x})"
+            return self.read_moment(node.this, "datetime")
         if to.is_type(*exp.DataType.INTEGER_TYPES, "boolean"):
             if to.is_type("boolean"):
                 true = "'true', 't', 'yes', 'y', 'on', '1'"
                 return f"(CASE WHEN lower({x}) IN ({true}) THEN 1 WHEN {x} IS NOT NULL THEN 0 END)"
-            return f"CAST(round({x}) AS INTEGER)" if self.source in _ROUNDING_CASTS else f"CAST({x} AS INTEGER)"
-        if to.is_type("decimal", "numeric", "bigdecimal") and to.expressions:
-            scale = to.expressions[1].name if len(to.expressions) > 1 else "0"
-            return f"round(CAST({x} AS REAL), {scale})"
+            return self.as_integer(node.this, x)
+        if to.is_type("decimal", "numeric", "bigdecimal") and (to.expressions or self.source in _DECIMAL_SCALE):
+            digits = _DECIMAL_SCALE.get(self.source, 0)
+            if to.expressions:
+                digits = int(to.expressions[1].name) if len(to.expressions) > 1 else 0
+            return f"round(CAST({x} AS REAL), {digits})"
         if to.is_type(*exp.DataType.REAL_TYPES):
+            if node.this.type is not None and node.this.type.this is T.FLOAT and kind(node) == "d":
+                return f"CASE WHEN {x} IS NOT NULL THEN CAST(printf('%.6g', {x}) AS REAL) END"
             return f"CAST({x} AS REAL)"
         if to.is_type(*exp.DataType.TEXT_TYPES):
-            length = to.expressions[0].name if to.expressions else ""
+            length, x = to.expressions[0].name if to.expressions else "", self.as_text(node.this)
             return f"substr(CAST({x} AS TEXT), 1, {length})" if length.isdigit() else f"CAST({x} AS TEXT)"
         if to.is_type("binary", "varbinary", "blob"):
-            return f"CAST({x} AS BLOB)"
+            return f"{x} COLLATE BINARY" if self.source == "mysql" and kind(node.this) == "s" else f"CAST({x} AS BLOB)"
         raise NoForm(f"a cast to {to.sql(self.source)} has no SQLite form")
+
+    def read_moment(self, node: exp.Expr, form: str) -> str:
+        """What is cast to a date or instant. A text that is none, or one that only the dialect understands, fails."""
+        x = self.sql(node)
+        if bare(node).is_string:
+            text = as_moment(bare(node).name, form)
+            if text is None and self.source not in CASE_BLIND:
+                raise NoForm(f"{bare(node).name!r} as a date has no SQLite form")
+            return literal(text) if text else f"{form}({x})"
+        if _form(node) == form:
+            return x
+        return self.of_text(node, form) if kind(node) == "s" else f"{form}({x})"
+
+    def of_text(self, node: exp.Expr, form: str) -> str:
+        x = self.sql(node)
+        odd = f"{x} GLOB '[0-9]*[-/.][0-9]*'" if self.source == "mysql" else f"{x} IS NOT NULL"
+        return f"CASE WHEN {form}({x}) IS NULL AND {odd} THEN {_NO_DATE} ELSE {form}({x}) END"
+
+    def as_integer(self, of: exp.Expr, x: str) -> str:
+        """A cast to an integer: rounded or cut off, as the dialect does with values of this type."""
+        node = bare(of)
+        if kind(of) in ("i", "b"):
+            return x if kind(of) == "i" else f"CAST({x} AS INTEGER)"
+        if kind(of) in (*MOMENTS, "time", "interval"):
+            raise NoForm(f"{_SPOKEN[kind(of) or '']} as an integer has no SQLite form")
+        if kind(of) == "s" and self.source not in CASE_BLIND - {"tsql", "fabric"}:
+            if node.is_string and not re.fullmatch(r"\s*[-+]?\d+\s*", node.name):
+                raise Mistyped(f"{node.name!r} is no integer")
+            if not node.is_string:
+                shown = f"trim({x})"
+                digits = (
+                    f"({shown} GLOB '[0-9]*' OR {shown} GLOB '[-+][0-9]*') AND substr({shown}, 2) NOT GLOB '*[^0-9]*'"
+                )
+                return f"CASE WHEN {digits} OR {x} IS NULL THEN CAST({x} AS INTEGER) ELSE {_NO_INTEGER} END"
+        if self.source not in _ROUNDING_CASTS or (kind(of) == "s" and self.source == "mysql"):
+            return f"CAST({x} AS INTEGER)"
+        if kind(of) is None and self.source == "mysql" and not isinstance(node, exp.Literal):
+            raise NoForm("a cast to an integer of a value of unknown type has no SQLite form")  # a text is cut off
+        return f"CAST({self.rounded(of, x)} AS INTEGER)"
+
+    def rounded(self, of: exp.Expr, x: str) -> str:
+        """A number rounded to an integer: halves away from zero, or of floats to even where the dialect does so."""
+        if kind(of) == "f" and self.source in ("mysql", "postgres", "redshift", "duckdb"):
+            return f"(CASE WHEN abs(({x}) - trunc({x})) = 0.5 THEN 2 * round(({x}) / 2.0) ELSE round({x}) END)"
+        return f"round({x})"
 
     # text -----------------------------------------------------------------------------------------------------
     def like_sql(self, node: exp.Like) -> str:
         pattern, negated = node.expression, " NOT" if node.args.get("negate") else ""
         if isinstance(pattern, (exp.Any, exp.All)):
             raise NoForm("LIKE ANY and LIKE ALL have no SQLite form")
-        x, escaped = self.arg(node), isinstance(node.parent, exp.Escape)
-        sensitive = not isinstance(node, exp.ILike) and self.source not in _CASE_BLIND_LIKE
+        x, escaped = self.as_text(node.this), isinstance(node.parent, exp.Escape)
+        if kind(node.this) not in ("s", None, "null") and self.source in _STRICT:
+            raise Mistyped(f"LIKE of {_SPOKEN[kind(node.this) or '']}")
+        sensitive = not isinstance(node, exp.ILike) and self.source not in CASE_BLIND
+        if isinstance(pattern, exp.Cast) and self.source in CASE_BLIND:
+            raise NoForm("LIKE of a binary pattern has no SQLite form")
+        if not sensitive and not (self.source not in CASE_BLIND and pattern.is_string and pattern.name.isascii()):
+            self.letters("LIKE without regard to case")
         if isinstance(pattern, exp.Literal):
             if not sensitive or not re.search("[A-Za-z]", pattern.name):
                 backslash = " ESCAPE '\\'" if "\\" in pattern.name and not escaped else ""
@@ -370,7 +711,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
     ilike_sql = like_sql
 
     def concat_sql(self, node: exp.Concat) -> str:
-        parts = [self.sql(part) for part in node.expressions]
+        parts = [self.as_text(part, in_concat=True) for part in node.expressions]
         if node.args.get("coalesce"):  # PostgreSQL's CONCAT skips NULL, MySQL's is NULL
             parts = [p if e.is_string else f"coalesce({p}, '')" for p, e in zip(parts, node.expressions, strict=True)]
         parts = [self.wrapped(part, e) for part, e in zip(parts, node.expressions, strict=True)]
@@ -380,7 +721,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         return f"({sql})" if isinstance(node, (exp.Binary, exp.Case, exp.If, exp.Unary)) else sql
 
     def concatws_sql(self, node: exp.ConcatWs) -> str:
-        separator, *parts = (self.sql(part) for part in node.expressions)
+        separator, *parts = (self.as_text(part, in_concat=True) for part in node.expressions)
         joined = " || ".join(f"coalesce({separator} || {self.wrapped(p, e)}, '')"
                              for p, e in zip(parts, node.expressions[1:], strict=True))  # fmt: skip
         return f"substr({joined}, length({separator}) + 1)"
@@ -397,17 +738,48 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
 
     def count_sql(self, node: exp.Count) -> str:
         distinct = node.this
+        if self.source in CASE_BLIND and isinstance(distinct, exp.Distinct) and "s" in map(kind, distinct.expressions):
+            self.letters("a count of different texts", blanks=True)
+            if len(distinct.expressions) == 1 and not distinct.expressions[0].meta.get("table"):
+                return f"count(DISTINCT {self.sql(distinct.expressions[0])} COLLATE NOCASE)"
         if isinstance(distinct, exp.Distinct) and len(distinct.expressions) > 1:
             joined = " || char(31) || ".join(self.sql(part) for part in distinct.expressions)
             return f"count(DISTINCT {joined})"
         return self.function_fallback_sql(node)
 
     def left_sql(self, node: exp.Left) -> str:
-        return f"substr({self.arg(node)}, 1, {self.arg(node, 'expression')})"
+        x, n = self.as_text(node.this), self.arg(node, "expression")
+        if n.isdigit():
+            return f"substr({x}, 1, {n})"
+        less = f"length({x}) + ({n})" if self.source in ("postgres", "redshift", "duckdb") else "0"
+        return f"substr({x}, 1, max(CASE WHEN ({n}) < 0 THEN {less} ELSE {n} END, 0))"
 
     def right_sql(self, node: exp.Right) -> str:
-        x, n = self.arg(node), self.arg(node, "expression")
-        return f"substr({x}, -{n})" if n.isdigit() and int(n) else f"substr({x}, max(length({x}) - ({n}) + 1, 1))"
+        x, n = self.as_text(node.this), self.arg(node, "expression")
+        if n.isdigit():
+            return f"substr({x}, -{n})" if int(n) else f"substr({x}, 1, 0)"
+        if self.source in ("postgres", "redshift", "duckdb"):
+            return f"substr({x}, CASE WHEN ({n}) < 0 THEN 1 - ({n}) ELSE max(length({x}) - ({n}) + 1, 1) END)"
+        return f"substr({x}, length({x}) - min(max({n}, 0), length({x})) + 1)"
+
+    def substring_sql(self, node: exp.Substring) -> str:
+        start = node.args.get("start")
+        if isinstance(start, exp.Neg) or (start is not None and start.name == "0"):
+            if self.source != "mysql" and self.source not in ("snowflake", "oracle", "duckdb"):
+                raise NoForm("SUBSTRING from before the first letter has no SQLite form")
+            if start.name == "0":
+                raise NoForm("SUBSTRING from 0 has no SQLite form")
+        parts = [self.as_text(node.this), *(self.sql(node, key) for key in ("start", "length") if node.args.get(key))]
+        return f"substr({', '.join(parts)})"
+
+    def hex_sql(self, node: exp.Hex) -> str:
+        x = self.arg(node)
+        match kind(node.this):
+            case "i":
+                return f"CASE WHEN {x} IS NOT NULL THEN printf('%X', {x}) END"
+            case "s":
+                return f"CASE WHEN {x} IS NOT NULL THEN hex({x}) END"
+        raise NoForm(f"HEX of {_SPOKEN[kind(node.this) or '']} has no SQLite form")
 
     def substringindex_sql(self, node: exp.SubstringIndex) -> str:
         x, d = self.arg(node), self.arg(node, "delimiter")
@@ -425,42 +797,82 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         n, fill = node.expression, node.args.get("fill_pattern") or exp.Literal.string(" ")
         if not (n.is_int and fill.is_string and fill.name):
             raise NoForm("LPAD and RPAD with other than literal arguments have no SQLite form")
-        x, length = f"CAST({self.arg(node)} AS TEXT)", int(n.name)
+        x, length = f"CAST({self.as_text(node.this)} AS TEXT)", int(n.name)
         padding = literal((fill.name * length)[:length])
         rest = f"substr({padding}, 1, {length} - length({x}))"
         padded = f"{rest} || {x}" if node.args.get("is_left") else f"{x} || {rest}"
         return f"CASE WHEN length({x}) >= {length} THEN substr({x}, 1, {length}) ELSE {padded} END"
 
     def length_sql(self, node: exp.Length) -> str:
-        x = self.arg(node)
+        x = self.as_text(node.this)
+        if self.source == "tsql":  # which does not count the blanks at the end
+            return f"length(rtrim({x}))"
         return f"length(CAST({x} AS BLOB))" if node.args.get("binary") else f"length({x})"
 
     def strposition_sql(self, node: exp.StrPosition) -> str:
         if node.args.get("position") or node.args.get("occurrence"):
             raise NoForm("LOCATE with a start has no SQLite form")
-        return f"instr({self.arg(node)}, {self.arg(node, 'substr')})"
+        x, part = self.as_text(node.this), self.arg(node, "substr")
+        if self.source in CASE_BLIND:
+            self.letters("a text found without regard to case")
+            return f"instr(lower({x}), lower({part}))"
+        return f"instr({x}, {part})"
 
     # numbers --------------------------------------------------------------------------------------------------
     def variance(self, node: exp.Expr, sample: bool, root: bool) -> str:
         x = self.arg(node)
         if isinstance(node.this, exp.Distinct):
             raise NoForm("a variance over DISTINCT values has no SQLite form")
-        n, mean_square = f"count({x})", f"(avg(1.0 * ({x}) * ({x})) - avg({x}) * avg({x}))"
+        n, digits = f"count({x})", scale(node.this)
+        if digits is None:
+            mean_square = f"(avg(1.0 * ({x}) * ({x})) - avg({x}) * avg({x}))"
+        else:  # in whole numbers, of which no digit is lost
+            whole = f"CAST(round(({x}) * 1e{digits}) AS INTEGER)" if digits else f"({x})"
+            both = f"sum({whole} * {whole}) * {n} - sum({whole}) * sum({whole})"
+            mean_square = f"(1.0 * ({both}) / ({n} * {n}){f' / 1e{2 * digits}' if digits else ''})"
         value = f"max({mean_square}, 0.0)" + (f" * {n} / nullif({n} - 1, 0)" if sample else "")
         return f"sqrt({value})" if root else f"({value})"
 
     def trunc_sql(self, node: exp.Trunc) -> str:
         x, decimals = self.arg(node), node.args.get("decimals")
-        if decimals is None or decimals.name == "0":
-            return f"trunc({x})"
-        if not isinstance(decimals, exp.Literal):
-            raise NoForm("TRUNCATE to a negative or computed number of digits has no SQLite form")
-        return f"(trunc(({x}) * 1e{decimals.name}) / 1e{decimals.name})"
+        if kind(node.this) in MOMENTS:
+            return self.truncated(node)
+        digits = _digits(decimals)
+        if digits is None:
+            raise NoForm("TRUNCATE to a computed number of digits has no SQLite form")
+        if digits <= 0:
+            return f"trunc({x})" if digits == 0 else f"(trunc(({x}) / 1e{-digits}) * 1{'0' * -digits})"
+        # what the multiplication leaves of a float's last digits must not be cut off
+        return f"(trunc(round(({x}) * 1e{digits}, 6)) / 1e{digits})"
 
     def round_sql(self, node: exp.Round) -> str:
-        if isinstance(node.args.get("decimals"), exp.Neg):  # SQLite rounds to units
-            raise NoForm("ROUND to a negative number of digits has no SQLite form")
-        return self.function_fallback_sql(node)
+        x, digits, of = self.arg(node), _digits(node.args.get("decimals")), kind(node.this)
+        if of == "s" and not bare(node.this).is_string and self.source in _STRICT:
+            raise Mistyped("ROUND of a text")
+        if node.args.get("truncate") is not None and node.args["truncate"].name != "0":
+            raise NoForm("ROUND that cuts off has no SQLite form")
+        if digits is None:
+            raise NoForm("ROUND to a computed number of digits has no SQLite form")
+        if node.args.get("decimals") is not None and of == "f" and self.source == "postgres":
+            raise Mistyped("function round(double precision, integer) does not exist")
+        if digits < 0:
+            if of == "f" and self.source != "bigquery":
+                raise NoForm("ROUND of a float to a negative number of digits has no SQLite form")
+            whole = f"round(({x}) / 1e{-digits}) * 1{'0' * -digits}"
+            return f"CAST({whole} AS INTEGER)" if of == "i" else f"({whole})"
+        if of == "i":  # SQLite would make a float of it
+            return x
+        if of == "f" and self.source == "mysql" and digits:
+            return f"({self.rounded(node.this, f'({x}) * 1e{digits}')} / 1e{digits})"
+        if digits == 0:
+            return self.rounded(node.this, x) if self.source != "duckdb" else f"round({x})"
+        return f"round({x}, {digits})"
+
+    def from_sql(self, node: exp.From) -> str:
+        table = node.this
+        if isinstance(table, exp.Table) and table.name.lower() == "dual" and "dual" not in self.types.tables:
+            return ""  # MySQL's and Oracle's name for no table
+        return super().from_sql(node)
 
     def any_sql(self, node: exp.Any) -> str:
         raise NoForm("a comparison with ANY or SOME has no SQLite form")
@@ -492,12 +904,15 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
     def anonymous_sql(self, node: exp.Anonymous) -> str:
         name, args = node.name.upper(), node.expressions
         sqls = [self.sql(arg) for arg in args]
+        if name == "SINGLE":
+            digits = 6 if self.source == "mysql" else 7
+            return f"CASE WHEN {sqls[0]} IS NOT NULL THEN CAST(printf('%.{digits}g', {sqls[0]}) AS REAL) END"
         if name in ("NOW", "SYSDATE", "GETDATE"):
             return literal(NOW)
         if name in ("ADDDATE", "SUBDATE") and len(args) == 2:
             sign = "+" if name == "ADDDATE" else "-"
             if isinstance(args[1], exp.Interval):
-                return self.by_interval(args[0], args[1], sign)
+                return self.by_interval(node, args[0], args[1], sign)
             return _shift(sqls[0], _form(args[0]), sqls[1], sign, "DAY")
         if name == "WEEKDAY" and len(args) == 1:
             return f"(({_integer('%w', sqls[0])} + 6) % 7)"
@@ -526,6 +941,46 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             raise NoForm("WITH TIES has no SQLite form")
         return super().query_modifiers(node, *sqls)
 
+    def set_operations(self, expression: exp.SetOperation) -> str:
+        for key in ("this", "expression"):
+            side = expression.args[key]
+            if isinstance(side, exp.Subquery):  # SQLite takes no parentheses around a part
+                expression.set(key, exp.Select(expressions=[exp.Star()], from_=exp.From(this=side.copy())))
+        return super().set_operations(expression)
+
+    def alternatives(self, node: exp.Expr, parts: list[exp.Expr]) -> None:
+        """MySQL makes texts of numbers beside texts; others refuse that."""
+        kinds = {kind(part) for part in parts}
+        if "s" not in kinds or not kinds & set(NUMBERS):
+            return
+        if self.source in _STRICT:
+            for part in parts:
+                if bare(part).is_string:
+                    self.as_number(part, integer=False)
+            return
+        if self.source != "mysql":
+            raise NoForm("a number or a text as the case may be has no SQLite form")
+        for part in parts:
+            if kind(part) in NUMBERS:
+                text = exp.Cast(this=part.copy(), to=exp.DataType.build("TEXT"))
+                text._type = text.to
+                part.replace(text)
+
+    def coalesce_sql(self, node: exp.Coalesce) -> str:
+        self.alternatives(node, [node.this, *node.expressions])
+        return self.function_fallback_sql(node)
+
+    def case_sql(self, node: exp.Case) -> str:
+        default = node.args.get("default")
+        self.alternatives(node, [*(part.args["true"] for part in node.args["ifs"]), *([default] if default else [])])
+        return super().case_sql(node)
+
+    def if_sql(self, node: exp.If) -> str:
+        false = node.args.get("false")
+        if not isinstance(node.parent, exp.Case):
+            self.alternatives(node, [node.args["true"], *([false] if false else [])])
+        return super().if_sql(node)
+
     def group_sql(self, node: exp.Group) -> str:
         if any(node.args.get(key) for key in ("rollup", "cube", "grouping_sets", "totals")):
             raise NoForm("ROLLUP, CUBE and GROUPING SETS have no SQLite form")
@@ -534,18 +989,27 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
     TRANSFORMS: ClassVar[dict] = {
         **{k: v for k, v in SQLite.Generator.TRANSFORMS.items()
            if k not in (exp.Concat, exp.ConcatWs, exp.Count, exp.ILike, exp.DateDiff, exp.GroupConcat, exp.Trunc,
-                        exp.StrPosition, exp.Distinct, exp.TimeToStr, exp.Cast, exp.Length)},
+                        exp.StrPosition, exp.Distinct, exp.TimeToStr, exp.Cast, exp.Length, exp.Hex, exp.Div, exp.Mod,
+                        exp.Mul, exp.DPipe, exp.Round, exp.Upper, exp.Lower, exp.Substring, exp.Coalesce, exp.Case,
+                        exp.If, exp.Chr)},
+        **{kind_: (lambda self, e, sign=sign: self.compared(e, sign)) for kind_, sign in
+           ((exp.EQ, "="), (exp.NEQ, "<>"), (exp.LT, "<"), (exp.LTE, "<="), (exp.GT, ">"), (exp.GTE, ">="),
+            (exp.NullSafeEQ, "IS"), (exp.NullSafeNEQ, "IS NOT"))},
+        exp.Upper: lambda self, e: self.of_case(e),
+        exp.Lower: lambda self, e: self.of_case(e),
+        exp.Initcap: lambda self, e: self.none(e),
+        exp.Chr: lambda self, e: self.none(e) if self.source == "mysql" else f"char({self.expressions(e, flat=True)})",
         exp.CurrentDate: lambda self, e: literal(NOW[:10]),
         exp.CurrentTime: lambda self, e: literal(NOW[11:]),
-        exp.TsOrDsToDate: lambda self, e: f"date({self.arg(e)})",
+        exp.TsOrDsToDate: lambda self, e: self.read_moment(e.this, "date"),
         exp.TsOrDsToTimestamp: lambda self, e: self.arg(e),
-        exp.Date: lambda self, e: self.none(e) if e.args.get("expressions") else f"date({self.arg(e)})",
+        exp.Date: lambda self, e: self.none(e) if e.args.get("expressions") else self.read_moment(e.this, "date"),
         exp.Timestamp: lambda self, e: f"datetime({self.arg(e)})",
         exp.UnixToTime: lambda self, e: f"datetime({self.arg(e)}, 'unixepoch')",
         exp.LastDay: lambda self, e: f"date({self.arg(e)}, 'start of month', '+1 month', '-1 day')",
         exp.Dayname: lambda self, e: _names("%w", self.sql(e.this), _shortened(_DAYS, e), 0),
         exp.Monthname: lambda self, e: _names("%m", self.sql(e.this), _shortened(_MONTHS, e), 1),
-        exp.DayOfWeek: lambda self, e: f"({self.part(e, 'DOW', e.this)} + 1)",
+        exp.DayOfWeek: lambda self, e: f"({self.part(e, 'DOW', e.this)} + {int(self.source != 'duckdb')})",
         exp.Extract: lambda self, e: self.part(e, e.name, e.expression),
         exp.DateAdd: lambda self, e: self.shifted(e, "+"),
         exp.TsOrDsAdd: lambda self, e: self.shifted(e, "+"),
@@ -562,7 +1026,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         exp.Stddev: lambda self, e: self.variance(e, self.source != "mysql", True),
         exp.StddevSamp: lambda self, e: self.variance(e, True, True),
         exp.StddevPop: lambda self, e: self.variance(e, False, True),
-        exp.Variance: lambda self, e: self.variance(e, self.source != "mysql", False),
+        exp.Variance: lambda self, e: self.variance(e, True, False),
         exp.VariancePop: lambda self, e: self.variance(e, False, False),
         **{kind: (lambda self, e: literal(NOW)) for kind in
            (exp.CurrentTimestamp, exp.CurrentDatetime, exp.UtcTimestamp, exp.Localtimestamp)},
@@ -571,7 +1035,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             (exp.Minute, "MINUTE"), (exp.Second, "SECOND"), (exp.Quarter, "QUARTER"), (exp.DayOfYear, "DOY"))},
         **{kind: (lambda self, e: self.none(e)) for kind in
            (exp.Rand, exp.Randn, exp.Uuid, exp.RegexpLike, exp.RegexpILike, exp.SimilarTo, exp.All, exp.Lateral,
-            exp.Qualify, exp.Pivot, exp.ArrayAgg, exp.Array, exp.Unnest, exp.Explode)},
+            exp.Qualify, exp.Pivot, exp.ArrayAgg, exp.Array, exp.Unnest, exp.Explode, exp.Bracket, exp.Parameter,
+            exp.Placeholder)},
     }  # fmt: skip
 
 
@@ -596,7 +1061,10 @@ class Target(SQLite):
     Generator = _Generator
 
 
-def generate(tree: exp.Expr, dialect: str) -> str:
+def generate(tree: exp.Expr, dialect: str, types: Types = NOTHING) -> str:
+    """A tree, annotated by `types.annotate`, as SQLite. Raises NoForm."""
     generator = _Generator(dialect=Target(), unsupported_level=ErrorLevel.RAISE, comments=False)
-    generator.source = dialect
+    generator.source, generator.types = dialect, types
+    if isinstance(tree, exp.Subquery) and not any(tree.args.get(key) for key in ("alias", "order", "limit", "offset")):
+        tree = tree.this
     return generator.generate(tree, copy=False)

@@ -9,8 +9,8 @@ import re
 import time
 from typing import Any, NamedTuple
 
-from text2sql.ask.cells import Written, document
 from text2sql.engines import postgres
+from text2sql.engines.cells import Written, document
 from text2sql.engines.protocol import not_text
 from text2sql.engines.sqlite import Answer, Failure, Limits
 
@@ -41,8 +41,10 @@ def powers(connection: Any) -> str | None:
     return f"a member of {found[0][0]}" if found else None
 
 
-def answer(connection: Any, sql: str, limits: Limits) -> Answer | Failure:
+def answer(connection: Any, sql: str, limits: Limits, scoring: bool = False) -> Answer | Failure:
     """The answer to an untrusted query on a connection that `only_reading` prepared, which is then to be closed.
+
+    scoring: cells are values, and what differs from call to call is refused; else they are as the server writes them.
 
     Raises psycopg.Error, OSError where the server is gone.
     """
@@ -50,11 +52,16 @@ def answer(connection: Any, sql: str, limits: Limits) -> Answer | Failure:
         return Failure("too_large", f"more than {limits.query_length} characters of SQL")
     if (failure := not_text(sql)) is not None:
         return failure
-    _write_as_the_server(connection)
+    if scoring and isinstance(read := postgres.examine(sql), Failure):
+        return read
+    if scoring:
+        postgres.register_cells(connection)
+    else:
+        _write_as_the_server(connection)
     pg = connection.pgconn
     try:
         connection.execute(f"SET LOCAL statement_timeout = {postgres.milliseconds(limits.seconds)}; SAVEPOINT asked")
-        failure = examine(connection, sql, limits)
+        failure = examine(connection, sql, limits, scoring)
         if failure is not None:
             return failure
         pg.enter_pipeline_mode()
@@ -67,7 +74,7 @@ def answer(connection: Any, sql: str, limits: Limits) -> Answer | Failure:
 # --- What a query means ----------------------------------------------------------------------------------------------
 
 
-def examine(connection: Any, sql: str, limits: Limits) -> Failure | None:
+def examine(connection: Any, sql: str, limits: Limits, scoring: bool = False) -> Failure | None:
     """Why a query is not run, or None; the transaction is then back at its savepoint `asked`. Nothing is executed.
 
     Raises postgres.Late, psycopg.Error.
@@ -77,8 +84,9 @@ def examine(connection: Any, sql: str, limits: Limits) -> Failure | None:
         connection.execute("ROLLBACK TO asked")
         return found
     connection.execute("SET LOCAL debug_print_parse = off; SET LOCAL search_path = pg_catalog")
-    failure = _judged(connection, found.tree)
-    _know_arrays(connection, found.kinds)
+    failure = _judged(connection, found.tree, scoring)
+    if not scoring:
+        _know_arrays(connection, found.kinds)
     connection.execute("ROLLBACK TO asked")
     return failure
 
@@ -127,8 +135,10 @@ def numbers(pattern: re.Pattern, tree: str) -> set[int]:
     return {int(number) for found in pattern.findall(tree) for number in found.split()}
 
 
-def _judged(connection: Any, tree: str) -> Failure | None:
+def _judged(connection: Any, tree: str, scoring: bool) -> Failure | None:
     """Why a tree is not run, by what the catalogue says of all that it may call."""
+    if scoring and "{SQLVALUEFUNCTION" in tree:
+        return Failure("refused", "CURRENT_DATE and its sisters, and names of the session, differ from call to call")
     types = sorted(numbers(_TYPE, tree))
     checks = [check for (check,) in connection.execute(_CHECKS, [types]).fetchall()]
     functions, operators = (
@@ -137,8 +147,9 @@ def _judged(connection: Any, tree: str) -> Failure | None:
     refused = connection.execute(
         _REFUSED,
         {
-            "functions": functions, "operators": operators, "types": types, "harmless": HARMLESS,
-            "telling": f"^({postgres.TELLING})$", "extensions": sorted(postgres.EXTENSIONS),
+            "functions": functions, "operators": operators, "types": types, "harmless": [] if scoring else HARMLESS,
+            "telling": postgres.CHANGING if scoring else f"^({postgres.TELLING})$",
+            "extensions": sorted(postgres.EXTENSIONS),
         },
     ).fetchall()  # fmt: skip
     return Failure("refused", f"{refused[0][0]} is not known to be harmless") if refused else None

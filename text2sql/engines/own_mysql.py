@@ -3,8 +3,8 @@
 from collections.abc import Set
 from typing import Any
 
-from text2sql.ask.cells import document
-from text2sql.engines import mysql
+from text2sql.engines import cells, mysql
+from text2sql.engines.cells import document
 from text2sql.engines.guard import MYSQL_FUNCTIONS, checked, refused
 from text2sql.engines.sqlite import Answer, Failure, Limits
 
@@ -43,8 +43,11 @@ def powers(connection: Any) -> str | None:
     return next((f"one with the right {name} ON *.*" for name in POWERS if name in held), None)
 
 
-def answer(connection: Any, sql: str, limits: Limits, mariadb: bool) -> Answer | Failure:
-    """The answer to an untrusted query on a connection that `only_reading` prepared, which is then to be closed."""
+def answer(connection: Any, sql: str, limits: Limits, mariadb: bool, scoring: bool = False) -> Answer | Failure:
+    """The answer to an untrusted query on a connection that `only_reading` prepared, which is then to be closed.
+
+    scoring: cells are values, the clock stands still, and chance is refused; else cells are as the server writes them.
+    """
     from pymysql import MySQLError
 
     if len(sql) > limits.query_length:
@@ -53,13 +56,18 @@ def answer(connection: Any, sql: str, limits: Limits, mariadb: bool) -> Answer |
         f"max_execution_time = {int(limits.seconds * 1000)}"
     )  # fmt: skip
     try:
-        text = checked(sql, lambda names: judged(connection, names))
+        text = checked(sql, lambda names: judged(connection, names, mysql.FUNCTIONS if scoring else MYSQL_FUNCTIONS))
         if isinstance(text, Failure):
             return text
         with connection.cursor() as cursor:
             cursor.execute(f"SET SESSION {deadline}, sql_select_limit = {limits.rows + 1}")
             cursor.execute("START TRANSACTION READ ONLY")
-        write_as_the_server(connection)
+        if scoring:
+            with connection.cursor() as cursor:
+                cursor.execute(mysql.CLOCK)
+            connection.decoders = connection.decoders | {mysql.JSON: cells.json_cell}
+        else:
+            write_as_the_server(connection)
         connection._read_timeout = limits.seconds + mysql.GRACE_SECONDS
         return mysql.fetch(connection, text, limits, connection._force_close)
     except (MySQLError, OSError, ValueError) as error:
@@ -68,9 +76,9 @@ def answer(connection: Any, sql: str, limits: Limits, mariadb: bool) -> Answer |
         return mysql.failure(error)
 
 
-def judged(connection: Any, names: Set[str]) -> Failure | None:
+def judged(connection: Any, names: Set[str], harmless: Set[str]) -> Failure | None:
     """Why functions are not called: no such function, a stored one, or one that is not known to be harmless."""
-    denied = (names - MYSQL_FUNCTIONS) | stored(connection, names)
+    denied = (names - harmless) | stored(connection, names)
     missing = (missing_function(connection, name) for name in sorted(denied))
     return next(filter(None, missing), None) or (refused(denied) if denied else None)
 
