@@ -12,6 +12,7 @@ from pathlib import Path
 import sqlglot
 from tqdm import tqdm
 
+from text2sql.base.errors import UserError
 from text2sql.base.files import json_line
 from text2sql.base.resume import whole_lines
 from text2sql.base.text import first_line
@@ -19,6 +20,7 @@ from text2sql.databases import by_engine
 from text2sql.databases.mutants import Power
 from text2sql.databases.populate import Filled, populate
 from text2sql.engines.pool import Lost, guarded_map
+from text2sql.engines.protocol import EngineLost
 from text2sql.engines.question import ALONE, Engines, again
 from text2sql.sql.dialect import Untranslatable, to_sqlite, to_sqlite_ddl
 from text2sql.sql.dialect_names import dialect_name
@@ -45,7 +47,7 @@ def populate_rows(
     undecided}. Rows of one context, dialect and gold share a key, and their instances.
 
     Works in `workers` processes; finished golds are kept in the file `unfinished`, from which a run that was stopped
-    goes on. The results are the same bytes for any number of workers.
+    goes on. The results are the same bytes for any number of workers. Raises UserError where an engine is lost.
     """
     rows = list(rows)
     names = [(row["context"], (row.get("dialect") or "sqlite").lower(), row["answer"]) for row in rows]
@@ -79,7 +81,10 @@ def _finish(jobs: list[tuple], workers: int, unfinished: Path, engines: Engines)
     with open(unfinished, "a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
         for name in tqdm(names, desc="populate", unit="gold", disable=None):
             if name not in kept:
-                done = next(fresh)
+                try:
+                    done = next(fresh)
+                except EngineLost as error:
+                    raise UserError(f"{error}; run again") from error
                 if isinstance(done, Lost):
                     done = asdict(Filled(reason=f"lost: {done.error}"))
                 file.write(json_line({"job": name, **done}) + "\n")
@@ -97,20 +102,26 @@ def _fingerprint(job: tuple) -> str:
 def _job(job: tuple, engines: Engines) -> dict:
     """One gold in its own dialect."""
     context, dialect, gold, k, seed = job
-    if (engine := engines.get(dialect_name(dialect))) is not None:
-        return asdict(again(lambda: by_engine.populate(engine, context, gold, k, seed)))
+    engine = engines.get(dialect_name(dialect))
+    try:
+        if engine is not None:
+            return asdict(again(lambda: by_engine.populate(engine, context, gold, k, seed)))
+        return _on_sqlite(context, dialect, gold, k, seed)
+    except (MemoryError, EngineLost):  # the pool's, to count against the gold; the machine's
+        raise
+    except Exception as error:  # say, a trigger of the context that refuses every row
+        return asdict(Filled(reason=f"lost: {first_line(error)}"))
+
+
+def _on_sqlite(context: str, dialect: str, gold: str, k: int, seed: int) -> dict:
+    """One gold, translated to SQLite."""
     ddl = _sqlite_ddl(context, dialect)
     if isinstance(ddl, Untranslatable):
         return asdict(Filled(reason=_named(Untranslatable(f"context: {ddl.reason}", ddl.outcome))))
     sql = to_sqlite(gold, dialect)
     if isinstance(sql, Untranslatable):
         return asdict(Filled(reason=_named(sql)))
-    try:
-        return asdict(populate(ddl, sql, k, seed))
-    except MemoryError:
-        raise
-    except Exception as error:  # say, a trigger of the context that refuses every row
-        return asdict(Filled(reason=f"lost: {first_line(error)}"))
+    return asdict(populate(ddl, sql, k, seed))
 
 
 _sqlite_ddl = lru_cache(maxsize=32)(to_sqlite_ddl)
