@@ -4,7 +4,9 @@ One small shop's schema, filled five times with different rows; a prediction run
 gold's answers there. Every query of a list is asked as it stands and with an alias that makes its text another, so that
 no cache of texts answers for it. Golds and databases are made once a worker, as scoring makes them once a question.
 
-python benchmarks/engines.py [--workers 2] [--predictions 4000] [--json FILE]
+Last, what a row costs that never ends, beyond what another row in its place does: at best its deadline of 0.2 s.
+
+python benchmarks/engines.py [--workers 2] [--predictions 4000] [--hostile 100] [--json FILE]
 """
 
 import argparse
@@ -20,11 +22,13 @@ from typing import Any
 
 from text2sql.engines import duckdb, mysql, postgres
 from text2sql.engines.pool import guarded_map
-from text2sql.engines.sqlite import SQLite
+from text2sql.engines.sqlite import Failure, Limits, SQLite
 from text2sql.scoring.compare import compare
 from text2sql.scoring.gold import answer_gold, plan
 
 DATABASES, ROWS = 5, 30
+HOSTILE_SECONDS = 0.2  # deadline of a hostile row
+ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT COUNT(*) FROM c"
 SCHEMA = """
 CREATE TABLE customers (id INTEGER PRIMARY KEY, name VARCHAR(40) NOT NULL, city VARCHAR(40));
 CREATE TABLE products (id INTEGER PRIMARY KEY, name VARCHAR(40) NOT NULL, price DECIMAL(8,2) NOT NULL);
@@ -51,6 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--predictions", type=int, default=4_000)
+    parser.add_argument("--hostile", type=int, default=100, help="rows that never end, among twice the predictions")
     parser.add_argument("--engines", default="sqlite,duckdb,postgres,mysql")
     parser.add_argument("--json", type=Path, help="also write the results here")
     args = parser.parse_args()
@@ -106,15 +111,28 @@ def measured(engine: Any, args: argparse.Namespace) -> dict[str, float]:
         right += list(mapped)
         assert all(right), "a gold does not equal itself"
         rates[f"predictions_per_second_{workers}_workers"] = len(items) * 3 / 4 / (time.perf_counter() - begun)
-    return {"build_ask_drop_ms": building * 1_000} | rates
+    calm = items * 2 + [(place % len(QUERIES), -1 - place) for place in range(args.hostile)]
+    hostile = [*calm[: len(items) * 2], *((-1, place) for place in range(args.hostile))]
+    random.Random(0).shuffle(hostile)
+    lost = (seconds_of(engine, hostile, args.workers) - seconds_of(engine, calm, args.workers)) * args.workers
+    return {"build_ask_drop_ms": building * 1_000} | rates | {"seconds_of_a_hostile_row": lost / args.hostile}
+
+
+def seconds_of(engine: Any, items: list[tuple[int, int]], workers: int) -> float:
+    """How long predictions take, their databases included."""
+    begun = time.perf_counter()
+    assert all(guarded_map(partial(predict, engine), items, workers=workers, seconds=60, memory_bytes=2 * 2**30))
+    return time.perf_counter() - begun
 
 
 def predict(engine: Any, item: tuple[int, int]) -> bool:
-    """Whether a query under another alias is right on all databases."""
+    """Whether a query under another alias is right on all databases; of a hostile one (-1), whether it is stopped."""
     number, place = item
+    if number < 0:
+        return isinstance(built(engine)[0].query(f"{ENDLESS} -- {place}", Limits(seconds=HOSTILE_SECONDS)), Failure)
     right = True
     for database, gold in databases(engine, number):
-        answer = database.query(f"SELECT * FROM ({QUERIES[number]}) AS q{place}" if number not in (2, 5, 8) else
+        answer = database.query(f"SELECT * FROM ({QUERIES[number]}) AS q{place % 10**6}" if number not in (2, 5, 8) else
                                 f"{QUERIES[number]} -- {place}")  # fmt: skip
         right = right and compare(gold, answer).ex
     return right

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from text2sql.base.files import read_jsonl
-from text2sql.databases import aims
+from text2sql.databases import aims, many
 from text2sql.databases import populate as populating
 from text2sql.databases.many import populate_rows
 from text2sql.databases.ordinary import ordinary
@@ -246,7 +246,7 @@ def test_a_gold_that_fails_on_every_filling_is_named(monkeypatch):
         raise ZeroDivisionError("of something")
 
     monkeypatch.setattr(populating.Gold, "look", failing)
-    filled = populating._job((PLAIN, "sqlite", BAD, 2, 1))
+    filled = many._job((PLAIN, "sqlite", BAD, 2, 1), {})
     assert (filled["usable"], filled["reason"]) == (False, "lost: of something")
 
 

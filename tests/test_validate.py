@@ -165,12 +165,19 @@ def test_rows_run_on_the_engine_of_their_dialect_where_it_may_be_used(tmp_path, 
     answers = ["SELECT b[1] FROM t", "SELECT c FROM t", "SELECT a FROM t WHERE a > 7", "SELECT * FROM read_csv('x')"]
     rows = [{"id": answer, "db_id": "d", "question": "?", "answer": answer} for answer in answers]
     rows = [row | {"context": context, "dialect": "duckdb", "database": None} for row in rows]
-    ddl = rows[0] | {"id": "translated", "context": "CREATE TABLE t (a INTEGER)", "answer": "SELECT a FROM t"}
-    funnel = run_tables(tmp_path, {"train": rows, "test": [ddl]}, rules(has_rows=False))
+    ddl = rows[0] | {"context": context.partition(";")[0]}
+    other = rows[0] | {
+        "id": "tsql",
+        "dialect": "tsql",
+        "context": "CREATE TABLE t (a INT)",
+        "answer": "SELECT a FROM t",
+    }
+    funnel = run_tables(tmp_path, {"train": rows, "test": [ddl, other]}, rules(has_rows=False))
     assert funnel["train"]["rejects"] == {"runs": {"refused": 1, "schema": 1}, "returns_rows": {"empty": 1}}
     assert list(read_table(tmp_path / "valid_train.parquet").id) == answers[:1]
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "1 rows of dialect duckdb run on SQLite by translation: their scripts bring no rows"
+    assert lines[0] == "1 rows of dialect tsql run on SQLite by translation: there is no engine for it here"
+    assert funnel["test"]["rejects"] == {"returns_rows": {"empty": 2}}  # both ran
 
 
 # Hostile rows

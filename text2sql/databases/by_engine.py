@@ -20,7 +20,7 @@ from text2sql.databases.populate import LIMITS, Filled, Gold, fill
 from text2sql.databases.schema import Schema, opened
 from text2sql.databases.shadow import Shadow, script_of, shadow_of
 from text2sql.engines.catalogue import Table, read_tables
-from text2sql.engines.protocol import Database, Engine
+from text2sql.engines.protocol import Database, Engine, EngineLost
 from text2sql.engines.sqlite import Answer, Failure
 from text2sql.scoring.gold import plan
 from text2sql.sql.dialect import declared, to_sqlite
@@ -32,15 +32,17 @@ _FIELD = re.compile(r"->>?\s*'(?:\$\.)?(\w+)'|'\$\.(\w+)'")
 class EngineGold(Gold):
     """A gold whose fillings its own engine builds."""
 
-    def __init__(self, engine: Engine, sql: str, shadow: Shadow, context: str, empty: Database) -> None:
+    def __init__(
+        self, engine: Engine, sql: str, tree: exp.Expr | None, shadow: Shadow, context: str, empty: Database
+    ) -> None:
         self.engine, self.sql, self.shadow, self.context = engine, sql, shadow, context
+        self.dialect = engine.dialect
         self.refused: Failure | None = None  # what the engine said of the last filling that it did not build
-        tree = _parsed(sql, engine.dialect)
         with closing(opened(shadow.script)) as connection:
-            self.aim = aims.read_aim(_aiming(context, tree, engine.dialect, shadow.schema), shadow.schema, connection)
-        self.plan = plan(sql, engine.dialect)
+            self.aim = aims.read_aim(_aiming(context, tree, self.dialect, shadow.schema), shadow.schema, connection)
+        self.plan = plan(sql, self.dialect)
         self.strict = ordinary(shadow.schema, self.aim)
-        changed = mutants(tree, shadow.schema, self.strict, engine.dialect)
+        changed = mutants(tree, shadow.schema, self.strict, self.dialect)
         self.mutants = [mutant for mutant in changed if isinstance(empty.query(mutant.sql, LIMITS), Answer)]
         self.open_mutants()
 
@@ -72,11 +74,21 @@ def populate(engine: Engine, context: str, sql: str, k: int, seed: int) -> Fille
         shadow = _shadow(tuple(tables), engine.dialect, tuple(dict.fromkeys(a or b for a, b in _FIELD.findall(sql))))
         if isinstance(shadow, Failure):
             return Filled(reason=f"lost: {shadow.error}")
-        gold = EngineGold(engine, sql, shadow, context, empty)
+        gold = read_gold(engine, sql, shadow, context, empty)
     filled = fill(shadow.schema, gold, k, seed, context)
     if not filled.usable and gold.refused is not None:
         filled.reason = f"no_rows: {engine.name} does not take the rows: {gold.refused.error}"
     return filled
+
+
+def read_gold(engine: Engine, sql: str, shadow: Shadow, context: str, empty: Database) -> EngineGold:
+    """The gold, without its tree where that holds what no one has thought of: as `populate.read_gold`."""
+    try:
+        return EngineGold(engine, sql, _parsed(sql, engine.dialect), shadow, context, empty)
+    except (MemoryError, EngineLost):  # the pool's, to count against the schema; the machine's
+        raise
+    except Exception:
+        return EngineGold(engine, sql, None, shadow, context, empty)
 
 
 @lru_cache(maxsize=32)  # many golds are of one schema

@@ -11,6 +11,7 @@ from pathlib import Path
 import sqlglot
 from tqdm import tqdm
 
+from text2sql.base.errors import UserError
 from text2sql.base.files import json_line
 from text2sql.base.resume import whole_lines
 from text2sql.base.text import first_line
@@ -19,6 +20,7 @@ from text2sql.databases.mutants import Power
 from text2sql.databases.populate import Filled, populate
 from text2sql.engines.compute import Workers, workforce
 from text2sql.engines.pool import Lost
+from text2sql.engines.protocol import EngineLost
 from text2sql.engines.question import ALONE, Engines, again
 from text2sql.sql.dialect import Untranslatable, declared, is_sqlite, to_sqlite, to_sqlite_ddl, without_database
 from text2sql.sql.dialect_names import dialect_name
@@ -45,7 +47,8 @@ def populate_rows(
     undecided}. Rows of one context, dialect and gold share a key, and their instances.
 
     workers: as `compute.workforce` takes them. Finished golds are kept in the file `unfinished`, from which a run that
-    was stopped goes on. The results are the same bytes for any number of workers.
+    was stopped goes on. The results are the same bytes for any number of workers. Raises UserError where an engine is
+    lost.
     """
     rows = list(rows)
     names = [(row["context"], (row.get("dialect") or "sqlite").lower(), row["answer"]) for row in rows]
@@ -83,7 +86,10 @@ def _finish(jobs: list[tuple], workers: Workers, unfinished: Path, engines: Engi
         fresh = run(open_jobs)
         for name in tqdm(names, desc="populate", unit="gold", disable=None):
             if name not in kept:
-                done = next(fresh)
+                try:
+                    done = next(fresh)
+                except EngineLost as error:
+                    raise UserError(f"{error}; run again") from error
                 if isinstance(done, Lost):
                     done = asdict(Filled(reason=f"lost: {done.error}"))
                 file.write(json_line({"job": name, **done}) + "\n")
@@ -101,22 +107,28 @@ def _fingerprint(job: tuple) -> str:
 def _job(job: tuple, engines: Engines) -> dict:
     """One gold in its own dialect."""
     context, dialect, gold, k, seed = job
-    if (engine := engines.get(dialect_name(dialect))) is not None:
-        if engine.dialect == "mysql":
-            context, gold = without_database(context), without_database(gold)
-        return asdict(again(lambda: by_engine.populate(engine, context, gold, k, seed)))
+    engine = engines.get(dialect_name(dialect))
+    try:
+        if engine is not None:
+            if engine.dialect == "mysql":
+                context, gold = without_database(context), without_database(gold)
+            return asdict(again(lambda: by_engine.populate(engine, context, gold, k, seed)))
+        return _on_sqlite(context, dialect, gold, k, seed)
+    except (MemoryError, EngineLost):  # the pool's, to count against the gold; the machine's
+        raise
+    except Exception as error:  # say, a trigger of the context that refuses every row
+        return asdict(Filled(reason=f"lost: {first_line(error)}"))
+
+
+def _on_sqlite(context: str, dialect: str, gold: str, k: int, seed: int) -> dict:
+    """One gold, translated to SQLite."""
     ddl = to_sqlite_ddl(context, dialect)
     if isinstance(ddl, Untranslatable):
         return asdict(Filled(reason=_named(Untranslatable(f"context: {ddl.reason}", ddl.outcome))))
     sql = gold if is_sqlite(dialect) else to_sqlite(gold, dialect, declared(context, dialect))
     if isinstance(sql, Untranslatable):
         return asdict(Filled(reason=_named(sql)))
-    try:
-        return asdict(populate(ddl, sql, k, seed))
-    except MemoryError:
-        raise
-    except Exception as error:  # say, a trigger of the context that refuses every row
-        return asdict(Filled(reason=f"lost: {first_line(error)}"))
+    return asdict(populate(ddl, sql, k, seed))
 
 
 def _named(why: Untranslatable) -> str:

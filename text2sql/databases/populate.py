@@ -59,10 +59,12 @@ class Gold:
     `tree` is the gold's; without one it has no aim and no mutants, and is filled for by chance.
     """
 
+    dialect = "sqlite"
+
     def __init__(self, sql: str, tree: exp.Expr | None, schema: Schema, empty: Connection) -> None:
         self.sql = sql
         self.aim = aims.read_aim(tree, schema, empty)
-        self.plan = plan(sql)
+        self.plan = plan(sql, self.dialect)
         self.strict = ordinary(schema, self.aim)
         self.mutants = [
             m for m in mutants(tree, schema, self.strict) if isinstance(query(empty, m.sql, LIMITS), Answer)

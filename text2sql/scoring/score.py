@@ -224,10 +224,10 @@ def score_all(
     """Yields what is said of every item, in their order. engines: those that are there beside SQLite.
 
     `row`: {id, outcome, the metrics and flags of `metrics.py`, sql, error, engine, engine_version, failed, gold}: the
-    verdicts are booleans, null for gold_error and infra_error; `sql` is the extracted statement, untranslated; `engine` names where
-    it ran; `failed` says on how many of the databases, the harsh ones aside, the answer differs, null where it did not
-    run; `gold` is the place, counted from 1, of the gold that a right answer equals, null for others. Of several golds
-    everything is said by the one that the prediction meets best.
+    verdicts are booleans, null for gold_error and infra_error; `sql` is the extracted statement, untranslated; `engine`
+    names where it ran; `failed` says on how many of the databases, the harsh ones aside, the answer differs, null where
+    it did not run; `gold` is the place, counted from 1, of the gold that a right answer equals, null for others. Of
+    several golds everything is said by the one that the prediction meets best.
     `results`: {id, databases, database, gold, prediction, witness}: how many databases there are, and the first rows
     (`results.first_rows`, or {error}) on the one, counted from 1, that shows the verdict: where a wrong answer first
     differs from the gold, else where the gold first has rows. `prediction` is null where there is no verdict, `witness`
