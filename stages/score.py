@@ -1,7 +1,8 @@
 """Scores one arm by execution: a typed outcome for every evaluation question.
 
-Reads data/selected/eval.parquet, data/databases/ and data/generations/ARM.jsonl. Writes data/scores/ARM.jsonl,
-and the first rows of both results to data/results/ARM.jsonl. Killed, the rerun goes on after the last finished rows.
+Reads data/selected/eval.parquet, data/databases/ and data/generations/ARM.jsonl; of an arm with samples the candidate
+that most agree with is scored. Writes data/scores/ARM.jsonl, and the first rows of both results to
+data/results/ARM.jsonl. Killed, the rerun goes on after the last finished rows.
 Alone: python stages/score.py base
 """
 
@@ -22,7 +23,8 @@ def main(arm: str) -> None:
     from text2sql.databases.populate import read_databases, read_unusable
     from text2sql.dataset.rows import read_table
     from text2sql.engines.question import foreign_rows, open_engines, translations
-    from text2sql.scoring.score import arm_items, score_file, score_key
+    from text2sql.scoring.samples import score_samples
+    from text2sql.scoring.score import arm_items, score_all, score_file, score_key
 
     config, evaluation = read_params("score", "evaluation")
     rows = read_table("data/selected/eval.parquet").to_dict("records")
@@ -45,6 +47,7 @@ def main(arm: str) -> None:
             limits=limits,
             engines=engines,
             results=Path(f"data/results/{arm}.jsonl"),
+            by=score_samples if any(item.samples for item in items) else score_all,
             unfinished=FOLDER / "score" / f"{score_key(items, limits, engines)}.jsonl",
         )
 

@@ -18,13 +18,15 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from text2sql.ask import choose, database, session, sqlite
+from text2sql.ask import database, session, sqlite
 from text2sql.base.errors import UserError, install
+from text2sql.base.files import write_json
 from text2sql.base.params import ArmParams, read_params
 from text2sql.base.text import printable, printable_json
 from text2sql.cli import main
 from text2sql.engines.sqlite import Answer, Failure
 from text2sql.models import schema
+from text2sql.scoring import choose
 from text2sql.sql.ddl import Table, read_script
 
 SHOP = """
@@ -166,6 +168,37 @@ def test_of_several_candidates_the_majority_counts(shop, says, capsys):
     assert stub.asked == [(5, 3)]
     assert main(["ask", "--db", "shop.db", "--samples", "5", "How many?"]) == 0
     assert capsys.readouterr().err == "2 of 5 candidates have this result\n"
+
+
+def measure(threshold: dict | None) -> None:
+    """Adds an arm with samples to the parameters, and what was measured of it."""
+    arms = "  voted: {model: models/finetuned, shots: 0, samples: 4}\n\ngenerate:\n"
+    path = Path("params.yaml")
+    path.write_text(path.read_text(encoding="utf-8").replace("\ngenerate:\n", arms), encoding="utf-8")
+    write_json("metrics/arms/voted.json", {"samples": {"n": 4, "threshold": threshold}})
+
+
+def test_an_answer_that_too_few_candidates_agree_on_is_called_unsure(shop, says, capsys):
+    """As the arm with samples was measured; the same model asked without an arm of its own is told by it too."""
+    measure({"agreed": 3, "share": 0.75})
+    stub = says("SELECT 1", "SELECT 2", "SELECT 1", "SELECT 3")
+    assert main(["ask", "--db", "shop.db", "--arm", "voted", "How many?"]) == 0
+    assert stub.asked == [(4, 0)]  # as many as the arm has
+    line = "unsure: of voted's answers those are credible on which 75 % of the candidates agree\n"
+    assert capsys.readouterr().err == f"2 of 4 candidates have this result\n{line}"
+    assert main(["ask", "--db", "shop.db", "--samples", "2", "--json", "How many?"]) == 0
+    assert json.loads(capsys.readouterr().out)["unsure"] is True
+    says("SELECT 1", "SELECT 1", "SELECT 1", "SELECT 3")
+    assert main(["ask", "--db", "shop.db", "--arm", "voted", "How many?"]) == 0
+    assert capsys.readouterr().err == "3 of 4 candidates have this result\n"
+    assert main(["ask", "--db", "shop.db", "--arm", "voted", "--no-run", "How many?"]) == 0
+
+
+def test_where_no_agreement_was_credible_every_answer_is_unsure(shop, says, capsys):
+    measure(None)
+    says("SELECT 1")
+    assert main(["ask", "--db", "shop.db", "--arm", "voted", "How many?"]) == 0
+    assert "unsure: however many candidates of voted agree" in capsys.readouterr().err
 
 
 def test_questions_one_after_another(shop, says, capsys, monkeypatch):

@@ -105,6 +105,43 @@ def test_an_arm_answers_as_the_stage_does_and_samples_by_seed(pointer, whole):
     assert [len(set(found)) for found in sampled] == [3, 3]
 
 
+# Samples
+
+
+@pytest.fixture(scope="module")
+def sampled(pointer, tmp_path_factory) -> Path:
+    """The folder of a run with three candidates a question; `kept` keeps its batches."""
+    folder = tmp_path_factory.mktemp("sampled")
+    (folder / "finished.jsonl").touch()
+    (folder / "kept").hardlink_to(folder / "finished.jsonl")
+    run(pointer, folder, samples=3)
+    return folder
+
+
+def test_an_arm_with_samples_keeps_the_greedy_answer_of_one_without(sampled, whole):
+    rows = list(read_jsonl(sampled / "out.jsonl"))
+    drawn = [row.pop("samples") for row in rows]
+    assert rows == list(read_jsonl(whole / "out.jsonl"))
+    assert [len(others) for others in drawn] == [2] * 7
+    assert all(list(one) == ["text", "completion_tokens", "finish_reason"] for others in drawn for one in others)
+    assert len({one["text"] for others in drawn for one in others}) > 7
+
+
+@pytest.mark.parametrize(("batches", "torn"), [(1, b'{"rows": [{"id"'), (4, b"")])
+def test_a_killed_run_with_samples_goes_on_to_the_same_bytes(batches, torn, pointer, sampled, tmp_path):
+    assert len((sampled / "kept").read_bytes().splitlines()) > 5
+    run(pointer, killed(sampled, tmp_path, batches, torn), samples=3)
+    assert (tmp_path / "out.jsonl").read_bytes() == (sampled / "out.jsonl").read_bytes()
+
+
+def test_ask_draws_the_samples_of_the_arm(pointer, fp32, tmp_path):
+    answer = open_arm(pointer, "models/base", PROMPT, generation(), "base")
+    texts = [(build_prompt(row, read_templates(PROMPT), PROMPT),) for row in table().to_dict("records")]
+    assert answer(texts, samples=3) == [
+        [row["text"], *(one["text"] for one in row["samples"])] for row in run(pointer, tmp_path, samples=3)
+    ]
+
+
 # Several processes
 
 

@@ -34,6 +34,8 @@ class Stub:
         chat = "messages" in body
         prompt = body["messages"][0]["content"] if chat else body["prompt"]
         text = f"stub: {prompt[-30:]} 가수 {body.get('seed', '')}"
+        if "stop" in body:
+            text = f"{text}\n\nstub: another".partition(body["stop"][0])[0]
         choice = {"index": 0, "finish_reason": "length" if "2?" in prompt else "stop"}
         choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
         usage = {"prompt_tokens": len(prompt), "completion_tokens": 3, "total_tokens": len(prompt) + 3}
@@ -87,6 +89,35 @@ def test_a_chat_and_samples_through_a_server(stub):
         ["stub: two 가수 ", "stub: two 가수 5"],
     ]
     assert {body["path"] for body in stub.asked} == {"/v1/chat/completions"}
+
+
+def test_a_bare_prompt_with_examples_tells_the_server_where_an_answer_ends(stub):
+    """And one without examples does not, nor a chat."""
+    config = generation(backend="openai", base_url=stub.url)
+    answer = open_arm({}, "models/base", PROMPT, config, "base")
+    assert answer([("Q1", "A1", "Q2"), ("alone",)]) == [["stub: Q1A1\n\nQ2 가수 "], ["stub: alone 가수 "]]
+    assert {body["prompt"]: body.get("stop") for body in stub.asked} == {"Q1A1\n\nQ2": ["\n\n"], "alone": None}
+    stub.asked.clear()
+    open_arm({}, "models/base", PROMPT.model_copy(update={"chat": True}), config, "base")([("Q1", "A1", "Q2")])
+    assert "stop" not in stub.asked[0]
+
+
+def test_samples_are_asked_for_by_seed_and_their_cost_is_told_where_a_price_is(stub, tmp_path):
+    prices = {"base": {"input": 2.0, "output": 10.0}}
+    rows = run({}, tmp_path, backend="openai", base_url=stub.url, samples=3, prices=prices)
+    assert sorted(body.get("seed", 0) for body in stub.asked) == [0] * 7 + [1] * 7 + [2] * 7
+    assert {body["temperature"] for body in stub.asked if "seed" in body} == {0.7}
+    assert all([one["text"][-1] for one in row["samples"]] == ["1", "2"] for row in rows)
+    assert [row["cost_usd"] for row in rows] == pytest.approx(
+        [3 * (row["prompt_tokens"] * 2.0 + 3 * 10.0) / 1e6 for row in rows]
+    )
+    assert "cost_usd" not in run({}, tmp_path / "free", backend="openai", base_url=stub.url)[0]
+
+
+def test_a_server_that_answers_for_one_arm_only_is_one_line(stub, tmp_path):
+    stub.failures = [(404, {}, {"error": {"message": "The model `tuned` does not exist"}})] * 20
+    with pytest.raises(UserError, match=r"HTTP 404 .*The model `tuned` does not exist"):
+        run({}, tmp_path, backend="openai", base_url=stub.url, arm="finetuned", concurrency=1)
 
 
 def test_a_server_that_fails_for_a_while_is_asked_again(stub, tmp_path):

@@ -14,8 +14,9 @@ from text2sql.dataset.account import account
 from text2sql.dataset.clusters import databases_of
 from text2sql.dataset.rows import count_rows, read_table
 from text2sql.engines.pool import cores
+from text2sql.report.coverage import coverage_rows
 from text2sql.report.explorer import write_explorer
-from text2sql.report.figures import by_engine, compare_arms, describe, judge_summary, versions
+from text2sql.report.figures import answers_of, by_engine, compare_arms, describe, judge_summary, versions
 from text2sql.report.numbers import rounded
 from text2sql.report.plots import length_rows, loss_rows, outcome_plots, plot_rows, size_rows, write_plot
 
@@ -67,6 +68,7 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
     plots = {
         **plot_rows(accounted),
         **outcome_plots(details, judgements if judged else {}),
+        "coverage.tsv": coverage_rows(details),
         "lengths.tsv": length_rows(lengths, training["limit"]),
         "loss.tsv": loss_rows(metrics / "train"),
         "sizes.tsv": size_rows(details, count_rows(data / "selected/train.parquet")),
@@ -75,9 +77,15 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
         write_plot(metrics / "plots" / name, plot)
     conclusion = " ".join([compared["conclusion"]["claim"], *compared["conclusion"]["limits"]])
     pair = compared["over"], compared["arm"]
-    write_explorer(metrics / "explorer.html", rows, scores, results, generations, verdicts, pair, conclusion)
+    shown = {arm: list(map(chosen_answer, generations[arm], scores[arm])) for arm in arms}
+    write_explorer(metrics / "explorer.html", rows, scores, results, shown, verdicts, pair, conclusion)
     write_json(metrics / "summary.json", summary)
     return summary
+
+
+def chosen_answer(generation: Mapping, score: Mapping) -> Mapping:
+    """Of a generation the answer that was scored."""
+    return answers_of(generation)[score.get("chosen") or 0]
 
 
 def joined(rows: Sequence[Mapping], path: Path) -> list[dict]:

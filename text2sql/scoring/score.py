@@ -68,12 +68,16 @@ class GoldCheck(NamedTuple):
 
 @dataclass(frozen=True)
 class Item:
-    """One prediction to score. `prediction` is the model's raw text; `truncated` says that it hit the token limit."""
+    """One prediction to score. `prediction` is the model's raw text; `truncated` says that it hit the token limit.
+
+    samples: further candidates, text and truncated, among which `samples.score_samples` chooses.
+    """
 
     id: str
     question: Question
     prediction: str
     truncated: bool = False
+    samples: tuple[tuple[str, bool], ...] = ()
 
 
 class Scored(NamedTuple):
@@ -92,18 +96,20 @@ def score_file(
     engines: Engines = ALONE,
     results: Path | None = None,
     unfinished: Path | None = None,
+    by: Callable[..., Iterator["Scored"]] | None = None,
 ) -> dict[str, int]:
     """Writes what `score_all` says of the items to JSON Lines files, atomically; returns the number of rows by outcome.
 
-    path: of the scores. results: of the first rows of both results, where they are to be kept. Rows finished so far
-    wait in `unfinished`, whose name must depend on everything that the result does (`score_key`). Raises UserError, and
-    writes nothing, when a row could not be scored for no fault of its own.
+    by: what says it in place of `score_all`, with the same arguments. path: of the scores. results: of the first rows
+    of both results, where they are to be kept. Rows finished so far wait in `unfinished`, whose name must depend on
+    everything that the result does (`score_key`). Raises UserError, and writes nothing, when a row could not be scored
+    for no fault of its own.
     """
     outcomes: Counter[str] = Counter()
     kept: list[dict] = []
 
     def rows() -> Iterator[dict]:
-        scored = score_all(items, workers=workers, limits=limits, engines=engines, unfinished=unfinished)
+        scored = (by or score_all)(items, workers=workers, limits=limits, engines=engines, unfinished=unfinished)
         for row, shown in tqdm(scored, total=len(items), unit="row", desc="score", disable=None):
             outcomes[row["outcome"]] += 1
             if row["outcome"] == "infra_error":
@@ -146,6 +152,7 @@ def arm_items(
             _filled_question(row, databases.get(row["id"], ((), ())), unusable.get(row["id"]), engines),
             generated[row["id"]]["text"],
             generated[row["id"]]["finish_reason"] == "length",
+            tuple((one["text"], one["finish_reason"] == "length") for one in generated[row["id"]].get("samples", ())),
         )
         for row in rows
     ]
@@ -166,7 +173,7 @@ def score_key(items: Sequence[Item], limits: Limits = DEFAULT_LIMITS, engines: E
         for source in sorted((rooms / room).glob("*.py")):
             digest.update(source.read_bytes())
     for item in items:
-        digest.update(json.dumps([item.id, item.question, item.prediction, item.truncated]).encode())
+        digest.update(json.dumps([item.id, item.question, item.prediction, item.truncated, item.samples]).encode())
     return digest.hexdigest()[:16]
 
 
@@ -263,10 +270,17 @@ def _lost_gold(lost: Lost) -> GoldCheck:
 
 
 def _workers(engine: Engine, workers: int, limits: Limits) -> AbstractContextManager[Callable[[Iterable], Iterator]]:
+    return engine_workers(partial(_work, engine=engine), engine, workers, limits)
+
+
+def engine_workers(
+    work: Callable[..., Any], engine: Engine, workers: int, limits: Limits, statements: int = 1
+) -> AbstractContextManager[Callable[[Iterable], Iterator]]:
+    """Workers for what runs on an engine: `work(item, limits=limits)`, each of so many statements of a model."""
     # Golds and predictions have alarms of their own; this leaves room for building the databases besides.
-    seconds = 4 * (limits.seconds + _grace(engine))
+    seconds = (3 + statements) * (limits.seconds + _grace(engine))
     return guarded_workers(
-        partial(_work, engine=engine, limits=limits),
+        partial(work, limits=limits),
         workers=workers if engine.name in IN_PROCESS else min(workers, SERVER_WORKERS),
         seconds=seconds,
         memory_bytes=PROCESS_BYTES if engine.name == "duckdb" else MEMORY_BYTES,

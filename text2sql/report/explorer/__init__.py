@@ -85,6 +85,7 @@ def arm_entry(score: Mapping, results: Mapping, generation: Mapping, judge: Mapp
         "error": score["error"],
         "harsh": score["ex"] is True and score["ex_harsh"] is False,
         "failed": score["failed"],
+        "agreed": None if score.get("agreed") is None else [score["agreed"], score["samples"]],
         "text": shorten(text, TEXT),
         "finish_reason": generation["finish_reason"],
         "sql": None if sql is None else shorten(sql, TEXT),
