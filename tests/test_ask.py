@@ -22,6 +22,7 @@ from text2sql.ask import database, session, sqlite
 from text2sql.base.errors import UserError, install
 from text2sql.base.files import write_json
 from text2sql.base.params import ArmParams, read_params
+from text2sql.base.resume import file_key
 from text2sql.base.text import printable, printable_json
 from text2sql.cli import main
 from text2sql.engines.sqlite import Answer, Failure
@@ -640,6 +641,29 @@ def test_a_served_model_answers(shop, monkeypatch):
     model = session.load(prompt, config, "finetuned", arm)
     assert model.answer([("x",)], samples=1, seed=0) == [["finetuned"]]
     assert model.room == session.SERVER_CONTEXT - config.max_new_tokens and model.tokens(("x" * 300,)) > 100
+
+
+def test_an_arm_of_a_merged_model_of_a_file_and_of_a_server_is_asked_too(shop):
+    """A merged model that was made from another adapter is refused with the command that makes it anew."""
+    config, arms = read_params("generate")[0], ("publish/merged", "exports/a.gguf", "servers/a.yaml")
+    merged, exported, reference = (ArmParams(model=model, shots=0) for model in arms)
+    session.check_arm(config, reference)
+    write_json("models/base/model.json", {})
+    for arm, command in ((merged, "merge"), (exported, "export")):
+        with pytest.raises(UserError, match=f"{arm.model}: not there; run `python -m text2sql {command}`"):
+            session.check_arm(config, arm)
+    write_json("models/finetuned/adapter_config.json", {})
+    write_json("publish/merged/config.json", {})
+    Path("exports").mkdir()
+    Path("exports/a.gguf").touch()
+    for record, arm in (("publish/merged.json", merged), ("exports/export.json", exported)):
+        with pytest.raises(UserError, match=f"{arm.model}: not made from the present models/finetuned"):
+            session.check_arm(config, arm)
+        write_json(record, {"adapter": file_key(Path("models/finetuned"))})
+        session.check_arm(config, arm)
+    write_json("models/finetuned/adapter_config.json", {"r": 8})
+    with pytest.raises(UserError, match=r"run `python -m text2sql merge`, then `dvc repro`"):
+        session.check_arm(config, merged)
 
 
 @pytest.mark.pipeline

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from text2sql.ask.database import Database
-from text2sql.base.arms import BASE_MODEL
+from text2sql.base.arms import BASE_MODEL, kind
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
 from text2sql.base.params import ArmParams, GenerateParams, PromptParams
@@ -19,6 +19,7 @@ from text2sql.base.text import one_line
 from text2sql.dataset.labels import language_of
 from text2sql.engines.sqlite import Answer, Failure
 from text2sql.generation import generate
+from text2sql.generation.made import check_made
 from text2sql.models import pin, prompts
 from text2sql.models.prompts import Prompt
 from text2sql.scoring.choose import choose
@@ -75,7 +76,7 @@ def without_collector() -> Iterator[None]:
 def load(prompt: PromptParams, config: GenerateParams, name: str, arm: ArmParams) -> Model:
     """The arm, ready to answer. Raises UserError where it is not there."""
     examples = examples_of(arm.shots)
-    if config.backend == "openai":
+    if by_server(config, arm):
         size = lambda text: len(text.encode("utf-8", "backslashreplace")) // BYTES_PER_TOKEN + 1  # noqa: E731
         answer = generate.open_arm({}, arm.model, prompt, config, name)
         room = SERVER_CONTEXT - config.max_new_tokens
@@ -109,15 +110,23 @@ def examples_of(shots: int) -> Callable[[Mapping[str, str]], list[dict]]:
     return lambda row: [rows[place] for place in retriever.nearest(row, shots)]
 
 
+def by_server(config: GenerateParams, arm: ArmParams) -> bool:
+    """Whether a server answers for the arm, so that its tokenizer is not here."""
+    return config.backend == "openai" or kind(arm.model) == "reference"
+
+
 def check_arm(config: GenerateParams, arm: ArmParams) -> None:
     """Raises UserError where the arm's files are not there, before anything slow begins."""
     if arm.shots and not TRAIN.is_file():
         raise UserError(f"{TRAIN}: the arm shows training rows, and they are not there; run `dvc repro` or `dvc pull`")
-    if config.backend == "openai":
+    if by_server(config, arm):
         return
     if not Path("models/base/model.json").is_file():
         raise UserError("models/base: no model yet; run `dvc repro resolve` in the project's folder")
-    if arm.model != BASE_MODEL and not pin.is_adapter(Path(arm.model)):
+    check_made(arm.model)
+    model = Path(arm.model)
+    stands_alone = model.is_file() or (model / "config.json").is_file()  # an exported file, a merged model
+    if arm.model != BASE_MODEL and not (stands_alone or pin.is_adapter(model)):
         raise UserError(f"{arm.model}: no fine-tuned model yet; run `dvc repro`, or ask an untrained arm with --arm")
 
 

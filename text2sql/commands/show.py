@@ -110,8 +110,8 @@ def samples_lines(arm: str, detail: dict) -> str:
     """What the choice among an arm's candidates brought, and from which agreement on its answers are to be believed."""
     samples, threshold = detail["samples"], detail["samples"]["threshold"]
     line = (
-        f"{arm}: {percent(detail['ex'])} by choice, {percent(samples['ex_greedy'])} greedy, {percent(samples['oracle'])}"
-        f" with a right one among {samples['n']} (oracle)"
+        f"{arm}: {percent(detail['ex'])} by choice, {percent(samples['ex_greedy'])} greedy,"
+        f" {percent(samples['oracle'])} with a right one among {samples['n']} (oracle)"
     )
     if threshold is None:
         return f"{line}\nno agreement makes its answers more likely right than wrong: `ask` calls all of them unsure"

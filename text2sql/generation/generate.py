@@ -1,5 +1,6 @@
 """Completions for a table's questions from one arm: by transformers, by vLLM, or by a server with OpenAI's API."""
 
+import hashlib
 import os
 import sys
 import time
@@ -40,8 +41,8 @@ def generate(
     """Writes one generation a row of the table, in its order: id, prompt_sha256, the ids of the examples that stood in
     the prompt, the most alike first, and the fields of Completion for the greedy answer.
 
-    With `samples` above 1 a line also lists under that name the other candidates, drawn with the seeds 1, 2, …, each
-    with its text, completion_tokens and finish_reason; the greedy answer is the one that it is without. Where the
+    With `samples` above 1 a line also lists under that name the other candidates, drawn by `seed_of` 1, 2, …, each with
+    its text, completion_tokens and finish_reason; the greedy answer is the one that it is without. Where the
     backend knows a price, `cost_usd` is that of the row.
 
     examples: for each row's id the training rows that may stand before it, the most alike first; as many do as leave
@@ -70,7 +71,8 @@ def generate(
         tqdm(total=len(asked), unit=" rows" if samples == 1 else " answers", desc=f"generate {arm}") as bar,
     ):
         bar.update(len(done))
-        whole, seeds = [built[place] for place, _ in asked], [sample or None for _, sample in asked]
+        whole = [built[place] for place, _ in asked]
+        seeds = [seed_of(built[place], sample) if sample else None for place, sample in asked]
         for piece in backend.complete(whole, seeds, done, share):
             lines = []
             for index, completion in piece.items():
@@ -98,6 +100,12 @@ def generate(
         for path in work.glob("finished*.jsonl"):
             path.unlink()
     return ({"tokens_per_second": round(tokens / seconds, 1)} if tokens else {}) | backend.record()
+
+
+def seed_of(prompt: Prompt, number: int) -> int:
+    """The seed of a prompt's sample: another for each prompt, so that an unlucky draw is not one for all questions."""
+    text = f"{number}\n{prompts.bare_text(prompt)}"
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4]) >> 1
 
 
 def row_of(answers: Sequence[dict], backend: Backend) -> dict[str, Any]:
@@ -173,14 +181,15 @@ def open_arm(
 ) -> Callable[..., list[list[str]]]:
     """Loads an arm once and returns `answer(prompts, samples=1, seed=0)`: for each prompt its `samples` raw texts.
 
-    The first text is the greedy answer, what the pipeline's generate stage writes for it; the others are sampled with
-    the seeds behind `seed`: from 0 on those of an arm's samples. A prompt that the model has no room for gets empty texts. Raises UserError, also for a server's refusal.
+    The first text is the greedy answer, what the pipeline's generate stage writes for it; the others are drawn by the
+    numbers behind `seed`: from 0 on those of an arm's samples. A prompt that the model has no room for gets empty
+    texts. Raises UserError, also for a server's refusal.
     """
     backend = open_backend(pointer, model, prompt, config, arm)
 
     def answer(prompts: Sequence[Prompt], samples: int = 1, seed: int = 0) -> list[list[str]]:
         repeated = [one for one in prompts for _ in range(samples)]
-        seeds = [None if sample == 0 else seed + sample for _ in prompts for sample in range(samples)]
+        seeds = [seed_of(one, seed + sample) if sample else None for one in prompts for sample in range(samples)]
         found = {}
         for piece in backend.complete(repeated, seeds, (), (0, 1)):
             for index, one in piece.items():
