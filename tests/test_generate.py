@@ -10,8 +10,11 @@ import pytest
 from conftest import ROOT
 from tiny_runs import PROMPT, generation, prompt_of, run, table
 
-from text2sql.base.files import read_json, read_jsonl
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json, read_jsonl, write_json
+from text2sql.base.resume import file_key
 from text2sql.generation.generate import open_arm
+from text2sql.generation.made import check_made
 from text2sql.models.prompts import build_prompt, read_templates
 
 pytestmark = pytest.mark.usefixtures("in_the_project")
@@ -140,6 +143,29 @@ def test_ask_draws_the_samples_of_the_arm(pointer, fp32, tmp_path):
     assert answer(texts, samples=3) == [
         [row["text"], *(one["text"] for one in row["samples"])] for row in run(pointer, tmp_path, samples=3)
     ]
+
+
+# Models made of the adapter
+
+
+def test_what_was_made_from_another_adapter_is_refused_with_the_command_that_makes_it_anew(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for model in ("models/base", "models/finetuned", "servers/a.yaml", "publish/other"):
+        check_made(model)  # nothing that a command makes of the adapter
+    write_json("models/finetuned/adapter_config.json", {"r": 4})
+    made = file_key(Path("models/finetuned"))
+    write_json("publish/merged/config.json", {})
+    with pytest.raises(UserError, match=r"^publish/merged: not made from the present models/finetuned; run `.* merge`"):
+        check_made("publish/merged")
+    write_json("publish/merged.json", {"adapter": made})
+    check_made("publish/merged")
+    with pytest.raises(UserError, match=r"^exports/a\.gguf: not there; run `python -m text2sql export`"):
+        check_made("exports/a.gguf")
+    check_made("exports/a.gguf", recorded=False)  # a clone that has the answers and not the file
+    write_json("models/finetuned/adapter_config.json", {"r": 8})
+    for recorded in (True, False):
+        with pytest.raises(UserError, match=r"run `python -m text2sql merge`, then `dvc repro`"):
+            check_made("publish/merged", recorded=recorded)
 
 
 # Several processes

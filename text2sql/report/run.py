@@ -84,8 +84,8 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
 
 
 def chosen_answer(generation: Mapping, score: Mapping) -> Mapping:
-    """Of a generation the answer that was scored."""
-    return answers_of(generation)[score.get("chosen") or 0]
+    """A generation with the answer that was scored."""
+    return {**generation, **answers_of(generation)[score.get("chosen") or 0]}
 
 
 def joined(rows: Sequence[Mapping], path: Path) -> list[dict]:
