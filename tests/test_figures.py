@@ -232,6 +232,14 @@ def test_an_arm_with_samples_is_reported_by_its_choice_with_its_coverage(tmp_pat
     assert "→ 4" in said and "below 4 of 4 `ask` calls an answer unsure" in said
 
 
+def test_what_is_left_of_an_arm_that_is_not_listed_is_one_line(tmp_path):
+    data = write_run(tmp_path / "data")
+    write_more_arms(data, {"old": {}})
+    with pytest.raises(UserError, match=r"generations/old\.jsonl: of an arm that params\.yaml does not list; delete"):
+        report(data, tmp_path / "metrics", ARMS)
+    assert not (tmp_path / "metrics/summary.json").exists()
+
+
 def test_what_answers_cost_is_told_where_a_price_is_known(tmp_path):
     data = write_run(tmp_path / "data")
     lines = [line | {"cost_usd": 0.25} for line in read_jsonl(data / "generations/base.jsonl")]
@@ -330,7 +338,8 @@ def test_a_metric_of_the_scores_is_a_share_of_its_arm_and_a_flag_a_count(tmp_pat
     monkeypatch.setitem(METRICS, "short", None)
     scores = [{**score(key, first), "short": first == "match"} for key, (first, _) in OUTCOME.items()]
     rows = [{"id": key, "db_id": "d", **dict.fromkeys(("complexity", "domain", "language"))} for key in OUTCOME]
-    detail = describe(rows, ["d"] * len(rows), scores, [{"finish_reason": "stop", "completion_tokens": 1}] * len(rows))
+    generation = {"finish_reason": "stop", "prompt_tokens": 9, "completion_tokens": 1}
+    detail = describe(rows, ["d"] * len(rows), scores, [generation] * len(rows))
     assert detail["short"] == round(2 / 7, 6)
     assert (detail["vacuous"], detail["ambiguous_gold"]) == (0, 1)
 

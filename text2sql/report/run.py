@@ -26,8 +26,9 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
 
     Returns the summary: shares rounded to 6 digits, `gain` of the headline's arm over the untrained one `over` with the
     95 % interval `lo` to `hi` (docs/statistics.md), `n` the questions that all arms have a verdict on. Raises UserError
-    when the arms' scores do not join.
+    when the arms' scores do not join, and where files of an arm stand that is not listed.
     """
+    check_left(data, arms)
     rows = read_table(data / "selected/eval.parquet").to_dict("records")
     scores = same_golds({arm: joined(rows, data / f"scores/{arm}.jsonl") for arm in arms})
     results = {arm: joined(rows, data / f"results/{arm}.jsonl") for arm in arms}
@@ -81,6 +82,18 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
     write_explorer(metrics / "explorer.html", rows, scores, results, shown, verdicts, pair, conclusion)
     write_json(metrics / "summary.json", summary)
     return summary
+
+
+def check_left(data: Path, arms: Mapping[str, ArmParams]) -> None:
+    """Raises UserError for files of an arm that the list no longer has: DVC would take them for inputs of the report,
+    which a clone could not fetch. `dvc exp run -S '~arms.NAME'` removes them, an edit of the list does not."""
+    kinds = ("generations", "judgements", "results", "scores")
+    for path in sorted(path for kind in kinds for path in (data / kind).glob("[!.]*")):
+        if path.stem not in arms:
+            raise UserError(
+                f"{path}: of an arm that params.yaml does not list; delete what is left of it"
+                f" (rm -r {data}/*/{path.stem} {data}/*/{path.stem}.jsonl), or list it again"
+            )
 
 
 def chosen_answer(generation: Mapping, score: Mapping) -> Mapping:
