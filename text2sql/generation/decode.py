@@ -141,9 +141,13 @@ def choose(logits: torch.Tensor, draws: Sequence[torch.Generator | None]) -> lis
     tokens = logits.argmax(-1).tolist()
     drawn = [(slot, generator) for slot, generator in enumerate(draws) if generator is not None]
     if drawn:
-        weights = torch.softmax(logits[[slot for slot, _ in drawn]].float().cpu() / TEMPERATURE, -1)
-        for row, (slot, generator) in zip(weights, drawn, strict=True):
-            tokens[slot] = int(torch.multinomial(row, 1, generator=generator))
+        # By the inverse of the cumulative shares: `torch.multinomial` takes three times as long, row by row.
+        shares = torch.softmax(logits[[slot for slot, _ in drawn]].float().cpu() / TEMPERATURE, -1)
+        heights = shares.double().cumsum(-1)
+        points = torch.stack([torch.rand(1, dtype=torch.double, generator=generator) for _, generator in drawn])
+        found = torch.searchsorted(heights, points * heights[:, -1:], right=True)
+        for (slot, _), token in zip(drawn, found[:, 0].tolist(), strict=True):
+            tokens[slot] = token
     return tokens
 
 
