@@ -1,8 +1,11 @@
 """Answers of several candidates: the choice by execution, how right it is, and from which agreement on."""
 
+from dataclasses import replace
+
 import pytest
 
 from text2sql.base.files import read_jsonl
+from text2sql.engines import duckdb
 from text2sql.engines.question import Question
 from text2sql.engines.sqlite import Limits
 from text2sql.report.coverage import area, coverage_rows, curve, describe_samples, suggested
@@ -61,6 +64,21 @@ def test_a_hostile_candidate_costs_no_other_its_vote():
     limits = Limits(seconds=0.5)
     first, second = chosen(item(STUCK, "SELECT a FROM t", name="q1"), item("SELECT a FROM t", name="q2"), limits=limits)
     assert (first["ex"], first["ex_greedy"], first["agreed"], second["ex"]) == (True, False, 1, True)
+
+
+def test_each_question_votes_on_the_engine_of_its_dialect():
+    """DuckDB has QUALIFY, SQLite has not."""
+    if not duckdb.installed():
+        pytest.skip("DuckDB is not installed (the extra `duckdb`)")
+    top = "SELECT a FROM t QUALIFY row_number() OVER (ORDER BY a DESC) = 1"
+    texts = ("SELECT min(a) FROM t", top, "SELECT max(a) FROM t")
+    elsewhere = Question("SELECT max(a) FROM t", (SETUP,), dialect="duckdb", setup_dialect="duckdb")
+    items = [item(*texts, gold="SELECT min(a) FROM t"), Item("q2", elsewhere, texts[0])] * 2
+    items = [one if one.samples else replace(one, samples=tuple((text, False) for text in texts[1:])) for one in items]
+    rows = chosen(*items, engines={"duckdb": duckdb.engine()})
+    assert [(row["engine"], row["agreed"], row["chosen"], row["ex"]) for row in rows] == [
+        ("sqlite", 1, 0, True), ("duckdb", 2, 1, True),
+    ] * 2  # fmt: skip
 
 
 def many() -> list[Item]:

@@ -99,7 +99,7 @@ def count(ballots: Sequence[Ballot], workers: int, limits: Limits, engines: Engi
     with ExitStack() as stack:
         found = {
             engine: stack.enter_context(engine_workers(partial(_vote, engine=engine), engine, workers, limits, most))(
-                ballot for ballot, own in zip(ballots, on, strict=True) if own == engine
+                [ballot for ballot, own in zip(ballots, on, strict=True) if own == engine]
             )
             for engine in dict.fromkeys(on)
         }
