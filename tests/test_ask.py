@@ -181,11 +181,11 @@ def measure(threshold: dict | None) -> None:
 
 def test_an_answer_that_too_few_candidates_agree_on_is_called_unsure(shop, says, capsys):
     """As the arm with samples was measured; the same model asked without an arm of its own is told by it too."""
-    measure({"agreed": 3, "share": 0.75})
+    measure({"agreed": 3})
     stub = says("SELECT 1", "SELECT 2", "SELECT 1", "SELECT 3")
     assert main(["ask", "--db", "shop.db", "--arm", "voted", "How many?"]) == 0
     assert stub.asked == [(4, 0)]  # as many as the arm has
-    line = "unsure: of voted's answers those are credible on which 75 % of the candidates agree\n"
+    line = "unsure: voted's answers are credible where 3 of 4 candidates agree\n"
     assert capsys.readouterr().err == f"2 of 4 candidates have this result\n{line}"
     assert main(["ask", "--db", "shop.db", "--samples", "2", "--json", "How many?"]) == 0
     assert json.loads(capsys.readouterr().out)["unsure"] is True

@@ -121,20 +121,20 @@ VERDICTS = [(4, True)] * 18 + [(4, False)] * 2 + [(3, True)] * 6 + [(3, False)] 
 
 
 def test_the_curve_has_a_point_for_each_agreement_the_surest_first():
-    points = curve(VERDICTS, 4)
+    points = curve(VERDICTS)
     assert [(point["agreed"], point["n"], point["coverage"], point["ex"]) for point in points] == [
         (4, 20, 0.5, 0.9), (3, 30, 0.75, 0.8), (2, 36, 0.9, 0.666667), (1, 40, 1.0, 0.7),
     ]  # fmt: skip
-    assert all(point["lo"] < point["ex"] < point["hi"] for point in points) and points[1]["share"] == 0.75
+    assert all(point["lo"] < point["ex"] < point["hi"] for point in points)
 
 
 def test_the_threshold_is_where_right_answers_outnumber_wrong_ones_by_the_most():
-    assert suggested(curve(VERDICTS, 4))["agreed"] == 3  # 24 right, 6 wrong; at 4: 18 and 2; at 1: 28 and 12
+    assert suggested(curve(VERDICTS))["agreed"] == 3  # 24 right, 6 wrong; at 4: 18 and 2; at 1: 28 and 12
 
 
 def test_no_threshold_where_no_agreement_makes_an_answer_more_likely_right_than_wrong():
-    assert suggested(curve([(4, True)] * 3 + [(4, False)] * 2, 4)) is None  # 60 %, of five questions
-    assert suggested(curve([(2, False)] * 9, 4)) is None
+    assert suggested(curve([(4, True)] * 3 + [(4, False)] * 2)) is None  # 60 %, of five questions
+    assert suggested(curve([(2, False)] * 9)) is None
 
 
 def test_the_area_is_the_mean_risk_over_all_coverages():
@@ -150,7 +150,7 @@ def test_an_arm_with_samples_is_described_and_drawn_beside_one_without():
     ]
     found = describe_samples(scored)
     assert (found["n"], found["ex_greedy"], found["oracle"]) == (4, 0.6, 1.0)
-    assert found["area"] < 0.3 and found["threshold"]["share"] == 0.75
+    assert found["area"] < 0.3 and found["threshold"]["agreed"] == 3
     plain = {"ex": 0.5, "ex_lo": 0.4, "ex_hi": 0.6}
     rows = coverage_rows({"base": plain, "voted": plain | {"samples": found}})
     assert [(row["series"], row["coverage"]) for row in rows] == [

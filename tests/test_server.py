@@ -115,6 +115,10 @@ def test_samples_are_asked_for_by_seed_and_their_cost_is_told_where_a_price_is(s
         [3 * (row["prompt_tokens"] * 2.0 + 3 * 10.0) / 1e6 for row in rows]
     )
     assert "cost_usd" not in run({}, tmp_path / "free", backend="openai", base_url=stub.url)[0]
+    untold = {"choices": [{"text": "x", "finish_reason": "stop", "index": 0}], "model": "m", "id": "1", "object": "x"}
+    stub.failures = [(200, {}, untold | {"created": 1})]
+    rows = run({}, tmp_path / "untold", backend="openai", base_url=stub.url, prices=prices, concurrency=1)
+    assert ["cost_usd" in row for row in rows] == [False] + [True] * 6
 
 
 def test_a_server_that_answers_for_one_arm_only_is_one_line(stub, tmp_path):

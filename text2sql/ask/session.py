@@ -131,11 +131,12 @@ def check_arm(config: GenerateParams, arm: ArmParams) -> None:
 
 
 class Measured(NamedTuple):
-    """The arm whose samples were measured, and the least share of agreeing candidates that made an answer credible;
-    None where no share did."""
+    """The arm whose samples were measured, and how many `of` its candidates must agree for an answer to be credible;
+    None where no number was enough."""
 
     arm: str
-    least: float | None
+    agreed: int | None
+    of: int
 
 
 def measured_samples(arms: Mapping[str, ArmParams], name: str, metrics: Path = METRICS) -> Measured | None:
@@ -146,7 +147,7 @@ def measured_samples(arms: Mapping[str, ArmParams], name: str, metrics: Path = M
         if arms[other].samples > 1 and (metrics / f"{other}.json").is_file():
             found = read_json(metrics / f"{other}.json").get("samples")
             if found:
-                return Measured(other, found["threshold"] and found["threshold"]["share"])
+                return Measured(other, found["threshold"] and found["threshold"]["agreed"], found["n"])
     return None
 
 
@@ -154,13 +155,11 @@ def unsure(reply: Reply, measured: Measured | None) -> str | None:
     """Why a reply may well be wrong, by how many of its candidates agree; None where that is not known, or enough."""
     if measured is None or reply.samples == 1 or reply.answer is None:
         return None
-    if measured.least is None:
+    if measured.agreed is None:
         return f"however many candidates of {measured.arm} agree, its answers are as likely wrong as right"
-    if reply.agreed / reply.samples >= measured.least:
+    if reply.agreed * measured.of >= measured.agreed * reply.samples:
         return None
-    return (
-        f"of {measured.arm}'s answers those are credible on which {100 * measured.least:.0f} % of the candidates agree"
-    )
+    return f"{measured.arm}'s answers are credible where {measured.agreed} of {measured.of} candidates agree"
 
 
 @contextlib.contextmanager

@@ -113,7 +113,8 @@ def row_of(answers: Sequence[dict], backend: Backend) -> dict[str, Any]:
     greedy, *others = answers
     kept = ("text", "completion_tokens", "finish_reason")
     samples = {"samples": [{key: other[key] for key in kept} for other in others]} if others else {}
-    costs = [backend.cost(one["prompt_tokens"], one["completion_tokens"]) for one in answers]
+    told = [one["prompt_tokens"] > 0 or not one["text"] for one in answers]  # not every server counts its tokens
+    costs = [backend.cost(one["prompt_tokens"], one["completion_tokens"]) for one in answers] if all(told) else [None]
     return greedy | samples | ({} if None in costs else {"cost_usd": sum(costs)})
 
 

@@ -22,7 +22,7 @@ def check_made(model: str, *, recorded: bool = True) -> None:
         return
     if not Path(model).exists():
         raise UserError(f"{model}: not there; run `python -m text2sql {command}`")
-    if not record.is_file() or read_json(record)["adapter"] != file_key(Path(ADAPTER)):
+    if not record.is_file() or read_json(record).get("adapter") != file_key(Path(ADAPTER)):
         raise UserError(
             f"{model}: not made from the present {ADAPTER}; run `python -m text2sql {command}`, then `dvc repro`"
         )

@@ -16,24 +16,25 @@ def describe_samples(scored: Sequence[Mapping]) -> dict[str, Any]:
     """What the candidates of an arm brought, from its scores with a verdict (`samples.score_samples`).
 
     n: of candidates. ex_greedy: EX of the greedy answers alone; oracle: share of questions with a right candidate.
-    curve: for each agreement that occurs, the highest first, the answers that have at least so much (`points`); area:
+    curve: for each agreement that occurs, the highest first, the answers that have at least so much; area:
     under the curve of risk, one less EX, over coverage; threshold: by `suggested`.
     """
-    points = curve([(score["agreed"], score["ex"]) for score in scored], scored[0]["samples"])
+    verdicts = [(score["agreed"], score["ex"]) for score in scored]
+    points = curve(verdicts)
     return {
         "n": scored[0]["samples"],
         "ex_greedy": rounded(mean(score["ex_greedy"] for score in scored)),
         "oracle": rounded(mean(score["oracle"] for score in scored)),
-        "area": rounded(area([(score["agreed"], score["ex"]) for score in scored])),
+        "area": rounded(area(verdicts)),
         "threshold": suggested(points),
         "curve": points,
     }
 
 
-def curve(verdicts: Sequence[tuple[int, bool]], samples: int) -> list[dict[str, Any]]:
-    """For each agreement that occurs the answers with at least so much: {agreed, share, n, coverage, ex, lo, hi}.
+def curve(verdicts: Sequence[tuple[int, bool]]) -> list[dict[str, Any]]:
+    """For each agreement that occurs the answers with at least so much: {agreed, n, coverage, ex, lo, hi}.
 
-    verdicts: (agreed, right) of each question. share: agreed of the candidates. lo, hi: Wilson's 95 % interval of ex.
+    verdicts: (agreed, right) of each question. lo, hi: Wilson's 95 % interval of ex.
     """
     points = []
     for agreed in sorted({agreed for agreed, _ in verdicts}, reverse=True):
@@ -42,7 +43,6 @@ def curve(verdicts: Sequence[tuple[int, bool]], samples: int) -> list[dict[str, 
         points.append(
             {
                 "agreed": agreed,
-                "share": rounded(agreed / samples),
                 "n": len(kept),
                 "coverage": rounded(len(kept) / len(verdicts)),
                 **{name: rounded(figure) for name, figure in (("ex", mean(kept)), ("lo", low), ("hi", high))},
