@@ -113,9 +113,10 @@ def row_of(answers: Sequence[dict], backend: Backend) -> dict[str, Any]:
     greedy, *others = answers
     kept = ("text", "completion_tokens", "finish_reason")
     samples = {"samples": [{key: other[key] for key in kept} for other in others]} if others else {}
-    told = [one["prompt_tokens"] > 0 or not one["text"] for one in answers]  # not every server counts its tokens
-    costs = [backend.cost(one["prompt_tokens"], one["completion_tokens"]) for one in answers] if all(told) else [None]
-    return greedy | samples | ({} if None in costs else {"cost_usd": sum(costs)})
+    counted = [one for one in answers if one["prompt_tokens"] or not one["text"]]  # not every server tells its tokens
+    costs = [backend.cost(one["prompt_tokens"], one["completion_tokens"]) for one in counted]
+    known = [cost for cost in costs if cost is not None]
+    return greedy | samples | ({"cost_usd": sum(known)} if len(known) == len(answers) else {})
 
 
 def build_prompts(
