@@ -88,7 +88,7 @@ def check_left(data: Path, arms: Mapping[str, ArmParams]) -> None:
     """Raises UserError for files of an arm that the list no longer has: DVC would take them for inputs of the report,
     which a clone could not fetch. `dvc exp run -S '~arms.NAME'` removes them, an edit of the list does not."""
     kinds = ("generations", "judgements", "results", "scores")
-    for path in sorted(path for kind in kinds for path in (data / kind).glob("[!.]*")):
+    for path in sorted(path for kind in kinds for path in (data / kind).glob("[!.]*.jsonl")):
         if path.stem not in arms:
             raise UserError(
                 f"{path}: of an arm that params.yaml does not list; delete what is left of it"
