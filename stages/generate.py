@@ -22,22 +22,27 @@ def main(arm: str) -> dict:
     prepare_process()
     from text2sql.dataset.rows import read_table  # pandas is slow to load
     from text2sql.generation.generate import generate
+    from text2sql.generation.made import check_made
 
-    model = read_arm(arm).model
+    answering = read_arm(arm)
+    check_made(answering.model)
     prompt, config = read_params("prompt", "generate")
     rows, examples = Path("data/selected/eval.parquet"), Path(f"data/examples/{arm}.jsonl")
     pointer = read_pointer("models/base")
-    files = [file_key(path) for path in (rows, examples, Path(model))]
+    files = [file_key(path) for path in (rows, examples, Path(answering.model))]
     return generate(
         read_table(rows),
         {row["id"]: row["examples"] for row in read_jsonl(examples)},
         pointer,
-        model,
+        answering.model,
         prompt,
         config,
         arm,
+        samples=answering.samples,
         out=Path(f"data/generations/{arm}.jsonl"),
-        work=work_folder("generate", arm, prompt.model_dump(), config.model_dump(exclude=PACE), pointer, files),
+        work=work_folder(
+            "generate", arm, answering.samples, prompt.model_dump(), config.model_dump(exclude=PACE), pointer, files
+        ),
     )
 
 

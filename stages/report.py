@@ -15,8 +15,11 @@ from text2sql.base.stage import run_stage
 
 def main() -> None:
     (arms,) = read_params("arms")
+    from text2sql.generation.made import check_made
     from text2sql.report.run import report
 
+    for arm in arms.values():
+        check_made(arm.model, recorded=False)
     report(Path("data"), Path("metrics"), arms)
 
 

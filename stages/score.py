@@ -1,8 +1,8 @@
 """Scores one arm by execution: a typed outcome for every evaluation question.
 
-Reads data/selected/eval.parquet, data/databases/ and data/generations/ARM.jsonl. Writes data/scores/ARM.jsonl, and to
-data/results/ARM.jsonl the first rows of both results and, for a mismatch, one small database that shows it. Killed, the
-rerun goes on after the last finished rows.
+Reads data/selected/eval.parquet, data/databases/ and data/generations/ARM.jsonl; of an arm with samples the candidate
+that most agree with is scored. Writes data/scores/ARM.jsonl, and to data/results/ARM.jsonl the first rows of both
+results and, for a mismatch, one small database that shows it. Killed, the rerun goes on after the last finished rows.
 Alone: python stages/score.py base
 """
 
@@ -25,7 +25,8 @@ def main(arm: str) -> None:
     from text2sql.dataset.rows import read_rows
     from text2sql.engines.compute import open_workers
     from text2sql.engines.question import left_out_of, open_dialects, open_engines, translations
-    from text2sql.scoring.score import arm_items, foreign_arm, score_file, score_key
+    from text2sql.scoring.samples import score_samples
+    from text2sql.scoring.score import arm_items, foreign_arm, score_all, score_file, score_key
 
     config, evaluation = read_params("score", "evaluation")
     rows = read_rows("data/selected/eval.parquet")
@@ -54,6 +55,7 @@ def main(arm: str) -> None:
             limits=limits,
             engines=engines,
             results=Path(f"data/results/{arm}.jsonl"),
+            by=score_samples if any(item.samples for item in items) else score_all,
             unfinished=FOLDER / "score" / f"{score_key(items, limits, engines, witness)}.jsonl",
             witness=witness,
         )

@@ -18,13 +18,16 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from text2sql.ask import choose, database, session, sqlite
+from text2sql.ask import database, session, sqlite
 from text2sql.base.errors import UserError, install
+from text2sql.base.files import write_json
 from text2sql.base.params import ArmParams, read_params
+from text2sql.base.resume import file_key
 from text2sql.base.text import printable, printable_json
 from text2sql.cli import main
 from text2sql.engines.sqlite import Answer, Failure
 from text2sql.models import schema
+from text2sql.scoring import choose
 from text2sql.sql.ddl import Table, read_script
 
 SHOP = """
@@ -166,6 +169,37 @@ def test_of_several_candidates_the_majority_counts(shop, says, capsys):
     assert stub.asked == [(5, 3)]
     assert main(["ask", "--db", "shop.db", "--samples", "5", "How many?"]) == 0
     assert capsys.readouterr().err == "2 of 5 candidates have this result\n"
+
+
+def measure(threshold: dict | None) -> None:
+    """Adds an arm with samples to the parameters, and what was measured of it."""
+    arms = "  voted: {model: models/finetuned, shots: 0, samples: 4}\n\ngenerate:\n"
+    path = Path("params.yaml")
+    path.write_text(path.read_text(encoding="utf-8").replace("\ngenerate:\n", arms), encoding="utf-8")
+    write_json("metrics/arms/voted.json", {"samples": {"n": 4, "threshold": threshold}})
+
+
+def test_an_answer_that_too_few_candidates_agree_on_is_called_unsure(shop, says, capsys):
+    """As the arm with samples was measured; the same model asked without an arm of its own is told by it too."""
+    measure({"agreed": 3})
+    stub = says("SELECT 1", "SELECT 2", "SELECT 1", "SELECT 3")
+    assert main(["ask", "--db", "shop.db", "--arm", "voted", "How many?"]) == 0
+    assert stub.asked == [(4, 0)]  # as many as the arm has
+    line = "unsure: voted's answers are credible where 3 of 4 candidates agree\n"
+    assert capsys.readouterr().err == f"2 of 4 candidates have this result\n{line}"
+    assert main(["ask", "--db", "shop.db", "--samples", "2", "--json", "How many?"]) == 0
+    assert json.loads(capsys.readouterr().out)["unsure"] is True
+    says("SELECT 1", "SELECT 1", "SELECT 1", "SELECT 3")
+    assert main(["ask", "--db", "shop.db", "--arm", "voted", "How many?"]) == 0
+    assert capsys.readouterr().err == "3 of 4 candidates have this result\n"
+    assert main(["ask", "--db", "shop.db", "--arm", "voted", "--no-run", "How many?"]) == 0
+
+
+def test_where_no_agreement_was_credible_every_answer_is_unsure(shop, says, capsys):
+    measure(None)
+    says("SELECT 1")
+    assert main(["ask", "--db", "shop.db", "--arm", "voted", "How many?"]) == 0
+    assert "unsure: however many candidates of voted agree" in capsys.readouterr().err
 
 
 def test_questions_one_after_another(shop, says, capsys, monkeypatch):
@@ -607,6 +641,29 @@ def test_a_served_model_answers(shop, monkeypatch):
     model = session.load(prompt, config, "finetuned", arm)
     assert model.answer([("x",)], samples=1, seed=0) == [["finetuned"]]
     assert model.room == session.SERVER_CONTEXT - config.max_new_tokens and model.tokens(("x" * 300,)) > 100
+
+
+def test_an_arm_of_a_merged_model_of_a_file_and_of_a_server_is_asked_too(shop):
+    """A merged model that was made from another adapter is refused with the command that makes it anew."""
+    config, arms = read_params("generate")[0], ("publish/merged", "exports/a.gguf", "servers/a.yaml")
+    merged, exported, reference = (ArmParams(model=model, shots=0) for model in arms)
+    session.check_arm(config, reference)
+    write_json("models/base/model.json", {})
+    for arm, command in ((merged, "merge"), (exported, "export")):
+        with pytest.raises(UserError, match=f"{arm.model}: not there; run `python -m text2sql {command}`"):
+            session.check_arm(config, arm)
+    write_json("models/finetuned/adapter_config.json", {})
+    write_json("publish/merged/config.json", {})
+    Path("exports").mkdir()
+    Path("exports/a.gguf").touch()
+    for record, arm in (("publish/merged.json", merged), ("exports/export.json", exported)):
+        with pytest.raises(UserError, match=f"{arm.model}: not made from the present models/finetuned"):
+            session.check_arm(config, arm)
+        write_json(record, {"adapter": file_key(Path("models/finetuned"))})
+        session.check_arm(config, arm)
+    write_json("models/finetuned/adapter_config.json", {"r": 8})
+    with pytest.raises(UserError, match=r"run `python -m text2sql merge`, then `dvc repro`"):
+        session.check_arm(config, merged)
 
 
 @pytest.mark.pipeline

@@ -462,7 +462,7 @@ def test_every_plot_draws_and_nothing_leaves_the_page(arguments, drawn, opened):
         "[...document.querySelectorAll('body > div')].every(plot => plot.querySelector('svg.marks, canvas.marks'))"
     )
     definitions = tab.evaluate("[...document.querySelectorAll('body > div')].map(plot => plot.id)")
-    assert len(definitions) == len(set(definitions)) == 10
+    assert len(definitions) == len(set(definitions)) == 11
     for plot in definitions:
         place = tab.locator(f"#{plot} svg.marks")
         shapes = place.locator(".mark-rect path, .mark-line path, .mark-symbol path, .mark-rule line")

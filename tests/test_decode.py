@@ -3,7 +3,7 @@
 import pytest
 from tiny_runs import PROMPT, generation, prompt_of, run, table
 
-from text2sql.generation.decode import SERVED, decode, plan_batches, serves
+from text2sql.generation.decode import SERVED, choose, decode, plan_batches, serves
 from text2sql.generation.generate import open_arm
 from text2sql.generation.local import complete_padded
 from text2sql.models import load
@@ -124,3 +124,41 @@ def test_batches_give_what_one_at_a_time_gives(pointer, tokenizer):
     together = decode(model, prompts, stops, 8)
     assert together == [complete_padded(model, tokenizer, [prompt], stops, 8, [None])[0] for prompt in prompts]
     assert len({tuple(tokens) for tokens in together}) > 1
+
+
+def test_equal_prompts_are_read_once_and_answered_as_each_alone():
+    """Several samples of one prompt: the greedy ones are all the same, and a seed's answer is its own."""
+    model = tiny("llama")
+    prompts = some_prompts()
+    repeated = [prompts[0], prompts[3], prompts[0], prompts[0], prompts[6]]
+    seeds = [None, 5, 5, None, None]
+    assert decode(model, repeated, STOPS, 24, seeds) == [
+        decode(model, [prompt], STOPS, 24, [seed])[0] for prompt, seed in zip(repeated, seeds, strict=True)
+    ]
+    lengths: list[int] = []
+    hook = model.register_forward_pre_hook(
+        lambda _, args, inputs: lengths.append(inputs["input_ids"].numel()), with_kwargs=True
+    )
+    decode(model, [prompts[5]] * 6, {1}, 1)
+    hook.remove()
+    assert sum(lengths) == len(prompts[5])
+
+
+def test_an_answer_that_is_over_leaves_the_batch_and_the_others_go_on():
+    model = tiny("llama")
+    whole = decode(model, some_prompts(), STOPS, 24)
+    ended = decode(model, some_prompts(), STOPS, 24, over=lambda row, answer: row == 2 and len(answer) == 3)
+    assert ended == [answer[:3] if row == 2 else answer for row, answer in enumerate(whole)]
+    assert len(whole[2]) > 3
+
+
+def test_draws_follow_the_shares_of_the_tokens_at_their_temperature():
+    import torch
+
+    logits = torch.tensor([0.0, 1.4, float("-inf"), 0.7])  # of which the shares are 1 : e² : 0 : e
+    draws: list = [torch.Generator().manual_seed(number) for number in range(4000)]
+    found = torch.bincount(torch.tensor(choose(logits.expand(4001, 4), [*draws, None])), minlength=4)
+    assert found.tolist() == pytest.approx([360, 2662, 0, 979], abs=80)
+    assert choose(logits[None], [torch.Generator().manual_seed(1)]) == choose(
+        logits[None], [torch.Generator().manual_seed(1)]
+    )

@@ -19,6 +19,7 @@ from tiny_runs import PROMPT, generation, table
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json, write_json
 from text2sql.base.params import read_params
+from text2sql.generation import llamacpp
 from text2sql.generation.generate import open_backend
 from text2sql.generation.llamacpp import LlamaCpp, Served
 from text2sql.models import load, prompts
@@ -124,6 +125,16 @@ class TestLlamaCpp:
         assert completions(backend, done=set(whole)) == {}
         parts = [one for place in (0, 1) for one in backend.complete(asked(), [None] * len(whole), (), (place, 2))]
         assert {index: one for part in parts for index, one in part.items()} == whole
+
+    def test_a_bare_answer_behind_an_example_stops_where_that_one_ends(self, gguf, small, monkeypatch):
+        """A text that this model writes stands for the blank line."""
+        how, given = generation(max_new_tokens=24), [("a", "b", "SELECT"), ("SELECT",)]
+        whole = completions(LlamaCpp(gguf, small, PROMPT, how), given=given)
+        end = whole[0].text[3:5]
+        monkeypatch.setattr(llamacpp, "stop_text", lambda prompt, chat: end if len(prompt) > 1 else None)
+        found = completions(LlamaCpp(gguf, small, PROMPT, how), given=given)
+        assert found[0].text.partition(end)[0] == whole[0].text.partition(end)[0] and found[1] == whole[1]
+        assert found[0].finish_reason == "stop" and found[0].completion_tokens < whole[0].completion_tokens
 
     def test_samples_follow_their_seed(self, gguf, small):
         backend = LlamaCpp(gguf, small, CHAT, generation())

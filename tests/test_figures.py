@@ -15,6 +15,7 @@ from text2sql.commands import show
 from text2sql.dataset.rows import write_rows
 from text2sql.dataset.verdict import RULES
 from text2sql.judge.measures import metrics_of
+from text2sql.report import run
 from text2sql.report.figures import describe
 from text2sql.report.plots import loss_rows
 from text2sql.report.run import report
@@ -196,6 +197,65 @@ def test_each_arm_holds_what_a_comparison_with_another_run_needs(tmp_path):
         assert detail["policy_version"] == read_json(metrics / "comparison.json")["policy_version"]
 
 
+def test_an_arm_with_samples_is_reported_by_its_choice_with_its_coverage(tmp_path, monkeypatch):
+    """Of four candidates; what the chosen one said is what the explorer shows."""
+    data = write_run(tmp_path / "data")
+    agreed = dict.fromkeys(OUTCOME, 4) | {"q02": 1, "q03": 2}
+    more = [
+        scored | {"samples": 4, "chosen": 1, "agreed": agreed[scored["id"]], "ex_greedy": False, "oracle": True}
+        if scored["ex"] is not None
+        else scored | {"samples": 4} | dict.fromkeys(("chosen", "agreed", "ex_greedy", "oracle"))
+        for scored in read_jsonl(data / "scores/finetuned.jsonl")
+    ]
+    write_jsonl(data / "scores/finetuned.jsonl", more)
+    other = {"text": "the chosen text", "completion_tokens": 5, "finish_reason": "stop"}
+    lines = [line | {"samples": [other] * 3} for line in read_jsonl(data / "generations/finetuned.jsonl")]
+    write_jsonl(data / "generations/finetuned.jsonl", lines)
+    explored = {}
+    monkeypatch.setattr(
+        run, "write_explorer", lambda path, rows, scores, results, generations, *_: explored.update(generations)
+    )
+    report(data, tmp_path / "metrics", ARMS)
+    detail = read_json(tmp_path / "metrics/arms/finetuned.json")
+    assert (detail["completion_tokens"], detail["prompt_tokens"]) == (8 * (3 + 15), 8 * 4 * 40)
+    samples = detail["samples"]
+    assert (samples["n"], samples["ex_greedy"], samples["oracle"], samples["threshold"]) == (4, 0.0, 1.0, None)
+    assert [(point["agreed"], point["n"], point["ex"]) for point in samples["curve"]] == [
+        (4, 5, 0.8), (2, 6, 0.666667), (1, 7, 0.571429),
+    ]  # fmt: skip
+    assert "samples" not in read_json(tmp_path / "metrics/arms/base.json")
+    assert {line["text"] for line in explored["finetuned"] if line["id"] != "q05"} == {"the chosen text"}
+    rows = (tmp_path / "metrics/plots/coverage.tsv").read_text().splitlines()
+    assert [line.split("\t")[:2] for line in rows][1:3] == [["base", "1.0"], ["finetuned", "0.714286"]]
+    said = printed(show.coverage_table("finetuned", samples), show.samples_lines("finetuned", detail))
+    assert "57.1 % by choice, 0.0 % greedy, 100.0 % with a right one among 4" in " ".join(said.split())
+    assert "`ask` calls all of them unsure" in said
+    sure = samples | {"threshold": samples["curve"][0]}
+    said = printed(show.coverage_table("finetuned", sure), show.samples_lines("finetuned", detail | {"samples": sure}))
+    assert "→ 4" in said and "below 4 of 4 `ask` calls an answer unsure" in said
+
+
+def test_what_is_left_of_an_arm_that_is_not_listed_is_one_line(tmp_path):
+    data = write_run(tmp_path / "data")
+    write_more_arms(data, {"old": {}})
+    with pytest.raises(UserError, match=r"generations/old\.jsonl: of an arm that params\.yaml does not list; delete"):
+        report(data, tmp_path / "metrics", ARMS)
+    assert not (tmp_path / "metrics/summary.json").exists()
+
+
+def test_what_answers_cost_is_told_where_a_price_is_known(tmp_path):
+    data = write_run(tmp_path / "data")
+    lines = [line | {"cost_usd": 0.25} for line in read_jsonl(data / "generations/base.jsonl")]
+    write_jsonl(data / "generations/base.jsonl", lines)
+    report(data, tmp_path / "metrics", ARMS)
+    details = {arm: read_json(tmp_path / f"metrics/arms/{arm}.json") for arm in ARMS}
+    assert details["base"]["cost_usd"] == 2.0 and "cost_usd" not in details["finetuned"]
+    cells = [re.findall(r"[\w.]+", line) for line in printed(show.cost_table(details)).split("\n")]
+    assert [found for found in cells if found[:1] in (["base"], ["finetuned"])] == [
+        ["base", "320", "24", "2.0000"], ["finetuned", "320", "24"],
+    ]  # fmt: skip
+
+
 def write_more_arms(data: Path, outcomes: dict[str, dict[str, str]]) -> dict[str, ArmParams]:
     """Adds untrained arms, as the base arm but for these outcomes on some questions. Returns all arms."""
     for arm, changed in outcomes.items():
@@ -281,7 +341,8 @@ def test_a_metric_of_the_scores_is_a_share_of_its_arm_and_a_flag_a_count(tmp_pat
     monkeypatch.setitem(METRICS, "short", None)
     scores = [{**score(key, first), "short": first == "match"} for key, (first, _) in OUTCOME.items()]
     rows = [{"id": key, "db_id": "d", **dict.fromkeys(("complexity", "domain", "language"))} for key in OUTCOME]
-    detail = describe(rows, ["d"] * len(rows), scores, [{"finish_reason": "stop", "completion_tokens": 1}] * len(rows))
+    generation = {"finish_reason": "stop", "prompt_tokens": 9, "completion_tokens": 1}
+    detail = describe(rows, ["d"] * len(rows), scores, [generation] * len(rows))
     assert detail["short"] == round(2 / 7, 6)
     assert (detail["vacuous"], detail["ambiguous_gold"]) == (0, 1)
 

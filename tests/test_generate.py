@@ -10,8 +10,11 @@ import pytest
 from conftest import ROOT
 from tiny_runs import PROMPT, generation, prompt_of, run, table
 
-from text2sql.base.files import read_json, read_jsonl
+from text2sql.base.errors import UserError
+from text2sql.base.files import read_json, read_jsonl, write_json
+from text2sql.base.resume import file_key
 from text2sql.generation.generate import open_arm
+from text2sql.generation.made import check_made
 from text2sql.models.prompts import build_prompt, read_templates
 
 pytestmark = pytest.mark.usefixtures("in_the_project")
@@ -103,6 +106,66 @@ def test_an_arm_answers_as_the_stage_does_and_samples_by_seed(pointer, whole):
     assert answer(texts[:2], samples=3, seed=1) == sampled
     assert answer(texts[:2], samples=3, seed=8) != sampled
     assert [len(set(found)) for found in sampled] == [3, 3]
+
+
+# Samples
+
+
+@pytest.fixture(scope="module")
+def sampled(pointer, tmp_path_factory) -> Path:
+    """The folder of a run with three candidates a question; `kept` keeps its batches."""
+    folder = tmp_path_factory.mktemp("sampled")
+    (folder / "finished.jsonl").touch()
+    (folder / "kept").hardlink_to(folder / "finished.jsonl")
+    run(pointer, folder, samples=3)
+    return folder
+
+
+def test_an_arm_with_samples_keeps_the_greedy_answer_of_one_without(sampled, whole):
+    rows = list(read_jsonl(sampled / "out.jsonl"))
+    drawn = [row.pop("samples") for row in rows]
+    assert rows == list(read_jsonl(whole / "out.jsonl"))
+    assert [len(others) for others in drawn] == [2] * 7
+    assert all(list(one) == ["text", "completion_tokens", "finish_reason"] for others in drawn for one in others)
+    assert len({one["text"] for others in drawn for one in others}) > 7
+
+
+@pytest.mark.parametrize(("batches", "torn"), [(1, b'{"rows": [{"id"'), (4, b"")])
+def test_a_killed_run_with_samples_goes_on_to_the_same_bytes(batches, torn, pointer, sampled, tmp_path):
+    assert len((sampled / "kept").read_bytes().splitlines()) > 5
+    run(pointer, killed(sampled, tmp_path, batches, torn), samples=3)
+    assert (tmp_path / "out.jsonl").read_bytes() == (sampled / "out.jsonl").read_bytes()
+
+
+def test_ask_draws_the_samples_of_the_arm(pointer, fp32, tmp_path):
+    answer = open_arm(pointer, "models/base", PROMPT, generation(), "base")
+    texts = [(build_prompt(row, read_templates(PROMPT), PROMPT),) for row in table().to_dict("records")]
+    assert answer(texts, samples=3) == [
+        [row["text"], *(one["text"] for one in row["samples"])] for row in run(pointer, tmp_path, samples=3)
+    ]
+
+
+# Models made of the adapter
+
+
+def test_what_was_made_from_another_adapter_is_refused_with_the_command_that_makes_it_anew(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for model in ("models/base", "models/finetuned", "servers/a.yaml", "publish/other"):
+        check_made(model)  # nothing that a command makes of the adapter
+    write_json("models/finetuned/adapter_config.json", {"r": 4})
+    made = file_key(Path("models/finetuned"))
+    write_json("publish/merged/config.json", {})
+    with pytest.raises(UserError, match=r"^publish/merged: not made from the present models/finetuned; run `.* merge`"):
+        check_made("publish/merged")
+    write_json("publish/merged.json", {"adapter": made})
+    check_made("publish/merged")
+    with pytest.raises(UserError, match=r"^exports/a\.gguf: not there; run `python -m text2sql export`"):
+        check_made("exports/a.gguf")
+    check_made("exports/a.gguf", recorded=False)  # a clone that has the answers and not the file
+    write_json("models/finetuned/adapter_config.json", {"r": 8})
+    for recorded in (True, False):
+        with pytest.raises(UserError, match=r"run `python -m text2sql merge`, then `dvc repro`"):
+            check_made("publish/merged", recorded=recorded)
 
 
 # Several processes

@@ -4,11 +4,14 @@ import shutil
 
 import architectures
 import pytest
+from conftest import ROOT
 from tiny_runs import PROMPT, generation, run, table
 
 from text2sql.base.files import read_json, read_jsonl, write_json
+from text2sql.base.params import read_params
 from text2sql.generation import decode, local
-from text2sql.generation.generate import generate
+from text2sql.generation import generate as generate_module
+from text2sql.generation.generate import generate, up_to_break
 from text2sql.generation.local import up_to_stop
 from text2sql.models import load, preflight
 from text2sql.models.prompts import answer_text
@@ -126,3 +129,54 @@ def test_special_tokens_that_mark_reasoning_stay_in_the_text(tiny_model):
     ids = own("<|channel|>final<|message|>SELECT 1<|tool|><end>")["input_ids"]
     assert answer_text(ids, own) == "<|channel|>final<|message|>SELECT 1"
     assert answer_text(own("SELECT 1<|tool|><end>")["input_ids"], own) == "SELECT 1"
+
+
+def behind_an_example(pointer, folder, **changes) -> list[dict]:
+    """The answers to questions each of which stands behind one example."""
+    rows = table()
+    example = rows.to_dict("records")[0]
+    generate(
+        rows, {key: [example] for key in rows["id"]}, pointer, "models/base", PROMPT, generation(**changes), "few",
+        out=folder / "out.jsonl", work=folder,
+    )  # fmt: skip
+    return list(read_jsonl(folder / "out.jsonl"))
+
+
+def test_a_bare_answer_behind_examples_stops_at_the_text_that_ends_theirs(pointer, fp32, tmp_path, monkeypatch):
+    """A text that this model writes stands for the blank line, which it does not."""
+    whole = behind_an_example(pointer, tmp_path, max_new_tokens=24)
+    end = whole[3]["text"][4:6]
+    for module in (local, generate_module):
+        monkeypatch.setattr(module, "stop_text", lambda prompt, chat: end if not chat and len(prompt) > 1 else None)
+    stopped = behind_an_example(pointer, tmp_path, max_new_tokens=24)
+    assert [row["text"] for row in stopped] == [row["text"].partition(end)[0] for row in whole]
+    for before, row in zip(whole, stopped, strict=True):
+        if end in before["text"]:
+            assert row["finish_reason"] == "stop" and row["completion_tokens"] < before["completion_tokens"]
+        else:
+            assert row == before
+    assert stopped[3]["text"] == whole[3]["text"][:4]
+
+
+def test_real_answers_behind_examples_are_the_same_bytes_in_fewer_tokens(fp32, monkeypatch):
+    """The embedded model, whose blank line is two tokens: stopped in time, or cut when it has come to the limit."""
+    from text2sql.generation.backend import Completion
+    from text2sql.models.pin import pin_wheel
+
+    backend = local.LocalModel(
+        pin_wheel(read_params("resolve", path=ROOT / "params.yaml")[0]), None, PROMPT, generation(max_new_tokens=24)
+    )
+    asked = [("Q: 1 + 1\nA:", " 2", "Q: 2 + 3\nA:")]
+
+    def answer() -> Completion:
+        (piece,) = backend.complete(asked, [None], (), (0, 1))
+        return piece[0]
+
+    stopped = answer()
+    monkeypatch.setattr(local, "stop_text", lambda prompt, chat: None)
+    whole = answer()
+    assert whole.completion_tokens == 24 and "\n\n" in whole.text
+    assert 1 < stopped.completion_tokens < 24 and whole.text.startswith(stopped.text) and stopped.text.endswith("\n\n")
+    assert [up_to_break(one, asked[0], chat=False).text for one in (stopped, whole)] == [
+        whole.text.partition("\n\n")[0]
+    ] * 2

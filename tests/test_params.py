@@ -117,9 +117,37 @@ def test_other_names_of_pefts_configuration_may_be_added():
     assert check(changed("finetune.lora.exclude_modules", ["o_proj"])).finetune.lora.exclude_modules == ["o_proj"]
 
 
+TRAINED = {"model": "models/finetuned", "shots": 0}
+UNTRAINED = {"model": "models/base", "shots": 0}
+
+
+@pytest.mark.parametrize(
+    ("arms", "said"),
+    [
+        ({"a": UNTRAINED, "b": {"shots": 0}}, "arms.b.model: missing key; add it"),
+        ({"a": UNTRAINED, "b": TRAINED | {"model": ""}}, "arms.b.model: String should have at least 1 character"),
+        ({"a": UNTRAINED, "b": TRAINED | {"model": "gpt-5.5"}}, "arms.b.model: a model is a path in the project"),
+        ({"a": UNTRAINED, "b": TRAINED | {"samples": 0}}, "arms.b.samples: Input should be greater than or equal to 1"),
+        ({"a": UNTRAINED, "b": TRAINED | {"sample": 8}}, "arms.b.sample: unknown key"),
+        ({"a": UNTRAINED, "gain": TRAINED}, "arms: gain is the name of a figure; take another for the arm"),
+        ({"a": UNTRAINED}, "arms: a gain needs an untrained arm (model: models/base) and a trained one"),
+        ({"a": TRAINED}, "arms: a gain needs an untrained arm (model: models/base) and a trained one"),
+    ],
+)
+def test_arms_that_make_no_comparison_are_one_line(arms, said):
+    with pytest.raises(UserError) as error:
+        check(changed("arms", arms), Path("params.yaml"))
+    assert one_line(error).startswith(f"params.yaml, {said}")
+
+
+def test_an_arm_that_says_nothing_of_samples_answers_greedily():
+    assert check(changed("arms", {"a": UNTRAINED, "b": TRAINED | {"samples": 8}})).arms["a"].samples == 1
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("arms:\n  base: {model: models/base, shots: 0}\n  base: {model: models/base, shots: 3}\n", 'key "base"'),
         ("seed: [1", ", line 1: not valid YAML"),
         ("seed: 1\n\tingest: {}\n", ", line 2: not valid YAML"),
         ("seed: 1\nseed: 2\n", 'duplicate key "seed"'),

@@ -355,6 +355,33 @@ def test_a_training_parameter_leaves_the_base_arm_alone(finished):
 
 
 @pytest.mark.pipeline
+def test_arms_are_added_changed_and_removed_and_no_other_runs_again(finished, tmp_path):
+    """Five arms, one of them with samples and one with examples before a trained model; then three again."""
+    project = copy_of(finished.folder, tmp_path / "project")
+    added = ("voted={model: models/finetuned, shots: 0, samples: 3}", "both={model: models/finetuned, shots: 1}")
+    changes = ["arms.fewshot.shots=5", *(f"+arms.{arm}" for arm in added)]
+    done = project.run("dvc", "exp", "run", *(part for change in changes for part in ("-S", change)))
+    ran = set(re.findall(r"Running stage '([\w@]+)'", done.stdout))
+    of_arms = ("examples", "generate", "score", "judge")
+    assert {stage.partition("@")[2] for stage in ran} == {"fewshot", "voted", "both", ""} and "generate@fewshot" in ran
+    assert {f"{stage}@{arm}" for stage, arm in product(of_arms, ("voted", "both"))} | {"report"} <= ran
+    summary = json.loads((project.folder / "metrics/summary.json").read_text())
+    assert set(summary["ex"]) == {"base", "fewshot", "finetuned", "voted", "both", "over", "gain", "lo", "hi"}
+    greedy, voted = (
+        json.loads((project.folder / f"metrics/arms/{arm}.json").read_text()) for arm in ("finetuned", "voted")
+    )
+    assert voted["samples"]["n"] == 3 and voted["samples"]["ex_greedy"] == greedy["ex"]
+    shown = project.python("-m", "text2sql", "show").stdout
+    assert "voted: answers on which so many of 3 candidates agree" in " ".join(shown.split()) and "both" in shown
+    assert "series\tcoverage" in (project.folder / "metrics/plots/coverage.tsv").read_text()
+
+    done = project.run("dvc", "exp", "run", "-S", "~arms.voted", "-S", "~arms.both")
+    assert set(re.findall(r"Running stage '([\w@]+)'", done.stdout)) == {"report"}
+    assert sorted(path.stem for path in (project.folder / "metrics/arms").iterdir()) == ["base", "fewshot", "finetuned"]
+    assert not list((project.folder / "data").rglob("voted*"))
+
+
+@pytest.mark.pipeline
 def test_two_clean_runs_give_the_same_bytes_also_when_one_was_killed(finished, tmp_path, tiny_model):
     """The second run is killed in the middle of training and of generation, and goes on from there."""
     other = make_tiny(tmp_path / "project", tiny_model)

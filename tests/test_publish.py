@@ -275,9 +275,13 @@ class TestCard:
         project = copy_of(finished.folder, tmp_path / "project")
         monkeypatch.chdir(project.folder)
         check_finished()
+        project.set(arms__fewshot__shots=2)  # no matter of what is merged
+        with pytest.raises(UserError, match=r"\(examples@fewshot, generate@fewshot\); run `dvc repro`"):
+            check_finished()
+        check_finished("finetune")
         project.set(finetune__learning_rate=1.0e-4)
         with pytest.raises(UserError, match=r"\(finetune\); run `dvc repro`"):
-            check_finished()
+            check_finished("finetune")
 
     def test_a_base_model_without_licence_or_id_is_named(self):
         pointer = {"source": "folder", "name": "나의 모형"}

@@ -4,7 +4,7 @@ import pytest
 from tiny_runs import PROMPT, generation, run
 
 from text2sql.base.errors import UserError
-from text2sql.generation.generate import open_arm
+from text2sql.generation.generate import open_arm, seed_of
 
 pytestmark = pytest.mark.usefixtures("in_the_project")
 
@@ -34,6 +34,8 @@ class Stub:
         chat = "messages" in body
         prompt = body["messages"][0]["content"] if chat else body["prompt"]
         text = f"stub: {prompt[-30:]} 가수 {body.get('seed', '')}"
+        if "stop" in body:
+            text = f"{text}\n\nstub: another".partition(body["stop"][0])[0]
         choice = {"index": 0, "finish_reason": "length" if "2?" in prompt else "stop"}
         choice |= {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
         usage = {"prompt_tokens": len(prompt), "completion_tokens": 3, "total_tokens": len(prompt) + 3}
@@ -82,11 +84,47 @@ def test_a_server_answers_row_by_row_under_the_arms_name(stub, tmp_path):
 def test_a_chat_and_samples_through_a_server(stub):
     prompt = PROMPT.model_copy(update={"chat": True})
     answer = open_arm({}, "models/base", prompt, generation(backend="openai", base_url=stub.url), "base")
+    seeds = {text: seed_of((text,), 5) for text in ("one", "two")}
     assert answer([("one",), ("two",)], samples=2, seed=4) == [
-        ["stub: one 가수 ", "stub: one 가수 5"],
-        ["stub: two 가수 ", "stub: two 가수 5"],
+        ["stub: one 가수 ", f"stub: one 가수 {seeds['one']}"],
+        ["stub: two 가수 ", f"stub: two 가수 {seeds['two']}"],
     ]
+    assert seeds["one"] != seeds["two"]
     assert {body["path"] for body in stub.asked} == {"/v1/chat/completions"}
+
+
+def test_a_bare_prompt_with_examples_tells_the_server_where_an_answer_ends(stub):
+    """And one without examples does not, nor a chat."""
+    config = generation(backend="openai", base_url=stub.url)
+    answer = open_arm({}, "models/base", PROMPT, config, "base")
+    last = "a question of thirty characters"[-30:]
+    assert answer([("Q1", "A1", last), ("alone",)]) == [[f"stub: {last} 가수 "], ["stub: alone 가수 "]]
+    assert {body["prompt"]: body.get("stop") for body in stub.asked} == {f"Q1A1\n\n{last}": ["\n\n"], "alone": None}
+    stub.asked.clear()
+    open_arm({}, "models/base", PROMPT.model_copy(update={"chat": True}), config, "base")([("Q1", "A1", "Q2")])
+    assert "stop" not in stub.asked[0]
+
+
+def test_samples_are_asked_for_by_seed_and_their_cost_is_told_where_a_price_is(stub, tmp_path):
+    prices = {"base": {"input": 2.0, "output": 10.0}}
+    rows = run({}, tmp_path, backend="openai", base_url=stub.url, samples=3, prices=prices)
+    assert len({body["seed"] for body in stub.asked if "seed" in body}) == 14 and len(stub.asked) == 21
+    assert {body["temperature"] for body in stub.asked if "seed" in body} == {0.7}
+    assert len({one["text"] for row in rows for one in row["samples"]}) == 14
+    assert [row["cost_usd"] for row in rows] == pytest.approx(
+        [3 * (row["prompt_tokens"] * 2.0 + 3 * 10.0) / 1e6 for row in rows]
+    )
+    assert "cost_usd" not in run({}, tmp_path / "free", backend="openai", base_url=stub.url)[0]
+    untold = {"choices": [{"text": "x", "finish_reason": "stop", "index": 0}], "model": "m", "id": "1", "object": "x"}
+    stub.failures = [(200, {}, untold | {"created": 1})]
+    rows = run({}, tmp_path / "untold", backend="openai", base_url=stub.url, prices=prices, concurrency=1)
+    assert ["cost_usd" in row for row in rows] == [False] + [True] * 6
+
+
+def test_a_server_that_answers_for_one_arm_only_is_one_line(stub, tmp_path):
+    stub.failures = [(404, {}, {"error": {"message": "The model `tuned` does not exist"}})] * 20
+    with pytest.raises(UserError, match=r"check generate\.models .*The model `tuned` does not exist"):
+        run({}, tmp_path, backend="openai", base_url=stub.url, arm="finetuned", concurrency=1)
 
 
 def test_a_server_that_fails_for_a_while_is_asked_again(stub, tmp_path):

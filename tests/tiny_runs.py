@@ -69,13 +69,15 @@ def generation(**changes) -> GenerateParams:
     return GenerateParams(**(ASKED | {"concurrency": 4} | values | changes))
 
 
-def run(pointer: dict, folder: Path, adapter: Path | None = None, rows=None, arm="base", **changes) -> list[dict]:
+def run(
+    pointer: dict, folder: Path, adapter: Path | None = None, rows=None, arm="base", samples=1, **changes
+) -> list[dict]:
     """Generates for the rows into folder/out.jsonl, and returns what it holds."""
     folder.mkdir(exist_ok=True)
     rows = table() if rows is None else rows
     generate(
         rows, {key: [] for key in rows["id"]}, pointer, str(adapter or "models/base"), PROMPT, generation(**changes),
-        arm, out=folder / "out.jsonl", work=folder,
+        arm, samples=samples, out=folder / "out.jsonl", work=folder,
     )  # fmt: skip
     assert not list(folder.glob("finished*"))
     return list(read_jsonl(folder / "out.jsonl"))

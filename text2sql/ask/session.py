@@ -9,21 +9,24 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from text2sql.ask.choose import choose
 from text2sql.ask.database import Database
-from text2sql.base.arms import BASE_MODEL
+from text2sql.base.arms import BASE_MODEL, kind
 from text2sql.base.errors import UserError
+from text2sql.base.files import read_json
 from text2sql.base.params import ArmParams, GenerateParams, PromptParams
 from text2sql.base.process import prepare_process
 from text2sql.base.text import one_line
 from text2sql.dataset.labels import language_of
 from text2sql.engines.sqlite import Answer, Failure
 from text2sql.generation import generate
+from text2sql.generation.made import check_made
 from text2sql.models import pin, prompts
 from text2sql.models.prompts import Prompt
+from text2sql.scoring.choose import choose
 from text2sql.sql.extract import extract
 
 TRAIN = Path("data/selected/train.parquet")
+METRICS = Path("metrics/arms")
 SERVER_CONTEXT = 8192  # tokens that a served model is taken to have; its own figure is not part of the API
 BYTES_PER_TOKEN = 3  # of SQL and English, on the safe side, where the tokenizer is at the server
 
@@ -54,6 +57,8 @@ class Reply(NamedTuple):
     agreed: int
     samples: int
     tried: tuple[tuple[str, str], ...] = ()
+    examples: int = 0  # training rows that the prompt shows
+    unsure: str | None = None  # why too few of the candidates agree, by what was measured
 
 
 @contextlib.contextmanager
@@ -71,7 +76,7 @@ def without_collector() -> Iterator[None]:
 def load(prompt: PromptParams, config: GenerateParams, name: str, arm: ArmParams) -> Model:
     """The arm, ready to answer. Raises UserError where it is not there."""
     examples = examples_of(arm.shots)
-    if config.backend == "openai":
+    if by_server(config, arm):
         size = lambda text: len(text.encode("utf-8", "backslashreplace")) // BYTES_PER_TOKEN + 1  # noqa: E731
         answer = generate.open_arm({}, arm.model, prompt, config, name)
         room = SERVER_CONTEXT - config.max_new_tokens
@@ -105,16 +110,56 @@ def examples_of(shots: int) -> Callable[[Mapping[str, str]], list[dict]]:
     return lambda row: [rows[place] for place in retriever.nearest(row, shots)]
 
 
+def by_server(config: GenerateParams, arm: ArmParams) -> bool:
+    """Whether a server answers for the arm, so that its tokenizer is not here."""
+    return config.backend == "openai" or kind(arm.model) == "reference"
+
+
 def check_arm(config: GenerateParams, arm: ArmParams) -> None:
     """Raises UserError where the arm's files are not there, before anything slow begins."""
     if arm.shots and not TRAIN.is_file():
         raise UserError(f"{TRAIN}: the arm shows training rows, and they are not there; run `dvc repro` or `dvc pull`")
-    if config.backend == "openai":
+    if by_server(config, arm):
         return
     if not Path("models/base/model.json").is_file():
         raise UserError("models/base: no model yet; run `dvc repro resolve` in the project's folder")
-    if arm.model != BASE_MODEL and not pin.is_adapter(Path(arm.model)):
+    check_made(arm.model)
+    model = Path(arm.model)
+    stands_alone = model.is_file() or (model / "config.json").is_file()  # an exported file, a merged model
+    if arm.model != BASE_MODEL and not (stands_alone or pin.is_adapter(model)):
         raise UserError(f"{arm.model}: no fine-tuned model yet; run `dvc repro`, or ask an untrained arm with --arm")
+
+
+class Measured(NamedTuple):
+    """The arm whose samples were measured, and how many `of` its candidates must agree for an answer to be credible;
+    None where no number was enough."""
+
+    arm: str
+    agreed: int | None
+    of: int
+
+
+def measured_samples(arms: Mapping[str, ArmParams], name: str, metrics: Path = METRICS) -> Measured | None:
+    """What is known of the agreement of an arm's samples: of its own, or of an arm of the same model and shots."""
+    asked = arms[name]
+    alike = [other for other, arm in arms.items() if (arm.model, arm.shots) == (asked.model, asked.shots)]
+    for other in sorted(alike, key=lambda other: other != name):
+        if arms[other].samples > 1 and (metrics / f"{other}.json").is_file():
+            found = read_json(metrics / f"{other}.json").get("samples")
+            if found:
+                return Measured(other, found["threshold"] and found["threshold"]["agreed"], found["n"])
+    return None
+
+
+def unsure(reply: Reply, measured: Measured | None) -> str | None:
+    """Why a reply may well be wrong, by how many of its candidates agree; None where that is not known, or enough."""
+    if measured is None or reply.samples == 1 or reply.answer is None:
+        return None
+    if measured.agreed is None:
+        return f"however many candidates of {measured.arm} agree, its answers are as likely wrong as right"
+    if reply.agreed * measured.of >= measured.agreed * reply.samples:
+        return None
+    return f"{measured.arm}'s answers are credible where {measured.agreed} of {measured.of} candidates agree"
 
 
 @contextlib.contextmanager
@@ -186,7 +231,7 @@ def reply_once(
             raise UserError("the model's SQL breaks off; raise generate.max_new_tokens, or ask for less at once")
         raise UserError("the model's answer holds no SQL; ask in other words")
     if not runs:
-        return Reply(question, queries[0], None, cut, 0, samples)
+        return Reply(question, queries[0], None, cut, 0, samples, tried, len(shown))
     answers = {query: database.run(query) for query in dict.fromkeys(queries)}
     chosen, agreed = choose(queries, [answers[query] for query in queries])
-    return Reply(question, queries[chosen], answers[queries[chosen]], cut, agreed, samples, tried)
+    return Reply(question, queries[chosen], answers[queries[chosen]], cut, agreed, samples, tried, len(shown))

@@ -46,6 +46,8 @@ def remark(reply: Reply, limit: int) -> None:
         say(f"the first {min(limit, len(answer.rows)):,} of {count} rows{hint}")
     if reply.samples > 1:
         say(f"{reply.agreed} of {reply.samples} candidates have this result")
+    if reply.unsure:
+        say(f"unsure: {reply.unsure}")
 
 
 def print_table(console: Console, answer: Answer, limit: int) -> int:
@@ -92,7 +94,7 @@ def print_json(reply: Reply, limit: int) -> None:
         more = reply.answer.more or len(reply.answer.rows) > limit
         value |= {"columns": list(reply.answer.names), "rows": rows, "more": more}
         if reply.samples > 1:
-            value |= {"agreed": reply.agreed, "samples": reply.samples}
+            value |= {"agreed": reply.agreed, "samples": reply.samples, "unsure": reply.unsure is not None}
     print(printable_json(value), flush=True)
 
 

@@ -10,6 +10,8 @@ from typing import Literal, Protocol
 
 Kind = Literal["untrained", "trained", "reference"]
 BASE_MODEL, ADAPTER = "models/base", "models/finetuned"
+MERGED, EXPORTS = "publish/merged", Path("exports")  # what `merge` and `export` make of the adapter
+MADE_OF = {"merge": Path("publish/merged.json"), "export": EXPORTS / "export.json"}  # which one, recorded by a command
 
 
 class Arm(Protocol):

@@ -1,7 +1,7 @@
 """The parameters of a run: `params.yaml`, checked before any stage does work.
 
-One class per section, in the order of the pipeline. There are no defaults here: `params.yaml` holds every key, so that
-what a run used is what the file (and `dvc exp show`) says.
+One class per section, in the order of the pipeline. There are no defaults here, but for an arm's `samples`:
+`params.yaml` holds every key, so that what a run used is what the file (and `dvc exp show`) says.
 """
 
 import re
@@ -145,7 +145,8 @@ class ResolveParams(Section):
 class ArmParams(Section):
     model: Annotated[str, Field(min_length=1)]
     shots: Annotated[int, Field(ge=0, le=50)]
-    same_as: str | None = None  # the one key that may be missing: few arms have it
+    samples: Annotated[int, Field(ge=1, le=100)] = 1  # candidates: the greedy answer, and others drawn
+    same_as: str | None = None  # few arms have it
 
     @field_validator("model")
     @classmethod

@@ -30,7 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("question", nargs="?", help="the question (default: ask for one after another)")
     parser.add_argument("--db", required=True, metavar="URL", help="the database")
     parser.add_argument("--arm", metavar="NAME", help="of params.yaml's list (default: the first trained arm)")
-    parser.add_argument("--samples", type=int, default=1, metavar="N", help="candidates, of which the majority counts")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        metavar="N",
+        help="candidates, of which the majority counts (default: as many as the arm's)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the candidates after the first (default: 0)")
     parser.add_argument("--schema", metavar="NAME", help="a server's schema (default: the login's own)")
     parser.add_argument("--tables", metavar="A,B", default="", help="the only tables to show the model")
@@ -52,9 +57,9 @@ def run(args: argparse.Namespace) -> int:
     if args.limit is None:
         args.limit = show.ROWS if args.csv else 50
     for name, least, most in (("samples", 1, 100), ("retries", 0, 10), ("limit", 1, show.ROWS)):
-        if not least <= getattr(args, name) <= most:
+        if getattr(args, name) is not None and not least <= getattr(args, name) <= most:
             raise UserError(f"--{name} {getattr(args, name)}: must be {least} to {most}")
-    if args.samples > 1 and args.no_run:
+    if args.samples is not None and args.samples > 1 and args.no_run:
         raise UserError("--samples: candidates are told apart by running them; leave out --no-run")
     if args.csv and args.no_run:
         raise UserError("--csv: shows rows, and --no-run gives none; leave out one of them")
@@ -63,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     prompt, config, score, arms = read_params("prompt", "generate", "score", "arms")
     name = args.arm or of_kind(kinds(arms), "trained")[0]
     arm = read_arm(name)
+    samples = args.samples or (1 if args.no_run else arm.samples)
+    measured = session.measured_samples(arms, name)
     if args.sample_values and not prompt.values:
         prompt = prompt.model_copy(update={"values": SAMPLES})
     tables = [name.strip() for name in args.tables.split(",") if name.strip()]
@@ -84,13 +91,15 @@ def run(args: argparse.Namespace) -> int:
             try:
                 reply = session.reply_to(
                     question, opened, loading.result(), prompt,
-                    samples=args.samples, seed=args.seed, runs=not args.no_run, retries=args.retries,
+                    samples=samples, seed=args.seed, runs=not args.no_run, retries=args.retries,
                 )  # fmt: skip
+                if reply.examples:
+                    show.say(f"the prompt shows {reply.examples} training rows as examples, as arm {name} does")
                 for line in reply.cut:
                     show.say(f"the prompt has room for {line}")
                 for _, error in reply.tried:
                     show.say(f"asked again after: {one_line(error)}")
-                shown(reply, args.limit)
+                shown(reply._replace(unsure=session.unsure(reply, measured)), args.limit)
                 if isinstance(reply.answer, show.Failure):
                     raise UserError(failure_line(reply.answer))
             except UserError as error:

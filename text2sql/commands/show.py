@@ -39,6 +39,12 @@ def run(args: argparse.Namespace) -> int:
         console.print(line)
     if len(details) > 2:
         console.print(pair_table(comparison))
+    if any("cost_usd" in detail for detail in details.values()):
+        console.print(cost_table(details))
+    for arm, detail in details.items():
+        if "samples" in detail:
+            console.print(coverage_table(arm, detail["samples"]))
+            console.print(samples_lines(arm, detail))
     if training.exists():  # DVC keeps it, git does not: a clone before `dvc pull` has none
         console.print(training_line(read_json(training)))
     if timings:
@@ -91,6 +97,44 @@ def pair_table(comparison: dict) -> Table:
         interval = f"{points(pair['lo'])} to {points(pair['hi'])}"
         table.add_row(in_lines(pair["arm"], NAME), in_lines(pair["over"], NAME), points(pair["gain"]), interval)
     return table
+
+
+def cost_table(details: dict) -> Table:
+    """What each arm's answers took in tokens, and cost where a price is known."""
+    table = Table(title="Cost of the answers to all questions")
+    table.add_column("", no_wrap=True)
+    for name in ("prompt tokens", "answer tokens", "US dollars"):
+        table.add_column(name, justify="right")
+    for arm, detail in details.items():
+        cost = f"{detail['cost_usd']:.4f}" if "cost_usd" in detail else ""
+        table.add_row(arm, f"{detail['prompt_tokens']:,}", f"{detail['completion_tokens']:,}", cost)
+    return table
+
+
+def coverage_table(arm: str, samples: dict) -> Table:
+    """How right the answers of an arm with samples are, by how many of its candidates agree."""
+    table = Table(title=f"{arm}: answers on which so many of {samples['n']} candidates agree")
+    for name in ("at least", "questions", "coverage", "EX", "95 % interval"):
+        table.add_column(name, justify="right")
+    suggested = samples["threshold"] and samples["threshold"]["agreed"]
+    for point in samples["curve"]:
+        mark = "→ " if point["agreed"] == suggested else ""
+        interval = f"{percent(point['lo'])} – {percent(point['hi'])}"
+        cells = str(point["n"]), percent(point["coverage"]), percent(point["ex"]), interval
+        table.add_row(f"{mark}{point['agreed']}", *cells)
+    return table
+
+
+def samples_lines(arm: str, detail: dict) -> str:
+    """What the choice among an arm's candidates brought, and from which agreement on its answers are to be believed."""
+    samples, threshold = detail["samples"], detail["samples"]["threshold"]
+    line = (
+        f"{arm}: {percent(detail['ex'])} by choice, {percent(samples['ex_greedy'])} greedy,"
+        f" {percent(samples['oracle'])} with a right one among {samples['n']} (oracle)"
+    )
+    if threshold is None:
+        return f"{line}\nno agreement makes its answers more likely right than wrong: `ask` calls all of them unsure"
+    return f"{line}\nbelow {threshold['agreed']} of {samples['n']} `ask` calls an answer unsure (docs/arms.md)"
 
 
 def questions(comparison: dict) -> str:

@@ -111,7 +111,7 @@ class Gold:
         mutant otherwise may get that one."""
         if not (self.plan.limited and self.plan.order):
             return False
-        mutant = plan(self.mutants[number].sql)
+        mutant = plan(self.mutants[number].sql, self.dialect)
         if not (mutant.limited and mutant.order):
             return False
         answers = answer_gold(database, mutant, LIMITS)

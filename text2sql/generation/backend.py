@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from text2sql.models.prompts import Prompt
+from text2sql.models.prompts import BREAK, Prompt
 
 TEMPERATURE = 0.7  # of sampled answers
 
@@ -51,9 +51,18 @@ class Backend(Protocol):
         """Whether the model has room for an answer behind a prompt; True where only a server knows."""
         ...
 
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """US dollars for so many tokens; None where they cost nothing that is known."""
+        return None
+
     def record(self) -> dict[str, Any]:
         """What the last `complete` sent and cost beside its time; nothing for a model of this process."""
         return {}
+
+
+def stop_text(prompt: Prompt, chat: bool) -> str | None:
+    """The text at which an answer ends: behind the examples of a bare prompt the blank line that ends theirs."""
+    return None if chat or len(prompt) == 1 else BREAK
 
 
 def with_room(

@@ -12,7 +12,7 @@ import torch
 
 from text2sql.base.errors import UserError, install
 from text2sql.base.params import GenerateParams, PromptParams
-from text2sql.generation.backend import TEMPERATURE, Backend, Completion, with_room
+from text2sql.generation.backend import TEMPERATURE, Backend, Completion, stop_text, with_room
 from text2sql.models import load
 from text2sql.models.prompts import Prompt, answer_text, bare_text, messages, tokenize
 
@@ -59,7 +59,7 @@ class LlamaCpp(Backend):
             if (read := served.prompt_ids(prompts[index], self.prompt)) != ids[index]:
                 raise UserError(f"{self.file}: {difference(read, ids[index])}; export it again")
         for index in todo:
-            yield {index: self.answer(served, ids[index], seeds[index])}
+            yield {index: self.answer(served, ids[index], seeds[index], stop_text(prompts[index], self.prompt.chat))}
 
     def reads(self, prompt: Prompt) -> list[int]:
         return tokenize(prompt, self.tokenizer, self.prompt)
@@ -68,9 +68,9 @@ class LlamaCpp(Backend):
         length = len(self.reads(prompt))
         return self.limit is None or length + self.config.max_new_tokens <= self.limit
 
-    def answer(self, served: "Served", ids: list[int], seed: int | None) -> Completion:
+    def answer(self, served: "Served", ids: list[int], seed: int | None, stop: str | None) -> Completion:
         """One prompt's answer: its tokens as the model's own tokenizer writes them."""
-        reply = served.complete(ids, self.config.max_new_tokens, seed)
+        reply = served.complete(ids, self.config.max_new_tokens, seed, stop)
         text = answer_text(reply["tokens"], self.tokenizer)
         return Completion(text, len(ids), reply["tokens_predicted"], ENDS.get(reply["stop_type"], reply["stop_type"]))
 
@@ -112,11 +112,13 @@ class Served:
         """The token ids of a text, with what the tokenizer puts around it."""
         return self.ask("/tokenize", {"content": text, "add_special": True, "parse_special": True})["tokens"]
 
-    def complete(self, ids: list[int], max_new_tokens: int, seed: int | None) -> dict[str, Any]:
-        """llama.cpp's answer to token ids: greedy, or sampled at TEMPERATURE alone where there is a seed."""
+    def complete(self, ids: list[int], max_new_tokens: int, seed: int | None, stop: str | None) -> dict[str, Any]:
+        """llama.cpp's answer to token ids, up to the text `stop` where there is one: greedy, or sampled at TEMPERATURE
+        alone where there is a seed."""
         how = {"temperature": 0.0} if seed is None else {"temperature": TEMPERATURE, "seed": seed}
         asked = {"prompt": ids, "n_predict": max_new_tokens, "samplers": ["temperature"], "return_tokens": True}
-        return self.ask("/completion", asked | how | {"cache_prompt": False})
+        ends = {"stop": [stop]} if stop else {}
+        return self.ask("/completion", asked | how | ends | {"cache_prompt": False})
 
     def ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """The reply to one call. Raises UserError with llama.cpp's own words where it refuses."""

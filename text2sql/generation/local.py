@@ -1,6 +1,7 @@
 """Answers by transformers' model in this process."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from text2sql.base.errors import UserError
 from text2sql.base.params import GenerateParams, PromptParams
 from text2sql.generation import decode
-from text2sql.generation.backend import TEMPERATURE, Backend, Completion, with_room
+from text2sql.generation.backend import TEMPERATURE, Backend, Completion, stop_text, with_room
 from text2sql.models import adapters, load, preflight
 from text2sql.models.prompts import Prompt, answer_text, opened_reasoning, tokenize
 
@@ -45,10 +46,13 @@ class LocalModel(Backend):
         fits, too_long = with_room(ids, self.limit, new)
         if share[0] == 0 and too_long.keys() - done:
             yield too_long
-        for batch in self.plan(ids, fits)[share[0] :: share[1]]:
+        # Sampled answers stand apart, so that the greedy ones are those of an arm that draws no samples.
+        greedy, sampled = ([index for index in fits if (seeds[index] is None) is kind] for kind in (True, False))
+        for batch in [*self.plan(ids, greedy), *self.plan(ids, sampled)][share[0] :: share[1]]:
             if batch[0] in done:
                 continue
-            answers = self.answer([ids[index] for index in batch], [seeds[index] for index in batch])
+            rows, drawn = [ids[index] for index in batch], [seeds[index] for index in batch]
+            answers = self.answer(rows, drawn, self.ends([prompts[index] for index in batch]))
             yield {
                 index: to_completion(answer, self.tokenizer, self.stops, ids[index])
                 for index, answer in zip(batch, answers, strict=True)
@@ -60,6 +64,17 @@ class LocalModel(Backend):
     def fits(self, prompt: Prompt) -> bool:
         length = len(self.reads(prompt))
         return self.limit is None or length + self.config.max_new_tokens <= self.limit
+
+    def ends(self, prompts: Sequence[Prompt]) -> Callable[[int, list[int]], bool]:
+        """What tells `decode` that the answer to one of a batch's prompts has come to its stop text."""
+        texts = [stop_text(prompt, self.prompt.chat) for prompt in prompts]
+        written = cache(lambda token: str(self.tokenizer.decode([token])))
+
+        def over(row: int, answer: list[int]) -> bool:
+            text = texts[row]  # its last character stands in the token that completes it; few tokens hold that
+            return text is not None and text[-1] in written(answer[-1]) and text in answer_text(answer, self.tokenizer)
+
+        return over
 
     def plan(self, ids: Sequence[list[int]], fits: list[int]) -> list[list[int]]:
         """The prompts that fit, as batches of their indices.
@@ -82,15 +97,18 @@ class LocalModel(Backend):
             for batch in decode.plan_batches([ids[index] for index in side], budget, new)
         ]
 
-    def answer(self, rows: list[list[int]], seeds: list[int | None]) -> list[list[int]]:
-        """One batch's answers as token ids. Raises UserError where it does not fit the card."""
+    def answer(
+        self, rows: list[list[int]], seeds: list[int | None], over: Callable[[int, list[int]], bool]
+    ) -> list[list[int]]:
+        """One batch's answers as token ids, as `decode` gives them. Raises UserError where it does not fit the card."""
         new = self.config.max_new_tokens
         if self.switch is not None and self.switch.grows:
             with torch.inference_mode():  # a pass over one token makes the model forget how far the last row went
                 self.model(torch.zeros(1, 1, dtype=torch.long, device=self.model.device))
         try:
             if decode.serves(self.model, max(map(len, rows)) + new):
-                return decode.decode(self.model, rows, self.stops, new, seeds, cuda_graphs=self.config.cuda_graphs)
+                graphs = self.config.cuda_graphs
+                return decode.decode(self.model, rows, self.stops, new, seeds, over=over, cuda_graphs=graphs)
             return complete_padded(self.model, self.tokenizer, rows, self.stops, new, seeds)
         except torch.OutOfMemoryError as error:
             raise UserError(

@@ -13,7 +13,7 @@ from text2sql.base.endpoint.cost import body_tokens, check_cost, cost_usd
 from text2sql.base.endpoint.failures import NoAnswer, Refused
 from text2sql.base.errors import UserError
 from text2sql.base.params import GenerateParams, PromptParams, check, read_yaml
-from text2sql.generation.backend import TEMPERATURE, Backend, Completion
+from text2sql.generation.backend import TEMPERATURE, Backend, Completion, stop_text
 from text2sql.models.prompts import Prompt, bare_text, messages
 
 TEXT = "/completions"
@@ -69,6 +69,8 @@ class Server(Backend):
             body |= {"chat_template_kwargs": self.prompt.chat_kwargs} if self.prompt.chat_kwargs else {}
         else:
             body["prompt"] = bare_text(prompt)
+            if stop := stop_text(prompt, chat=False):
+                body["stop"] = [stop]
         body |= options(self.config, self.config.max_new_tokens, temperature)
         if not self.prompt.chat:  # the older call knows the older name alone
             body["max_tokens"] = body.pop("max_completion_tokens", self.config.max_new_tokens)
@@ -105,9 +107,13 @@ class Server(Backend):
                 f" {reason}; see to the server and run again, finished rows are kept"
             )
 
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        price = self.config.prices.get(self.endpoint.model)
+        return cost_usd(price, prompt_tokens, completion_tokens, self.endpoint.transport)
+
     def record(self) -> dict[str, Any]:
-        traffic, price = self.traffic, self.config.prices.get(self.endpoint.model)
-        cost = cost_usd(price, traffic.prompt_tokens, traffic.answer_tokens, self.endpoint.transport)
+        traffic = self.traffic
+        cost = self.cost(traffic.prompt_tokens, traffic.answer_tokens)
         return {
             "sent": traffic.sent,
             "retries": dict(sorted(traffic.retries.items())),

@@ -10,7 +10,7 @@ from typing import Any
 
 from text2sql.base.errors import UserError, install
 from text2sql.base.params import GenerateParams, PromptParams
-from text2sql.generation.backend import TEMPERATURE, Backend, Completion, with_room
+from text2sql.generation.backend import TEMPERATURE, Backend, Completion, stop_text, with_room
 from text2sql.models import adapters, load, pin
 from text2sql.models.prompts import Prompt, answer_text, opened_reasoning, tokenize
 
@@ -61,7 +61,7 @@ class VLLM(Backend):
             piece = todo[start : start + ROWS]
             results = self.llm.generate(
                 [{"prompt_token_ids": ids[index]} for index in piece],
-                [self.sampling(seeds[index]) for index in piece],
+                [self.sampling(prompts[index], seeds[index]) for index in piece],
                 lora_request=self.lora,
                 use_tqdm=False,
             )
@@ -81,11 +81,11 @@ class VLLM(Backend):
     def fits(self, prompt: Prompt) -> bool:
         return len(self.reads(prompt)) + self.config.max_new_tokens <= self.limit
 
-    def sampling(self, seed: int | None) -> SamplingParams:
+    def sampling(self, prompt: Prompt, seed: int | None) -> SamplingParams:
         """How one prompt is answered: greedily, or drawn by its seed."""
-        return SamplingParams(
-            max_tokens=self.config.max_new_tokens, temperature=0.0 if seed is None else TEMPERATURE, seed=seed
-        )
+        temperature = 0.0 if seed is None else TEMPERATURE
+        stop = stop_text(prompt, self.prompt.chat)
+        return SamplingParams(max_tokens=self.config.max_new_tokens, temperature=temperature, seed=seed, stop=stop)
 
 
 @contextlib.contextmanager

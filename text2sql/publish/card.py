@@ -43,7 +43,9 @@ def model_card(config: PublishParams, pointer: dict[str, Any]) -> ModelCard:
     Reads params.yaml, metrics/ and data/selection.json of the run. The same run gives the same text. Raises UserError
     when a figure is missing.
     """
-    seed, ingest, prompt, finetune, generate = read_params("seed", "ingest", "prompt", "finetune", "generate")
+    seed, ingest, prompt, finetune, arms, generate = read_params(
+        "seed", "ingest", "prompt", "finetune", "arms", "generate"
+    )
     comparison, selection = read_json("metrics/comparison.json"), read_json("data/selection.json")
     details = {arm: read_json(f"metrics/arms/{arm}.json") for arm in comparison["kinds"]}
     own = details[comparison["arm"]]
@@ -84,6 +86,7 @@ def model_card(config: PublishParams, pointer: dict[str, Any]) -> ModelCard:
         parameters=flat({"seed": seed, **finetune.model_dump()}),
         training=read_json("metrics/train/summary.json"),
         details=details,
+        arms=arms,
         comparison=comparison,
         selection=selection,
         transformers=importlib.metadata.version("transformers"),

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from text2sql.base.arms import MADE_OF
 from text2sql.base.errors import UserError, install
 from text2sql.base.files import read_json
 from text2sql.base.params import GenerateParams, PromptParams
@@ -21,7 +22,7 @@ from text2sql.models import adapters, load, prompts
 from text2sql.publish.merge import dtype_of, merge
 from text2sql.publish.params import ADAPTER, EXPORTS, MERGED, RECORD
 
-RECORDED = EXPORTS / "export.json"
+RECORDED = MADE_OF["export"]
 NAME = "text2sql"
 SIXTEEN = {torch.bfloat16: "BF16", torch.float16: "F16"}
 BY_QUANTISER = "Q4_K_M"

@@ -13,14 +13,15 @@ from text2sql.base.text import one_line
 from text2sql.publish.params import ADAPTER, MERGED, RECORD
 
 
-def check_finished() -> None:
+def check_finished(stage: str | None = None) -> None:
     """Raises UserError unless everything that the pipeline made is that of its present parameters, code and inputs.
 
-    A card would otherwise tell of another run than the one that it is sent with.
+    A card would otherwise tell of another run than the one that it is sent with. stage: look at this one alone, and
+    those before it.
     """
     try:
         with Repo() as repo:
-            changed = repo.status()
+            changed = repo.status(targets=stage, with_deps=stage is not None)
     except DvcException as error:
         raise UserError(f"the pipeline's state cannot be read ({one_line(error)}); look with `dvc status`") from error
     if changed:

@@ -28,11 +28,11 @@ def publish_merged() -> dict[str, Any]:
     """Merges the finished run's adapter into its base, and writes model and check to `publish/`.
 
     Returns the check, `agreement`. The record of it also names adapter and base, so that no other run's model is taken
-    for this one's. Raises UserError when the run is not finished, and from `merge`.
+    for this one's. Raises UserError when training is not finished, and from `merge`.
     """
     prompt, generate = read_params("prompt", "generate")
     pointer, adapter, merged = pin.read_pointer("models/base"), Path(ADAPTER), Path(MERGED)
-    check_finished()
+    check_finished("finetune")  # arms that need the merged model wait for it
     RECORD.unlink(missing_ok=True)
     merge(pointer, adapter, merged)
     table = read_table("data/selected/eval.parquet")

@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from text2sql.base import arms
 from text2sql.base.params import Section, check, read_yaml
 
 PATH = Path("publish/params.yaml")
-ADAPTER = "models/finetuned"
-MERGED = "publish/merged"
-RECORD = Path("publish/merged.json")  # of the check, and of what was merged
-EXPORTS = Path("exports")  # GGUF files, Modelfiles, and the record of what they were made from and how they answer
+ADAPTER, MERGED = arms.ADAPTER, arms.MERGED
+RECORD = arms.MADE_OF["merge"]  # of the check, and of what was merged
+EXPORTS = arms.EXPORTS  # GGUF files, Modelfiles, and the record of what they were made from and how they answer
 
 
 class Base(Section):

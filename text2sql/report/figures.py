@@ -10,6 +10,7 @@ import sqlglot
 
 from text2sql.base.arms import Kind, of_kind
 from text2sql.base.errors import UserError
+from text2sql.report.coverage import describe_samples
 from text2sql.report.numbers import mean, rounded
 from text2sql.scoring import stats
 from text2sql.scoring.conclusions import ENOUGH, changed, conclude
@@ -36,6 +37,7 @@ def describe(
     outcomes = Counter(score["outcome"] for score in scores)
     assert outcomes.total() == len(rows) and set(outcomes) <= set(OUTCOMES)
     finished = Counter(generation["finish_reason"] for generation in generations)
+    costs = [generation["cost_usd"] for generation in generations if "cost_usd" in generation]
     return {
         "n": len(scored),
         **{metric: rounded(mean(score[metric] for score in scored)) for metric in METRICS},
@@ -45,13 +47,23 @@ def describe(
         **{flag: sum(score[flag] for score in scored) for flag in FLAGS},
         "outcomes": {outcome: outcomes[outcome] for outcome in OUTCOMES},
         "finish_reasons": dict(sorted(finished.items())),
-        "completion_tokens": sum(generation["completion_tokens"] for generation in generations),
+        "prompt_tokens": sum(generation["prompt_tokens"] * len(answers_of(generation)) for generation in generations),
+        "completion_tokens": sum(
+            answer["completion_tokens"] for generation in generations for answer in answers_of(generation)
+        ),
+        **({"cost_usd": rounded(sum(costs))} if len(costs) == len(generations) else {}),
+        **({"samples": describe_samples(scored)} if "samples" in scored[0] else {}),
         **{f"by_{label}": by_label(rows, scores, label) for label in LABELS},
         "policy_version": POLICY_VERSION,
         "questions": {
             row["id"]: [database, score["ex"]] for row, database, score in zip(rows, databases, scores, strict=True)
         },
     }
+
+
+def answers_of(generation: Mapping) -> list[Mapping]:
+    """The candidates of a generation, the greedy answer first."""
+    return [generation, *generation.get("samples", ())]
 
 
 def by_label(rows: Sequence[Mapping], scores: Sequence[Mapping], label: str) -> dict[str, dict[str, Any]]:

@@ -16,8 +16,9 @@ from text2sql.dataset.parts import places_by_part
 from text2sql.dataset.rows import count_rows, read_rows
 from text2sql.engines.pool import cores
 from text2sql.judge.measures import metrics_of
+from text2sql.report.coverage import coverage_rows
 from text2sql.report.explorer import write_explorer
-from text2sql.report.figures import by_engine, compare_arms, compare_forms, describe, summary_of, versions
+from text2sql.report.figures import answers_of, by_engine, compare_arms, compare_forms, describe, summary_of, versions
 from text2sql.report.plots import length_rows, loss_rows, outcome_plots, plot_rows, size_rows, write_plot
 
 
@@ -27,8 +28,10 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
     Returns the summary: shares rounded to 6 digits, `gain` of the headline's arm over the untrained one `over` with the
     95 % interval `lo` to `hi` (docs/statistics.md), `n` the questions that all arms have a verdict on. All of it, plots
     and explorer too, is about the test part; where the evaluation has a tuning part, the same figures of that stand
-    under `tuning` in the summary, the comparison and each arm. Raises UserError when the arms' scores do not join.
+    under `tuning` in the summary, the comparison and each arm. Raises UserError when the arms' scores do not join, and where files
+    of an arm stand that is not listed.
     """
+    check_left(data, arms)
     rows = read_rows(data / "selected/eval.parquet")
     scores = same_golds({arm: joined(rows, data / f"scores/{arm}.jsonl") for arm in arms})
     results = {arm: joined(rows, data / f"results/{arm}.jsonl") for arm in arms}
@@ -78,6 +81,7 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
     plots = {
         **plot_rows(accounted),
         **outcome_plots(details, {arm: details[arm]["judge"] for arm in arms} if judged else {}),
+        "coverage.tsv": coverage_rows(details),
         "lengths.tsv": length_rows(lengths, training["limit"]),
         "loss.tsv": loss_rows(metrics / "train"),
         "sizes.tsv": size_rows(details, count_rows(data / "selected/train.parquet")),
@@ -86,7 +90,8 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
         write_plot(metrics / "plots" / name, plot)
     conclusion = " ".join([compared["conclusion"]["claim"], *compared["conclusion"]["limits"]])
     pair = compared["over"], compared["arm"]
-    write_explorer(metrics / "explorer.html", rows, scores, results, generations, verdicts, pair, conclusion)
+    shown = {arm: list(map(chosen_answer, generations[arm], scores[arm])) for arm in arms}
+    write_explorer(metrics / "explorer.html", rows, scores, results, shown, verdicts, pair, conclusion)
     write_json(metrics / "summary.json", summary)
     return summary
 
@@ -130,6 +135,23 @@ def at(places: Sequence[int], listed: Sequence) -> list:
 def arms_at(places: Sequence[int], by_arm: Mapping[str, Sequence]) -> dict[str, list]:
     """Of every arm the items at these places."""
     return {arm: at(places, listed) for arm, listed in by_arm.items()}
+
+
+def check_left(data: Path, arms: Mapping[str, ArmParams]) -> None:
+    """Raises UserError for files of an arm that the list no longer has: DVC would take them for inputs of the report,
+    which a clone could not fetch. `dvc exp run -S '~arms.NAME'` removes them, an edit of the list does not."""
+    kinds = ("generations", "judgements", "results", "scores")
+    for path in sorted(path for kind in kinds for path in (data / kind).glob("[!.]*.jsonl")):
+        if path.stem not in arms:
+            raise UserError(
+                f"{path}: of an arm that params.yaml does not list; delete what is left of it"
+                f" (rm -r {data}/*/{path.stem} {data}/*/{path.stem}.jsonl), or list it again"
+            )
+
+
+def chosen_answer(generation: Mapping, score: Mapping) -> Mapping:
+    """A generation with the answer that was scored."""
+    return {**generation, **answers_of(generation)[score.get("chosen") or 0]}
 
 
 def joined(rows: Sequence[Mapping], path: Path) -> list[dict]:

@@ -79,12 +79,16 @@ Golds = tuple[GoldCheck, ...]  # of one question, as `_usable` has them
 
 @dataclass(frozen=True)
 class Item:
-    """One prediction to score. `prediction` is the model's raw text; `truncated` says that it hit the token limit."""
+    """One prediction to score. `prediction` is the model's raw text; `truncated` says that it hit the token limit.
+
+    samples: further candidates, text and truncated, among which `samples.score_samples` chooses.
+    """
 
     id: str
     question: Question
     prediction: str
     truncated: bool = False
+    samples: tuple[tuple[str, bool], ...] = ()
 
 
 # From a script of SQLite and two queries, gold and prediction: a small database on which their answers differ, with
@@ -109,19 +113,20 @@ def score_file(
     results: Path | None = None,
     unfinished: Path | None = None,
     witness: Witness | None = None,
+    by: Callable[..., Iterator["Scored"]] | None = None,
 ) -> dict[str, int]:
     """Writes what `score_all` says of the items to JSON Lines files, atomically; returns the number of rows by outcome.
 
-    path: of the scores. results: of the first rows of both results, where they are to be kept; where they are not, a
-    witness stands in the scores. Rows finished so far wait in `unfinished`, whose name must depend on everything that
-    the result does (`score_key`). Raises UserError, and writes nothing, when a row could not be scored for no fault of
-    its own.
+    by: what says it in place of `score_all`, with the same arguments. path: of the scores. results: of the first rows
+    of both results, where they are to be kept; where they are not, a witness stands in the scores. Rows finished so far
+    wait in `unfinished`, whose name must depend on everything that the result does (`score_key`). Raises UserError, and
+    writes nothing, when a row could not be scored for no fault of its own.
     """
     outcomes: Counter[str] = Counter()
     kept: list[dict] = []
 
     def rows() -> Iterator[dict]:
-        scored = score_all(
+        scored = (by or score_all)(
             items, workers=workers, limits=limits, engines=engines, unfinished=unfinished, witness=witness
         )
         for row, shown in tqdm(scored, total=len(items), unit="row", desc="score", disable=None):
@@ -168,6 +173,7 @@ def arm_items(
             _filled_question(row, databases.get(row["id"], Fillings()), unusable.get(row["id"]), engines),
             generated[row["id"]]["text"],
             generated[row["id"]]["finish_reason"] == "length",
+            tuple((one["text"], one["finish_reason"] == "length") for one in generated[row["id"]].get("samples", ())),
         )
         for row in rows
     ]
@@ -201,7 +207,7 @@ def score_key(
         for source in sorted((rooms / room).glob("*.py")):
             digest.update(source.read_bytes())
     for item in items:
-        digest.update(json.dumps([item.id, item.question, item.prediction, item.truncated]).encode())
+        digest.update(json.dumps([item.id, item.question, item.prediction, item.truncated, item.samples]).encode())
     return digest.hexdigest()[:16]
 
 
@@ -321,11 +327,20 @@ def _lost_gold(lost: Lost) -> GoldCheck:
 def _workers(
     engine: Engine, engines: Engines, workers: Workers, limits: Limits, witness: Witness | None = None, golds: int = 1
 ) -> AbstractContextManager[Callable[[Iterable], Iterator]]:
+    statements = 4 * golds - 3  # every gold has its own alarms
+    return engine_workers(partial(_work, witness=witness), engine, engines, workers, limits, statements)
+
+
+def engine_workers(
+    work: Callable[..., Any], engine: Engine, engines: Engines, workers: Workers, limits: Limits, statements: int = 1
+) -> AbstractContextManager[Callable[[Iterable], Iterator]]:
+    """Workers for what runs on an engine, one of `engines` or SQLite: `work(item, place=, limits=, engines=)`, where
+    `engine_at` gives the engine, with so many statements of a model each."""
     # Golds and predictions have alarms of their own; this leaves room for building the databases besides.
-    seconds = 4 * golds * (limits.seconds + _grace(engine))
+    seconds = (3 + statements) * (limits.seconds + _grace(engine))
     place = next((key for key, other in engines.items() if other == engine), None)
     return workforce(
-        partial(_work, place=place, limits=limits, witness=witness),
+        partial(work, place=place, limits=limits),
         workers=workers,
         engines={} if place is None else {place: engine},
         most=None if engine.name in IN_PROCESS else SERVER_WORKERS,
@@ -353,10 +368,15 @@ def _lost(item: Item, engine: Engine, gold: GoldCheck, lost: Lost) -> Scored:
 # --- In the worker processes -----------------------------------------------------------------------------------------
 
 
+def engine_at(place: str | None, engines: Engines) -> Engine:
+    """The engine of that key; None is SQLite."""
+    return SQLITE if place is None else engines[place]
+
+
 def _work(
     task: Question | tuple[Item, Golds], place: str | None, limits: Limits, witness: Witness | None, engines: Engines
 ) -> Any:
-    engine = SQLITE if place is None else engines[place]
+    engine = engine_at(place, engines)
     try:
         if isinstance(task, Question):
             return again(lambda: _check_gold(task, engine, limits))

@@ -105,6 +105,7 @@ def arm_entry(
         "kind": error_kind(score) if causes else None,
         "harsh": score["ex"] is True and score["ex_harsh"] is False,
         "failed": score["failed"],
+        "agreed": None if score.get("agreed") is None else [score["agreed"], score["samples"]],
         "text": None if text == sql else shorten(text, TEXT),
         "finish_reason": generation["finish_reason"],
         "sql": None if sql is None else shorten(sql, TEXT),

@@ -358,6 +358,7 @@ function armCard(arm, name, row) {
     arm.sql === null ? make("p", { class: "note" }, "No SQL found in the text.") : code(arm.sql, other, "other"),
     arm.error ? make("p", { class: "error" }, arm.error) : null,
     arm.harsh ? make("p", { class: "note" }, "Wrong on harsh databases: NULL wherever allowed, shared names, missing partners.") : null,
+    arm.agreed ? make("p", { class: "note" }, `${arm.agreed[0]} of ${arm.agreed[1]} candidates have this result.`) : null,
     arm.failed && row.databases > 1 ? make("p", { class: "note" }, `Another result on ${arm.failed} of ${row.databases} databases.`) : null,
     ...(arm.result ? table(arm.result, arm.result.database, row.databases, apart) : []),
     arm.witness ? witness(arm.witness, row) : null,

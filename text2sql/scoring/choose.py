@@ -10,18 +10,19 @@ from text2sql.scoring.gold import Gold, plan
 from text2sql.scoring.matching import Slice
 
 
-def choose(queries: Sequence[str], answers: Sequence[Answer | Failure]) -> tuple[int, int]:
+def choose(queries: Sequence[str], answers: Sequence[Answer | Failure], dialect: str | None = None) -> tuple[int, int]:
     """(place of the chosen candidate, how many candidates have its result).
 
-    Results are compared as in scoring: as bags of rows, in order where the query sorts. Failures have no vote. Of
-    equally large groups the one with the earliest candidate wins; without any result it is the first candidate, (0, 0).
+    dialect: of the queries; None is SQLite. Results are compared as in scoring: as bags of rows, in order where the
+    query sorts. Failures have no vote. Of equally large groups the one with the earliest candidate wins; without any
+    result it is the first candidate, (0, 0).
     """
     groups: list[list[int]] = []
     for place, answer in enumerate(answers):
         if isinstance(answer, Failure):
             continue
         for group in groups:
-            if same(queries[group[0]], answers[group[0]], answer):  # type: ignore[arg-type]
+            if same(queries[group[0]], answers[group[0]], answer, dialect):  # type: ignore[arg-type]
                 group.append(place)
                 break
         else:
@@ -30,11 +31,13 @@ def choose(queries: Sequence[str], answers: Sequence[Answer | Failure]) -> tuple
     return (largest[0], len(largest)) if largest else (0, 0)
 
 
-def same(query: str, answer: Answer, other: Answer) -> bool:
+def same(query: str, answer: Answer, other: Answer, dialect: str | None) -> bool:
     """Whether another answer is the query's own answer."""
     expected = comparable(answer)
     slices = (
-        [Slice([row], 1) for row in expected.rows] if plan(query).order else [Slice(expected.rows, len(expected.rows))]
+        [Slice([row], 1) for row in expected.rows]
+        if plan(query, dialect).order
+        else [Slice(expected.rows, len(expected.rows))]
     )
     return compare(Gold(expected, slices), comparable(other)).ex
 
