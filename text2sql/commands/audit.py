@@ -21,7 +21,7 @@ from text2sql.databases.audit import KINDS, Asked, audit
 from text2sql.databases.populate import read_databases, read_unusable
 from text2sql.dataset.rows import read_rows
 from text2sql.engines.pool import cores
-from text2sql.engines.question import row_question
+from text2sql.engines.question import ALONE, Fillings, row_question
 from text2sql.sql.context import brings_rows
 
 SELECTED = Path("data/selected/eval.parquet")
@@ -62,9 +62,10 @@ def of_run() -> Sequence[Asked]:
     asked = []
     for row in read_rows(SELECTED):
         own = row["database"] is not None or brings_rows(row["context"], row["dialect"])
-        ordinary = scripts[row["id"]].ordinary if row["id"] in scripts else ()
+        filled_with = scripts.get(row["id"], Fillings())
         reason = None if own else unusable.get(row["id"])
-        asked.append(Asked(row["id"], row["question"], row_question(row, ordinary, reason), own, reason))
+        question = row_question(row, filled_with.ordinary, reason, filled_in=filled_with.dialect)
+        asked.append(Asked(row["id"], row["question"], question, own, reason))
     return asked
 
 
@@ -73,7 +74,7 @@ def of_file(args: argparse.Namespace) -> Sequence[Asked]:
     rows = [
         checked({"prediction": "", **row}, args.file, number) for number, row in enumerate(read_jsonl(args.file), 1)
     ]
-    databases = filled(rows, args)
+    databases = filled(rows, args, ALONE)
     return [
         Asked(item.id, row.get("question") or "", item.question._replace(harsh=()), place not in databases)
         for place, (row, item) in enumerate(zip(rows, to_items(rows, databases), strict=True))

@@ -353,12 +353,12 @@ def _connect(database: str, limits: Limits, uri: bool = False) -> Connection:
 
 
 def _start_deadline(connection: Connection, limits: Limits) -> None:
-    deadline = time.monotonic() + limits.seconds
-    if limits.steps is None:
+    deadline, steps = time.monotonic() + limits.seconds, limits.steps
+    if steps is None:
         connection.set_progress_handler(lambda: time.monotonic() > deadline, CHECKED)
     else:
         checks = count(CHECKED, CHECKED)
-        connection.set_progress_handler(lambda: next(checks) > limits.steps or time.monotonic() > deadline, CHECKED)
+        connection.set_progress_handler(lambda: next(checks) > steps or time.monotonic() > deadline, CHECKED)
 
 
 def _add_json_tables(connection: Connection) -> None:

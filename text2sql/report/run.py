@@ -28,8 +28,8 @@ def report(data: Path, metrics: Path, arms: Mapping[str, ArmParams]) -> dict[str
     Returns the summary: shares rounded to 6 digits, `gain` of the headline's arm over the untrained one `over` with the
     95 % interval `lo` to `hi` (docs/statistics.md), `n` the questions that all arms have a verdict on. All of it, plots
     and explorer too, is about the test part; where the evaluation has a tuning part, the same figures of that stand
-    under `tuning` in the summary, the comparison and each arm. Raises UserError when the arms' scores do not join, and where files
-    of an arm stand that is not listed.
+    under `tuning` in the summary, the comparison and each arm. Raises UserError when the arms' scores do not join, and
+    where files of an arm stand that is not listed.
     """
     check_left(data, arms)
     rows = read_rows(data / "selected/eval.parquet")
