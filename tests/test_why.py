@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import subprocess
 import sys
@@ -50,6 +51,14 @@ def test_a_right_answer_and_one_without_verdict_have_no_cause():
     assert why_wrong(row, score | {"outcome": "no_sql", "sql": None}) == ["no SQL"]
     assert why_wrong(row, score | {"outcome": "too_large"}) == ["too large", "column"]
     assert why_wrong(row, score | {"outcome": "syntax", "sql": "SELECT FROM"}) == ["syntax"]
+
+
+def test_a_wrong_answer_is_held_against_the_gold_that_is_nearest():
+    golds = json.dumps(["SELECT a FROM t WHERE b = 2", "not SQL at all"])
+    row = {"answer": "SELECT count(*) FROM u", "alternatives": golds, "dialect": "sqlite"}
+    score = {"outcome": "mismatch", "ex": False, "sql": "SELECT a FROM t WHERE b = 1", "error": None}
+    assert why_wrong(row, score) == ["literal"]
+    assert why_wrong(row | {"alternatives": None}, score)[0] == "table"
 
 
 @pytest.mark.parametrize(

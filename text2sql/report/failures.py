@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from text2sql.base.files import atomic_write
-from text2sql.sql.causes import CAUSES, causes
+from text2sql.sql.causes import CAUSES, UNPARSED, causes
+from text2sql.sql.golds import golds_in, golds_text
 
 # Names and values in an engine's message, which would make every error one of its own.
 NAMED = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|(?<=[a-z]: )\S+$|\b[\w.]+(?=\(\))|\b\d+(?:\.\d+)?\b""")
@@ -30,15 +31,21 @@ class Group(NamedTuple):
 def why_wrong(row: Mapping[str, Any], score: Mapping[str, Any]) -> list[str]:
     """The causes of a wrong answer, that which it is counted under first; none where it is right or has no verdict.
 
-    A query that ran differs from the gold by `sql.causes`. Of one that did not, its outcome is the first cause; the
-    differences, where it can be read, say what led there.
+    A query that ran differs from the gold by `sql.causes`, of several golds from the one with the fewest causes. Of one
+    that did not, its outcome is the first cause; the differences, where it can be read, say what led there.
     """
     if score["ex"] is not False:
         return []
-    found = [] if score["sql"] is None else causes(row["answer"], score["sql"], row["dialect"])
+    golds = () if score["sql"] is None else golds_in(row)
+    found = min((causes(gold, score["sql"], row["dialect"]) for gold in golds), key=_distance, default=[])
     if score["outcome"] == "mismatch":
         return found
     return [outcome_words(score["outcome"]), *(cause for cause in found if cause in CAUSES)]
+
+
+def _distance(found: Sequence[str]) -> int:
+    """How many causes there are; more than there can be where a query could not be read."""
+    return len(CAUSES) + 1 if UNPARSED in found else sum(cause in CAUSES for cause in found)
 
 
 def outcome_words(outcome: str) -> str:
@@ -62,7 +69,7 @@ def failures(rows: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, An
             labels = {key: row[key] for key in ("id", "db_id", "complexity", "domain", "language", "question")}
             said = {key: score[key] for key in ("outcome", "error", "sql")}
             why = {"cause": reasons[0], "causes": reasons, "kind": error_kind(score)}
-            found.append({**labels, **said, **why, "gold": row["answer"]})
+            found.append({**labels, **said, **why, "gold": golds_text(row)})
     return found
 
 

@@ -24,7 +24,7 @@ from text2sql.sources.left_out import LeftOut
 from text2sql.sources.schemas import name_of_schema
 from text2sql.sources.values import cell_of, sqls_of, unfenced
 from text2sql.sql.dialect_names import dialect_name, known, unknown_dialect
-from text2sql.sql.golds import alternatives_cell, alternatives_in
+from text2sql.sql.golds import alternatives_cell, golds_in
 
 # name in `ingest.source` → module of this package
 SOURCES = {
@@ -108,8 +108,7 @@ def add_golds(path: Path, further: Mapping[str, list[str]]) -> None:
     def rows() -> Iterator[dict]:
         for batch in read_batches(path):
             for row in batch.to_pylist():
-                own = alternatives_in(row["alternatives"])
-                golds = list(dict.fromkeys([row["answer"], *own, *further.get(row["id"], ())]))
+                golds = list(dict.fromkeys([*golds_in(row), *further.get(row["id"], ())]))
                 yield row | {"answer": golds[0], "alternatives": alternatives_cell(golds[1:])}
 
     write_rows(path, rows())

@@ -14,6 +14,11 @@ def alternatives_cell(golds: Sequence[str]) -> str | None:
     return json.dumps(list(golds), ensure_ascii=False) if golds else None
 
 
+def golds_in(row: Mapping[str, str | None]) -> tuple[str, ...]:
+    """All golds of a row {answer, alternatives?}, the answer first."""
+    return (row["answer"] or "", *alternatives_in(row.get("alternatives")))
+
+
 def golds_text(row: Mapping[str, str | None]) -> str:
-    """All golds of a row {answer, alternatives?} as one text, for whoever reads them."""
-    return "\n-- or\n".join((row["answer"] or "", *alternatives_in(row.get("alternatives"))))
+    """All golds of a row as one text, for whoever reads them."""
+    return "\n-- or\n".join(golds_in(row))
