@@ -13,6 +13,7 @@ from text2sql.base.files import write_json
 from text2sql.base.params import EvaluationParams, GenerateParams, PromptParams, ScoreParams
 from text2sql.base.resume import file_key
 from text2sql.databases.populate import read_databases, read_unusable
+from text2sql.dataset.clusters import databases_of
 from text2sql.engines.pool import cores
 from text2sql.engines.question import open_engines
 from text2sql.engines.sqlite import Limits
@@ -58,7 +59,7 @@ def measure(
     check_modelfiles(rows, texts, files[0], modelfiles, pointer, prompt)
     adapter, adapter_speed = answers(LocalModel(pointer, Path(ADAPTER), prompt, generate), rows, texts, "adapter")
     before = answered(rows, adapter, score, evaluation)
-    databases = {row["id"]: row["db_id"] for row in rows}
+    databases = dict(zip((row["id"] for row in rows), databases_of(rows), strict=True))
     records = {}
     for file in files:
         found, speed = answers(LlamaCpp(file, pointer, prompt, generate), rows, texts, file.name)
