@@ -110,6 +110,12 @@ def test_the_command_lists_suspicions_of_a_file(tmp_path):
     assert done.stderr.endswith("1 of 2 golds are suspicious: row order 1\n")
 
 
+def test_golds_about_a_database_on_a_server_are_refused_by_one_line(tmp_path):
+    write_jsonl(tmp_path / "golds.jsonl", [{"id": 1, "database": "postgresql://h/shop", "gold_sql": "SELECT 1"}])
+    done = audited(str(tmp_path / "golds.jsonl"))
+    assert done.returncode != 0 and done.stderr.startswith("error: audit: golds about a database on a server")
+
+
 def test_without_a_run_or_a_gold_one_line_says_so(tmp_path):
     assert audited(cwd=tmp_path).stderr.startswith("error: audit: there are no evaluation questions here")
     write_jsonl(tmp_path / "golds.jsonl", [{"id": 1, "setup_sql": SHOP}])

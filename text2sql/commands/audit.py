@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from text2sql.base.errors import UserError
-from text2sql.base.files import json_line, read_jsonl
+from text2sql.base.files import is_url, json_line, read_jsonl
 from text2sql.commands.score import checked, filled, to_items
 from text2sql.databases.audit import KINDS, Asked, audit
 from text2sql.databases.populate import read_databases, read_unusable
@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) < 1:
             raise UserError(f"audit: --{name} {getattr(args, name)} is not at least 1")
     asked = of_run() if args.file is None else of_file(args)
+    if any(is_url(one.question.database or "") for one in asked):
+        raise UserError("audit: golds about a database on a server are not audited; give a file of the others")
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     kinds: Counter[str] = Counter()
     suspected = 0
