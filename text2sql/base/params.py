@@ -1,7 +1,7 @@
 """The parameters of a run: `params.yaml`, checked before any stage does work.
 
-One class per section, in the order of the pipeline. There are no defaults here, but for an arm's `samples`:
-`params.yaml` holds every key, so that what a run used is what the file (and `dvc exp show`) says.
+One class per section, in the order of the pipeline. There are no defaults here, but for an arm's `samples`
+and `same_as`: `params.yaml` holds every key, so that what a run used is what the file (and `dvc exp show`) says.
 """
 
 import re

@@ -107,7 +107,7 @@ def cost_table(details: dict) -> Table:
         table.add_column(name, justify="right")
     for arm, detail in details.items():
         cost = f"{detail['cost_usd']:.4f}" if "cost_usd" in detail else ""
-        table.add_row(arm, f"{detail['prompt_tokens']:,}", f"{detail['completion_tokens']:,}", cost)
+        table.add_row(in_lines(arm, NAME), f"{detail['prompt_tokens']:,}", f"{detail['completion_tokens']:,}", cost)
     return table
 
 
