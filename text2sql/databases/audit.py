@@ -12,7 +12,6 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from text2sql.databases.witness import has_value
 from text2sql.engines.pool import Lost, guarded_map
 from text2sql.engines.question import Question, databases, setup_script, statement
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, build, query, writing
@@ -103,7 +102,7 @@ def _alone(one: Asked) -> Iterator[Suspicion]:
     if golds and one.reason is None and not any(gold.answer.rows for gold in golds):
         yield Suspicion("nothing", "it returns no row")
     same = all(compare(golds[0], gold.answer).ex_strict for gold in golds)
-    if same and len(golds) >= FEW and has_value(golds[0].answer):
+    if same and len(golds) >= FEW and golds[0].answer.has_value:
         yield Suspicion("constant", f"its answer is the same on {len(golds)} different databases")
     yield from _unordered(one.question, sql)
 

@@ -104,7 +104,7 @@ class Gold:
             ):
                 killed.add(number)
         self.killable |= killed
-        return any(any(cell is not None for cell in row) for row in gold.answer.rows), killed
+        return gold.answer.has_value, killed
 
     def by_chance(self, database: Database, number: int, gold: Answers) -> bool:
         """Whether a mutant's LIMIT cuts through a tie, so that the gold's answer is right for it too: who writes the

@@ -40,17 +40,12 @@ class _Case(NamedTuple):
     def answers(self, limits: Limits) -> tuple[Answer, Answer] | None:
         """What gold and prediction answer, where these differ and the gold still has a value to show."""
         gold = answer_gold(self.connection, self.gold, limits)
-        if isinstance(gold, Failure) or (self.answered and not has_value(gold.answer)):
+        if isinstance(gold, Failure) or (self.answered and not gold.answer.has_value):
             return None
         answer = query(self.connection, self.prediction, limits)
         if isinstance(answer, Failure) or compare(gold, answer).ex:
             return None
         return gold.answer, answer
-
-
-def has_value(answer: Answer) -> bool:
-    """Whether some cell of an answer is not NULL."""
-    return any(value is not None for row in answer.rows for value in row)
 
 
 def witness(script: str, gold: str, prediction: str) -> dict[str, Any] | None:
@@ -69,7 +64,7 @@ def witness(script: str, gold: str, prediction: str) -> dict[str, Any] | None:
         whole = answer_gold(connection, plan(gold), limits)
         if schema is None or isinstance(whole, Failure):
             return None
-        case = _Case(connection, plan(gold), prediction, has_value(whole.answer))
+        case = _Case(connection, plan(gold), prediction, whole.answer.has_value)
         try:
             read = reads(connection, gold) | reads(connection, prediction)
             tables = [table.name for name, table in schema.tables.items() if name in {of for of, _ in read}]

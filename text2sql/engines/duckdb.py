@@ -3,7 +3,7 @@
 An instance takes tens of milliseconds and much address space, a catalogue in it less than a millisecond; so a process
 has one instance, in which catalogues have names that nobody can guess and no query can look up. What this process
 cannot stop from within (one function that runs for minutes, memory that DuckDB takes without counting it) is
-`pool.guarded_map`'s to kill.
+the pool's to kill.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 
 Two kinds of untrusted text come here: scripts that build a private in-memory database (`build`), and single queries
 on a database that they can only read (`query`). What this process cannot stop from within — one opcode that runs for
-minutes — is `pool.guarded_map`'s to kill.
+minutes — is the pool's to kill.
 """
 
 import re
@@ -62,6 +62,11 @@ class Answer:
     names: tuple[str, ...] = field(default=(), compare=False)  # no part of what a query answers
     kinds: tuple[str, ...] = field(default=(), compare=False)
     more: bool = field(default=False, compare=False)
+
+    @property
+    def has_value(self) -> bool:
+        """Whether some cell is not NULL."""
+        return any(value is not None for row in self.rows for value in row)
 
 
 @dataclass(frozen=True)

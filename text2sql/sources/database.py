@@ -23,7 +23,7 @@ from typing import Any
 from text2sql.base.errors import UserError
 from text2sql.base.params import IngestParams
 from text2sql.dataset.labels import GENERATED, HANGUL
-from text2sql.engines.sqlite import Answer, Limits, open_database
+from text2sql.engines.sqlite import Answer, Failure, Limits, open_database
 from text2sql.sources import file
 from text2sql.sources.left_out import Splits
 from text2sql.sources.schemas import database_in, is_sqlite_file, names_in, schema_of_database
@@ -59,7 +59,7 @@ def load(params: IngestParams) -> Splits:
 
 def generated(params: IngestParams) -> Iterator[dict]:
     """`ingest.rows` questions, spread over the databases; says on stderr where a database gives fewer."""
-    databases = databases_of(params.database)
+    databases = sqlite_files(params.database)
     for number, path in enumerate(databases):
         wanted = params.rows // len(databases) + (number < params.rows % len(databases))
         made = 0
@@ -70,7 +70,7 @@ def generated(params: IngestParams) -> Iterator[dict]:
             print(f"note: {path} gives {made} of {wanted} questions; it holds no more to ask about", file=sys.stderr)
 
 
-def databases_of(database: str | None) -> list[Path]:
+def sqlite_files(database: str | None) -> list[Path]:
     """The SQLite files at `ingest.database`. Raises UserError where there are none."""
     if not database:
         raise UserError("ingest.database: not set; give the SQLite file, or the folder of them, to ask about")
@@ -101,7 +101,7 @@ def questions(path: Path, wanted: int, seed: int) -> Iterator[dict]:
                 continue
             sql, slots = built
             question = say(drawn, intent, slots)
-            if seen & {sql, question} or not returns_rows(database.query(sql, LIMITS)):
+            if seen & {sql, question} or not answers(database.query(sql, LIMITS)):
                 continue
             seen |= {sql, question}
             yield {
@@ -118,9 +118,9 @@ def questions(path: Path, wanted: int, seed: int) -> Iterator[dict]:
             }
 
 
-def returns_rows(answer: object) -> bool:
-    """Whether an answer has a value in it."""
-    return isinstance(answer, Answer) and any(cell is not None for row in answer.rows for cell in row)
+def answers(answer: Answer | Failure) -> bool:
+    """Whether a query answers with some value."""
+    return isinstance(answer, Answer) and answer.has_value
 
 
 def complexities_of(schema: Schema) -> tuple[list, list[float]]:

@@ -36,7 +36,7 @@ from text2sql.sources.schemas import (
     database_in,
     is_sqlite_file,
     names_in,
-    read_script,
+    read_script_file,
     schema_of_database,
 )
 
@@ -162,7 +162,7 @@ def subjects(database: str | None) -> Callable[[str | None], About] | None:
     def described(file: Path) -> About:
         if is_sqlite_file(file):
             return About(schema_of_database(file), str(file))
-        return About(read_script(file), None)
+        return About(read_script_file(file), None)
 
     def named(name: str | None) -> About:
         if not name:

@@ -63,7 +63,7 @@ def is_sqlite_file(path: Path) -> bool:
         raise UserError(f"{path}: no such database; give an SQLite file, an SQL script, or a folder of them") from error
 
 
-def read_script(path: Path) -> str:
+def read_script_file(path: Path) -> str:
     """The text of an SQL script. Raises UserError for a file that is no text, or holds no statement of SQL."""
     try:
         script = path.read_text(encoding="utf-8-sig")
