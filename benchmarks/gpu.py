@@ -12,8 +12,9 @@ batch sets up. nf4_alone, the exercise's way, is measured on three prompts and e
 Training: rows of 1,024 tokens through the finetune function; tokens per second by the median of the last two thirds of
 the steps, so that neither compilation nor the ten checkpoints of a run are in them; seconds hold both.
 train_nf4_checkpointing has the exercise's settings. Ways with "schema" train on questions about schemas of so many
-tokens, several about each in a batch, every row alone or with the schema once for all of them (finetune.share_prefixes);
-their figure is questions per second, within the same steps. Ways with "ddp" and "fsdp" take every card, and are left out where there is one.
+tokens, several about each in a batch, every row alone or with the schema once for all (finetune.share_prefixes); their
+figure is questions per second, within the same steps. Ways with "ddp" and "fsdp" take every card, and are left out
+where there is one.
 """
 
 import argparse
