@@ -16,6 +16,7 @@ from text2sql.base.stage import run_stage
 
 
 def main() -> None:
+    from text2sql.dataset.clusters import databases_of
     from text2sql.dataset.parts import judged_sizes
     from text2sql.dataset.rows import read_rows
     from text2sql.dataset.select import select_tables
@@ -25,7 +26,8 @@ def main() -> None:
     valid = {split: Path(f"data/valid/{split}.parquet") for split in ("train", "test")}
     selected = {split: Path(f"data/selected/{split}.parquet") for split in ("train", "eval")}
     counts = select_tables(valid, selected, select)
-    if note := too_small(judged_sizes(read_rows(selected["eval"]), counts)):
+    rows = read_rows(selected["eval"])
+    if note := too_small(judged_sizes(rows, databases_of(rows), counts)):
         counts["notes"].append(f"{note}; `python -m text2sql power` says how many it takes")
     for note in counts["notes"]:
         print(f"note: {note}", file=sys.stderr)

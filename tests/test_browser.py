@@ -492,7 +492,7 @@ def test_the_plots_fit_on_a_phone_and_are_dark_where_the_reader_is(scheme, drawn
     tab.wait_for_function("[...document.querySelectorAll('body > div')].every(plot => plot.querySelector('svg.marks'))")
     assert tab.evaluate("document.documentElement.scrollWidth") == 390
     widths = tab.locator("svg.marks").evaluate_all("plots => plots.map(plot => plot.getBoundingClientRect().width)")
-    assert len(widths) == 10 and max(widths) <= 390 - 2 * 16
+    assert len(widths) == 11 and max(widths) <= 390 - 2 * 16
     page = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     inks = set(tab.locator("svg.marks text").evaluate_all("texts => texts.map(text => getComputedStyle(text).fill)"))
     assert inks and all(contrast(ink, page) >= 4.5 for ink in inks)

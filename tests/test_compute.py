@@ -24,7 +24,8 @@ from ruamel.yaml import YAML
 
 from text2sql.base.errors import UserError
 from text2sql.base.params import EvaluationParams, read_params
-from text2sql.databases.populate import populate_rows, write_databases
+from text2sql.databases.many import populate_rows
+from text2sql.databases.populate import write_databases
 from text2sql.dataset.rows import write_rows
 from text2sql.dataset.validate import validate_tables
 from text2sql.engines.compute import Workers, open_workers, workforce
@@ -33,7 +34,7 @@ from text2sql.engines.sqlite import Limits
 from text2sql.scoring.score import Item, score_file
 from text2sql.sources import synthetic
 
-EVALUATION = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None)
+EVALUATION = EvaluationParams(engine="auto", postgres_url=None, mysql_url=None, trust_login=False)
 OPENER = partial(open_dialects, choice=EVALUATION)
 SETUP = "CREATE TABLE t (a INT); INSERT INTO t VALUES (1), (2);"
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"

@@ -276,7 +276,7 @@ class TestCard:
         monkeypatch.chdir(project.folder)
         check_finished()
         project.set(arms__fewshot__shots=2)  # no matter of what is merged
-        with pytest.raises(UserError, match=r"\(examples@fewshot, generate@fewshot\); run `dvc repro`"):
+        with pytest.raises(UserError, match=r"\(examples@fewshot, generate@fewshot, report\); run `dvc repro`"):
             check_finished()
         check_finished("finetune")
         project.set(finetune__learning_rate=1.0e-4)

@@ -390,6 +390,14 @@ def test_with_training_luck_the_interval_holds_the_recipes_gain():
 # Several comparisons, equality, power
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_holm_is_that_of_statsmodels(seed):
+    from statsmodels.stats.multitest import multipletests
+
+    p_values = np.random.default_rng(seed).uniform(0, 0.2, size=2 + 3 * seed).tolist()
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
+
+
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.2]) == [0.2] and holm([]) == []

@@ -334,7 +334,7 @@ def test_of_a_test_split_that_is_kept_whole_golds_that_fail_are_gold_errors_of_t
         {"id": str(n), "db_id": "t", "dialect": "mysql", "context": CONTEXT, "question": f"{n}?", "answer": gold}
         for n, gold in enumerate(golds)
     ]
-    sqlite = EvaluationParams(engine="sqlite", postgres_url=None, mysql_url=None)
+    sqlite = EvaluationParams(engine="sqlite", postgres_url=None, mysql_url=None, trust_login=False)
     write_rows(tmp_path / "raw.parquet", rows)
     tables = {"test": tmp_path / "raw.parquet"}, {"test": tmp_path / "valid.parquet"}
     funnel = validate_tables(*tables, tmp_path / "rejected.parquet", rules(test_rows="all"), sqlite, workers=1)

@@ -106,7 +106,7 @@ def table_of(lines: Sequence[Sequence[Run]], best: Collection[str], width: int =
         figured = [*shares, *([judge] * judged), n]
         preset = str(run.params.get("preset", ""))
         title = f"└ {name}" if run.baseline else name
-        changes = [in_lines(change, 18 if narrow else 24) for change in changes]
+        changes = [in_lines(change, 18 if narrow else 30) for change in changes]
         if narrow:
             below = [line.replace("\n", "\n  ") for line in (in_lines(preset, 18), *changes) if line]
             cells = ["\n  ".join([title, *below]), *(cell.replace(" [", "\n[") for cell in figured)]

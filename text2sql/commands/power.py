@@ -12,6 +12,7 @@ from pathlib import Path
 
 from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
+from text2sql.dataset.clusters import databases_of
 from text2sql.dataset.parts import judged_sizes
 from text2sql.dataset.rows import read_rows
 from text2sql.scoring.stats import FEWEST, FLIPS, databases_needed, least_gain, questions_needed
@@ -96,7 +97,8 @@ def database_sizes(questions: int | None, databases: int | None) -> list[int]:
             raise UserError("power: --databases says how --questions are spread; give both, or --gain")
         if not SELECTED.exists():
             raise UserError(f"power: no {SELECTED} here; run `dvc repro select`, or give --questions and --databases")
-        return sorted(judged_sizes(read_rows(SELECTED), read_json(SELECTION)))
+        rows = read_rows(SELECTED)
+        return sorted(judged_sizes(rows, databases_of(rows), read_json(SELECTION)))
     databases = 1 if databases is None else databases
     if databases > questions:
         raise UserError(f"power: {questions} questions cannot be about {databases} databases")

@@ -13,7 +13,6 @@ from text2sql.base.errors import UserError
 from text2sql.base.files import read_json
 from text2sql.base.stage import TIMINGS
 from text2sql.base.text import in_lines
-from text2sql.dataset.verdict import RULES
 from text2sql.scoring.conclusions import points
 
 NAME = 20  # characters of an arm's name in a line, so that every table fits on 80 columns
@@ -55,12 +54,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def data_line(accounted: dict) -> str:
-    """What became of the rows, in words: how many train, how many of those held out are asked, what leaked."""
+    """What became of the rows, in words: how many train, how many of those held out are asked, what leaked.
+
+    accounted: metrics/data.json; the last step of `read` is what every rule left."""
     read, selected = accounted["read"].values(), accounted["selected"]
     held_out, asked = selected["eval"]["available"], selected["eval"]["selected"]
     of_all = "" if asked == held_out else f" of {held_out:,} held out"
     parts = [
-        f"data: {sum(steps['read'] for steps in read):,} rows read, {sum(steps[RULES[-1]] for steps in read):,} valid",
+        f"data: {sum(steps['read'] for steps in read):,} rows read, {sum(list(steps.values())[-1] for steps in read):,} valid",
         f"{selected['train']['selected']:,} train",
         f"{asked:,}{of_all} evaluate",
         f"{accounted['leaks']['removed']:,} removed from training as leaks",

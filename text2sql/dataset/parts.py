@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from text2sql.dataset.clusters import databases_of
-
 Part = Literal["test", "tuning"]
 
 
@@ -24,7 +22,7 @@ def places_by_part(rows: Sequence[Mapping], selection: Mapping) -> dict[Part, li
     return places
 
 
-def judged_sizes(rows: Sequence[Mapping], selection: Mapping) -> list[int]:
-    """How many questions each database of the test part has. rows: as `places_by_part` and `databases_of` take them."""
-    databases = databases_of(rows)
+def judged_sizes(rows: Sequence[Mapping], databases: Sequence[str], selection: Mapping) -> list[int]:
+    """How many questions each database of the test part has. rows: as `places_by_part` takes them; databases: of each,
+    by `clusters.databases_of`."""
     return list(Counter(databases[place] for place in places_by_part(rows, selection)["test"]).values())

@@ -307,10 +307,15 @@ def sign_flip(sums: Sequence[int]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for standing side by side (Holm 1979): the chance of a single false claim among them holds."""
-    from statsmodels.stats.multitest import multipletests
+    """p-values adjusted for standing side by side (Holm 1979): the chance of a single false claim among them holds.
 
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+    By hand, because statsmodels' `multipletests` loads pandas, which is half of the time of `experiments`.
+    """
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
 
 
 def luck_of_best(runs: int, se: float) -> float:
