@@ -60,8 +60,9 @@ def data_line(accounted: dict) -> str:
     read, selected = accounted["read"].values(), accounted["selected"]
     held_out, asked = selected["eval"]["available"], selected["eval"]["selected"]
     of_all = "" if asked == held_out else f" of {held_out:,} held out"
+    valid = sum(list(steps.values())[-1] for steps in read)
     parts = [
-        f"data: {sum(steps['read'] for steps in read):,} rows read, {sum(list(steps.values())[-1] for steps in read):,} valid",
+        f"data: {sum(steps['read'] for steps in read):,} rows read, {valid:,} valid",
         f"{selected['train']['selected']:,} train",
         f"{asked:,}{of_all} evaluate",
         f"{accounted['leaks']['removed']:,} removed from training as leaks",
