@@ -20,7 +20,8 @@ from sqlglot import exp
 
 from text2sql.base.files import read_json
 from text2sql.databases.audit import Asked, audit
-from text2sql.databases.populate import Fillings, fillings, populate_rows
+from text2sql.databases.many import populate_rows
+from text2sql.databases.populate import Fillings, fillings
 from text2sql.engines.question import Question
 from text2sql.sources.schemas import ddl_of_spider
 
