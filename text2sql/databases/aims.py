@@ -66,14 +66,21 @@ class Aim:
     uses: Uses = field(default_factory=Uses)
 
 
+def parsed(sql: str, dialect: str = "sqlite") -> exp.Expr | None:
+    """A query's tree; None where sqlglot cannot read it."""
+    try:
+        return sqlglot.parse_one(sql, dialect=dialect)
+    except (SqlglotError, RecursionError, ValueError):
+        return None
+
+
 def parse(sql: str, schema: Schema) -> exp.Expr | None:
     """The gold's tree with SQLite's double-quoted strings as strings; None where sqlglot cannot read it.
 
     SQLite takes "name" for a string when no table in the query has such a column.
     """
-    try:
-        tree = sqlglot.parse_one(sql, dialect="sqlite")
-    except (SqlglotError, RecursionError, ValueError):
+    tree = parsed(sql)
+    if tree is None:
         return None
     names = {alias.alias.lower() for alias in tree.find_all(exp.Alias)}
     derived = tree.find(exp.Subquery, exp.CTE) is not None

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
-import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
+from text2sql.databases.aims import parsed
 from text2sql.engines.pool import Lost, guarded_map
 from text2sql.engines.question import Question, databases, setup_script, statement
 from text2sql.engines.sqlite import Answer, Connection, Failure, Limits, build, query, writing
@@ -81,7 +80,7 @@ def _alone(one: Asked) -> Iterator[Suspicion]:
     if isinstance(sql, Failure):
         yield Suspicion("fails", f"{sql.outcome}: {sql.error}")
         return
-    tree = _tree(sql)
+    tree = parsed(sql)
     if tree is not None:
         if tree.find(exp.Table) is None:
             yield Suspicion("constant", "it reads no table")
@@ -105,13 +104,6 @@ def _alone(one: Asked) -> Iterator[Suspicion]:
     if same and len(golds) >= FEW and golds[0].answer.has_value:
         yield Suspicion("constant", f"its answer is the same on {len(golds)} different databases")
     yield from _unordered(one.question, sql)
-
-
-def _tree(sql: str) -> exp.Expr | None:
-    try:
-        return sqlglot.parse_one(sql, dialect="sqlite")
-    except (SqlglotError, RecursionError, ValueError):
-        return None
 
 
 def _loose(tree: exp.Expr, database: Any) -> Iterator[Suspicion]:

@@ -8,9 +8,7 @@ import re
 from contextlib import closing
 from functools import lru_cache
 
-import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from text2sql.databases import aims
 from text2sql.databases.filler import Filler
@@ -84,7 +82,7 @@ def populate(engine: Engine, context: str, sql: str, k: int, seed: int) -> Fille
 def read_gold(engine: Engine, sql: str, shadow: Shadow, context: str, empty: Database) -> EngineGold:
     """The gold, without its tree where that holds what no one has thought of: as `populate.read_gold`."""
     try:
-        return EngineGold(engine, sql, _parsed(sql, engine.dialect), shadow, context, empty)
+        return EngineGold(engine, sql, aims.parsed(sql, engine.dialect), shadow, context, empty)
     except (MemoryError, EngineLost):  # the pool's, to count against the schema; the machine's
         raise
     except Exception:
@@ -94,13 +92,6 @@ def read_gold(engine: Engine, sql: str, shadow: Shadow, context: str, empty: Dat
 @lru_cache(maxsize=32)  # many golds are of one schema
 def _shadow(tables: tuple[Table, ...], dialect: str, fields: tuple[str, ...]) -> Shadow | Failure:
     return shadow_of(tables, dialect, fields)
-
-
-def _parsed(sql: str, dialect: str) -> exp.Expr | None:
-    try:
-        return sqlglot.parse_one(sql, dialect=dialect)
-    except (SqlglotError, RecursionError, ValueError):
-        return None
 
 
 def _aiming(context: str, tree: exp.Expr | None, dialect: str, schema: Schema) -> exp.Expr | None:
