@@ -455,6 +455,16 @@ def test_forms_are_compared_with_the_adapter_that_is_asked_alike():
     assert forms(arms) == {"file": "both"}
 
 
+def test_forms_are_compared_with_the_adapter_that_is_sampled_as_often():
+    arms = {
+        "voted": ArmParams(model="models/finetuned", shots=0, samples=8),
+        "finetuned": ArmParams(model="models/finetuned", shots=0),
+        "merged": ArmParams(model="publish/merged", shots=0),
+        "merged8": ArmParams(model="publish/merged", shots=0, samples=8),
+    }
+    assert forms(arms) == {"merged": "finetuned", "merged8": "voted"}
+
+
 # What a reader sees
 
 

@@ -24,6 +24,9 @@ class Arm(Protocol):
     def shots(self) -> int: ...
 
     @property
+    def samples(self) -> int: ...
+
+    @property
     def same_as(self) -> str | None: ...
 
 
@@ -48,16 +51,16 @@ def of_kind(kinds: Mapping[str, Kind], wanted: Kind) -> list[str]:
 def forms(arms: Mapping[str, Arm]) -> dict[str, str]:
     """The arms that should answer as another does, each with that other.
 
-    A form of the fine-tuned model (merged, exported) should answer as the adapter's first arm with as many examples,
-    any other arm, such as a server's, as the one that its `same_as` names.
+    A form of the fine-tuned model (merged, exported) should answer as the adapter's first arm with as many examples
+    and samples, any other arm, such as a server's, as the one that its `same_as` names.
     """
-    adapter: dict[int, str] = {}
+    adapter: dict[tuple[int, int], str] = {}
     for name, arm in arms.items():
         if arm.model == ADAPTER:
-            adapter.setdefault(arm.shots, name)
+            adapter.setdefault((arm.shots, arm.samples), name)
     found = {}
     for name, arm in arms.items():
-        form = adapter.get(arm.shots) if kind(arm.model) == "trained" and arm.model != ADAPTER else None
+        form = adapter.get((arm.shots, arm.samples)) if kind(arm.model) == "trained" and arm.model != ADAPTER else None
         if other := arm.same_as or form:
             found[name] = other
     return found

@@ -66,6 +66,11 @@ def answers_of(generation: Mapping) -> list[Mapping]:
     return [generation, *generation.get("samples", ())]
 
 
+def chosen_answer(generation: Mapping, score: Mapping) -> Mapping:
+    """A generation with the answer that was scored."""
+    return {**generation, **answers_of(generation)[score.get("chosen") or 0]}
+
+
 def by_label(rows: Sequence[Mapping], scores: Sequence[Mapping], label: str) -> dict[str, dict[str, Any]]:
     """For each value of a label: n, and the execution accuracy with its Wilson interval."""
     groups: dict[str, list[bool]] = {}
@@ -147,7 +152,9 @@ def compare_forms(
 
     def answered(arm: str) -> dict[str, Answered]:
         both = zip(generations[arm], scores[arm], strict=True)
-        return {score["id"]: Answered(generation["text"], score["ex"]) for generation, score in both}
+        return {
+            score["id"]: Answered(chosen_answer(generation, score)["text"], score["ex"]) for generation, score in both
+        }
 
     found = []
     for arm, over in forms.items():

@@ -18,7 +18,15 @@ from text2sql.engines.pool import cores
 from text2sql.judge.measures import metrics_of
 from text2sql.report.coverage import coverage_rows
 from text2sql.report.explorer import write_explorer
-from text2sql.report.figures import answers_of, by_engine, compare_arms, compare_forms, describe, summary_of, versions
+from text2sql.report.figures import (
+    by_engine,
+    chosen_answer,
+    compare_arms,
+    compare_forms,
+    describe,
+    summary_of,
+    versions,
+)
 from text2sql.report.plots import length_rows, loss_rows, outcome_plots, plot_rows, size_rows, write_plot
 
 
@@ -147,11 +155,6 @@ def check_left(data: Path, arms: Mapping[str, ArmParams]) -> None:
                 f"{path}: of an arm that params.yaml does not list; delete what is left of it"
                 f" (rm -r {data}/*/{path.stem} {data}/*/{path.stem}.jsonl), or list it again"
             )
-
-
-def chosen_answer(generation: Mapping, score: Mapping) -> Mapping:
-    """A generation with the answer that was scored."""
-    return {**generation, **answers_of(generation)[score.get("chosen") or 0]}
 
 
 def joined(rows: Sequence[Mapping], path: Path) -> list[dict]:
