@@ -575,6 +575,13 @@ def test_equal_results_are_counted_as_scoring_compares_them():
     assert choose.choose([ordered] * 2, [Answer(2, rows), Answer(2, rows[::-1])]) == (0, 1)
 
 
+def test_an_empty_result_is_believed_only_where_no_candidate_finds_anything():
+    nothing, null, found = Answer(1, []), Answer(1, [(None,)]), Answer(1, [(9,)])
+    assert choose.choose(["SELECT 1"] * 4, [nothing, nothing, null, found]) == (3, 1)
+    assert choose.choose(["SELECT 1"] * 4, [null, nothing, Failure("schema", "x"), nothing]) == (1, 2)
+    assert choose.choose(["SELECT 1"] * 3, [found, Answer(1, [(None,), (2,)]), Answer(1, [(None,), (2,)])]) == (1, 2)
+
+
 # The terminal ----------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,8 @@
-"""Which of several candidate queries to believe: the one whose result most of them agree on."""
+"""Which of several candidate queries to believe: the one whose result most of them agree on.
+
+An empty result says little: every wrong name or value gives the same one. So it is believed only where no candidate
+finds anything, as in execution-guided decoding (Wang et al., 2018, arXiv:1807.03100); docs/arms.md has what that brings.
+"""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -14,8 +18,8 @@ def choose(queries: Sequence[str], answers: Sequence[Answer | Failure], dialect:
     """(place of the chosen candidate, how many candidates have its result).
 
     dialect: of the queries; None is SQLite. Results are compared as in scoring: as bags of rows, in order where the
-    query sorts. Failures have no vote. Of equally large groups the one with the earliest candidate wins; without any
-    result it is the first candidate, (0, 0).
+    query sorts. Failures have no vote, nor have empty results beside others. Of equally large groups the one with the
+    earliest candidate wins; without any result it is the first candidate, (0, 0).
     """
     groups: list[list[int]] = []
     for place, answer in enumerate(answers):
@@ -27,8 +31,14 @@ def choose(queries: Sequence[str], answers: Sequence[Answer | Failure], dialect:
                 break
         else:
             groups.append([place])
-    largest = max(groups, key=len, default=[])
+    found = [group for group in groups if not empty(answers[group[0]])]  # type: ignore[arg-type]
+    largest = max(found or groups, key=len, default=[])
     return (largest[0], len(largest)) if largest else (0, 0)
+
+
+def empty(answer: Answer) -> bool:
+    """Whether a result has no row, or nothing but NULL, as the maximum of no rows is."""
+    return all(cell is None for row in answer.rows for cell in row)
 
 
 def same(query: str, answer: Answer, other: Answer, dialect: str | None) -> bool:
