@@ -578,7 +578,7 @@ def test_equal_results_are_counted_as_scoring_compares_them():
 def test_an_empty_result_is_believed_only_where_no_candidate_finds_anything():
     nothing, null, found = Answer(1, []), Answer(1, [(None,)]), Answer(1, [(9,)])
     assert choose.choose(["SELECT 1"] * 4, [nothing, nothing, null, found]) == (3, 1)
-    assert choose.choose(["SELECT 1"] * 4, [null, nothing, Failure("schema", "x"), nothing]) == (1, 2)
+    assert choose.choose(["SELECT 1"] * 4, [null, nothing, Failure("schema", "x"), nothing]) == (1, 0)
     assert choose.choose(["SELECT 1"] * 3, [found, Answer(1, [(None,), (2,)]), Answer(1, [(None,), (2,)])]) == (1, 2)
 
 

@@ -45,7 +45,8 @@ def remark(reply: Reply, limit: int) -> None:
         hint = "; --limit shows more" if limit < len(answer.rows) else ""
         say(f"the first {min(limit, len(answer.rows)):,} of {count} rows{hint}")
     if reply.samples > 1:
-        say(f"{reply.agreed} of {reply.samples} candidates have this result")
+        agreed = f"{reply.agreed} of {reply.samples} candidates have this result"
+        say(agreed if reply.agreed else f"none of {reply.samples} candidates finds anything")
     if reply.unsure:
         say(f"unsure: {reply.unsure}")
 

@@ -15,7 +15,7 @@ from text2sql.scoring.matching import Slice
 
 
 def choose(queries: Sequence[str], answers: Sequence[Answer | Failure], dialect: str | None = None) -> tuple[int, int]:
-    """(place of the chosen candidate, how many candidates have its result).
+    """(place of the chosen candidate, how many candidates have its result; 0 where that is empty).
 
     dialect: of the queries; None is SQLite. Results are compared as in scoring: as bags of rows, in order where the
     query sorts. Failures have no vote, nor have empty results beside others. Of equally large groups the one with the
@@ -33,7 +33,7 @@ def choose(queries: Sequence[str], answers: Sequence[Answer | Failure], dialect:
             groups.append([place])
     found = [group for group in groups if not empty(answers[group[0]])]  # type: ignore[arg-type]
     largest = max(found or groups, key=len, default=[])
-    return (largest[0], len(largest)) if largest else (0, 0)
+    return (largest[0] if largest else 0, len(largest) if found else 0)
 
 
 def empty(answer: Answer) -> bool:

@@ -48,7 +48,7 @@ def score_samples(
     """What `score_all` says of each item's chosen candidate, in the items' order, with more fields in `row`.
 
     `chosen`: the place of the candidate, 0 for the greedy answer; `agreed`: how many of the `samples` candidates have
-    its result, 0 where none has one; `ex_greedy`: the greedy answer's verdict; `oracle`: whether any candidate is
+    its result, 0 where none has one or it is empty; `ex_greedy`: the greedy answer's verdict; `oracle`: whether any candidate is
     right. All but `samples` are null for a gold that cannot be scored against.
     """
     groups = [[item, *(replace(item, prediction=text, truncated=cut) for text, cut in item.samples)] for item in items]
@@ -114,8 +114,8 @@ def count(ballots: Sequence[Ballot], workers: Workers, limits: Limits, engines: 
 
 
 def _vote(ballot: Ballot, place: str | None, limits: Limits, engines: Engines) -> Choice | Lost:
-    if len(set(ballot.queries)) < 2:
-        return Choice(0, len(ballot.queries))
+    if not ballot.queries:
+        return Choice(0, 0)
     try:
         return again(lambda: _choose(ballot, engine_at(place, engines), limits))
     except EngineLost as error:
