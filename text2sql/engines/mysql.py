@@ -25,6 +25,7 @@ from text2sql.engines.protocol import EngineLost
 from text2sql.engines.server import UNPRIVILEGED
 from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits, other_dialects
 from text2sql.sql.dump import without_routines
+from text2sql.sql.mariadb import NoForm, as_mariadb, by_expression, lacking, with_collations
 
 MEMORY_BYTES = 1536 * 2**20  # of the server's one process
 GRACE_SECONDS = 1.0  # between a deadline that the server heeds itself and the end of the connection
@@ -56,7 +57,8 @@ class MySQL(NamedTuple):
             return Failure("too_large", f"more than {limits.script_length} characters of script")
         database = MySQLDatabase(self, f"{self.token}_{uuid.uuid4().hex[:10]}")
         try:
-            failure = database.run_script(without_routines(setup), limits)
+            script = without_routines(setup)
+            failure = database.run_script(with_collations(script) if self.mariadb else script, limits)
         except MemoryError:
             failure = Failure("too_large", "the script does not fit into memory")
         if failure is not None:
@@ -265,7 +267,7 @@ class MySQLDatabase:
         except (pymysql.MySQLError, OSError) as error:
             if late(error):
                 return Failure("timeout", f"the script takes more than {limits.seconds} s")
-            return self._failure(error)
+            return self._failure(error, "")
         finally:
             _end(self.engine, "b")  # whatever the script set, the next one does not find
 
@@ -275,13 +277,13 @@ class MySQLDatabase:
 
         if len(sql) > limits.query_length:
             return Failure("too_large", f"more than {limits.query_length} characters of SQL")
-        text = examine(sql)
+        text = examine(sql, self.engine.mariadb)
         if isinstance(text, Failure):
             return text
         connection = _connection(self.engine, "r")
         try:
             self._limit(connection, limits)
-            return fetch(connection, text, limits, lambda: _end(self.engine, "r"))
+            return self._fetch(connection, text, limits)
         except (pymysql.MySQLError, OSError, ValueError) as error:
             if _lost(error):
                 _end(self.engine, "r")
@@ -289,7 +291,7 @@ class MySQLDatabase:
                 return Failure("timeout", f"not ended {GRACE_SECONDS} s after its deadline")
             if _lost(error):
                 raise EngineLost(f"MySQL: {error}") from error
-            return self._failure(error)
+            return self._failure(error, text)
 
     def close(self) -> None:
         """As `protocol.Database.close`."""
@@ -313,8 +315,27 @@ class MySQLDatabase:
             connection.seconds, connection.rows = limits.seconds, limits.rows
             connection._read_timeout = limits.seconds + GRACE_SECONDS
 
-    def _failure(self, error: Exception) -> Failure:
+    def _fetch(self, connection: Any, text: str, limits: Limits) -> Answer | Failure:
+        """As `fetch`; once more for each aggregate that MariaDB does not know by its alias where rows are sorted."""
+        import pymysql
+
+        while True:
+            try:
+                return fetch(connection, text, limits, lambda: _end(self.engine, "r"))
+            except pymysql.MySQLError as error:
+                alias = self.engine.mariadb and _BY_ALIAS.search(str(error.args[-1]))
+                written = by_expression(text, alias[1]) if alias else text
+                if written == text or len(written) > limits.query_length:
+                    raise
+                text = written
+
+    def _failure(self, error: Exception, text: str) -> Failure:
         found = failure(error)
+        if self.engine.mariadb and found.outcome in ("syntax", "schema", "refused"):
+            if (what := lacking(text)) is not None:
+                return Failure("dialect", f"MariaDB has no {what}")
+            if _BY_ALIAS.search(found.error):
+                return Failure("dialect", found.error)
         return Failure(found.outcome, found.error.replace(f"{self.name}.", "").replace(self.name, "database"))
 
 
@@ -367,7 +388,7 @@ def failure(error: Exception) -> Failure:
 
 _OUTCOMES = (  # the server's error numbers
     ((1064, 1149, 1065), "syntax"),
-    ((1044, 1045, 1142, 1143, 1227, 1290, 1370, 1792, 1235), "refused"),
+    ((1044, 1045, 1142, 1143, 1227, 1290, 1370, 1792), "refused"),
     ((1317, 1969, 3024), "timeout"),
     ((3, 1021, 1037, 1038, 1041, 1114, 1118, 1153, 1301, 1436, 5), "too_large"),
 )
@@ -393,9 +414,12 @@ _HARMFUL = frozenset(
 )
 
 
+_BY_ALIAS = re.compile(r"Reference '(.+)' not supported \(reference to group function\)")
+
+
 @lru_cache(maxsize=256)  # the same statement runs on many databases
-def examine(sql: str) -> str | Failure:
-    """The text to send for a query, or why it is not sent."""
+def examine(sql: str, mariadb: bool) -> str | Failure:
+    """The text to send for a query, or why it is not sent. mariadb: whether it is to be written as MariaDB reads it."""
     if "\0" in sql:
         return Failure("syntax", "the text holds a null character")
     first = _FIRST_WORD.match(sql)
@@ -404,7 +428,11 @@ def examine(sql: str) -> str | Failure:
         if word in _COMMANDS:
             return Failure("refused", f"not authorized: {word.upper()} is not a query")
         return Failure("not_a_query", "not a SELECT, WITH, VALUES or TABLE statement")
-    return checked(sql, _judged)
+    try:
+        written = as_mariadb(sql) if mariadb else sql
+    except NoForm as why:
+        return Failure(why.outcome, str(why))
+    return checked(written, _judged)
 
 
 def _judged(names: Set[str]) -> Failure | None:
