@@ -176,6 +176,8 @@ def test_postgres(expression, expected):
         ("duckdb", "SELECT * EXCLUDE (name) FROM t"),
         ("bigquery", "SELECT * EXCEPT (name) FROM t"),
         ("mysql", "SELECT GREATEST(2, '10') FROM t"),
+        ("tsql", "SELECT name FROM t WHERE name LIKE '[A-C]%'"),
+        ("tsql", "SELECT TOP (10) PERCENT name FROM t"),
         ("postgres", "SELECT AGE(day, stamp) FROM t"),
         ("postgres", "SELECT ARRAY_AGG(name) FROM t"),
         ("postgres", "SELECT * FROM generate_series(1, 3)"),
@@ -350,6 +352,7 @@ TYPED = "CREATE TABLE p (id INT PRIMARY KEY, a VARCHAR(9), b VARCHAR(9), born DA
     ("dialect", "sql", "expected"),
     [
         ("tsql", "SELECT a + ' ' + b FROM p", [("Ann Lee",)]),
+        ("tsql", "SELECT a + N' ' + b FROM [dbo].p WHERE born = N'20240110'", [("Ann Lee",)]),
         ("tsql", "SELECT id FROM p WHERE a + b = 'annlee'", [(1,)]),
         ("tsql", "SELECT AVG(pay), pay / 2 FROM p GROUP BY pay", [(3, 1)]),
         ("tsql", "SELECT price / pay FROM p", [(2.5,)]),

@@ -133,10 +133,12 @@ _CATALOGS = frozenset(("information_schema", "pg_catalog", "sys", "mysql", "perf
 def _unqualified(tree: exp.Expr) -> exp.Expr:
     """The tree with tables and columns named without their schema: `public.shop` and `shop` are one table.
 
-    A system's own catalogs keep theirs, because no table of a script stands for them.
+    A system's own catalogs keep theirs, because no table of a script stands for them. N'…' is a text like any other.
     """
-    for node in tree.find_all(exp.Table, exp.Column):
-        if node.args.get("db") and node.text("db").lower() not in _CATALOGS:
+    for node in list(tree.find_all(exp.Table, exp.Column, exp.National)):
+        if isinstance(node, exp.National):
+            node.replace(exp.Literal.string(node.name))
+        elif node.args.get("db") and node.text("db").lower() not in _CATALOGS:
             node.set("db", None)
             node.set("catalog", None)
     return tree

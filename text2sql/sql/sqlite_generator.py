@@ -704,6 +704,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         pattern, negated = node.expression, " NOT" if node.args.get("negate") else ""
         if isinstance(pattern, (exp.Any, exp.All)):
             raise NoForm("LIKE ANY and LIKE ALL have no SQLite form")
+        if self.source in ("tsql", "fabric") and "[" in pattern.name:
+            raise NoForm("LIKE with a set of letters has no SQLite form")
         x, escaped = self.as_text(node.this), isinstance(node.parent, exp.Escape)
         if kind(node.this) not in ("s", None, "null") and self.source in _STRICT:
             raise Mistyped(f"LIKE of {_SPOKEN[kind(node.this) or '']}")
@@ -896,9 +898,6 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
     def any_sql(self, node: exp.Any) -> str:
         raise NoForm("a comparison with ANY or SOME has no SQLite form")
 
-    def national_sql(self, node: exp.National) -> str:
-        return literal(node.name)
-
     def column_sql(self, node: exp.Column) -> str:
         if self.source == "oracle" and node.name.upper() == "ROWNUM" and not node.this.quoted:
             raise NoForm("ROWNUM has no SQLite form")
@@ -956,8 +955,9 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
     def query_modifiers(self, node: exp.Expr, *sqls: str) -> str:
         limit = node.args.get("limit")
         options = limit.args.get("limit_options") if limit else None
-        if options and options.args.get("with_ties"):
-            raise NoForm("WITH TIES has no SQLite form")
+        for key, words in (("with_ties", "WITH TIES"), ("percent", "a percentage of the rows")):
+            if options and options.args.get(key):
+                raise NoForm(f"{words} has no SQLite form")
         return super().query_modifiers(node, *sqls)
 
     def set_operations(self, expression: exp.SetOperation) -> str:
