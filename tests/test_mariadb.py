@@ -115,6 +115,9 @@ def test_what_is_wrong_in_mysql_too_keeps_its_name(database):
         ("SELECT a FROM t WHERE a IN (SELECT a FROM t LIMIT 1)", "schema"),  # neither has LIMIT there
         ("SELECT ANY_VALUE(SLEEP(9)) FROM t", "refused"),
         ("SELECT ANY_VALUE(@@datadir)", "refused"),
+        ("SELECT ANY_VALUE(1 /*! + SLEEP(9) */)", "refused"),
+        ("SELECT * FROM (SELECT SLEEP(9)) AS q(x)", "refused"),
+        ("SELECT a, SUM(a) AS s FROM t GROUP BY a ORDER BY s + SLEEP(9)", "refused"),
         ("WITH RECURSIVE r AS (SELECT 'a' AS s UNION ALL SELECT CONCAT(s, s) FROM r) SELECT * FROM r", "schema"),
     ):
         assert outcome(database.query(sql)) == expected, sql

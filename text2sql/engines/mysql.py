@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from text2sql.base.errors import UserError, install
 from text2sql.engines import cells, private
-from text2sql.engines.guard import MYSQL_FUNCTIONS, checked, refused
+from text2sql.engines.guard import MYSQL_FUNCTIONS, RUN_COMMENT, checked, refused
 from text2sql.engines.protocol import EngineLost
 from text2sql.engines.server import UNPRIVILEGED
 from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits, other_dialects
@@ -433,7 +433,7 @@ def examine(sql: str, mariadb: bool) -> str | Failure:
             return Failure("refused", f"not authorized: {word.upper()} is not a query")
         return Failure("not_a_query", "not a SELECT, WITH, VALUES or TABLE statement")
     try:
-        written = as_mariadb(sql) if mariadb else sql
+        written = as_mariadb(sql) if mariadb and not RUN_COMMENT.search(sql) else sql
     except NoForm as why:
         return Failure(why.outcome, str(why))
     return checked(written, _judged)
