@@ -195,6 +195,16 @@ def test_the_server_and_its_folder_are_gone_with_the_block():
         os.kill(pid, 0)
 
 
+def test_a_foreign_key_to_a_table_that_is_not_there_is_passed_over(engine):
+    script = "CREATE TABLE orders (id INT PRIMARY KEY, shop INT, FOREIGN KEY (shop) REFERENCES {}(id));"
+    rows = "INSERT INTO orders VALUES (1, 7);"
+    database = engine.build(script.format("shops") + rows)
+    assert database.query("SELECT shop FROM orders").rows == [(7,)]
+    database.close()
+    there = "CREATE TABLE shops (id INT PRIMARY KEY);" + script.format("shops") + rows
+    assert outcome(engine.build(there)) == "schema"
+
+
 def test_a_recursion_that_the_server_cuts_short_is_no_answer(database):
     counting = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < {}) SELECT MAX(x) FROM c"
     assert database.query(counting.format(1000)).rows == [(1000,)]

@@ -53,13 +53,21 @@ class MySQL(NamedTuple):
     dialect: str = "mysql"
 
     def build(self, setup: str, limits: Limits = DEFAULT_LIMITS) -> "MySQLDatabase | Failure":
-        """As `Engine.build`. CREATE DATABASE, USE, triggers and routines, as a dump brings them, are passed over."""
+        """As `Engine.build`. CREATE DATABASE, USE, triggers and routines, as a dump brings them, are passed over; so are
+        a script's foreign keys where one refers to a table that the script does not define."""
         if len(setup) > limits.script_length:
             return Failure("too_large", f"more than {limits.script_length} characters of script")
+        script = without_routines(setup)
+        script = with_collations(script) if self.mariadb else script
+        found = self._built(script, limits)
+        if isinstance(found, Failure) and _NO_PARENT.search(found.error):
+            found = self._built(f"SET foreign_key_checks = 0;\n{script}", limits)
+        return found
+
+    def _built(self, script: str, limits: Limits) -> "MySQLDatabase | Failure":
         database = MySQLDatabase(self, f"{self.token}_{uuid.uuid4().hex[:10]}")
         try:
-            script = without_routines(setup)
-            failure = database.run_script(with_collations(script) if self.mariadb else script, limits)
+            failure = database.run_script(script, limits)
         except MemoryError:
             failure = Failure("too_large", "the script does not fit into memory")
         if failure is not None:
@@ -233,6 +241,7 @@ def late(error: Exception) -> bool:
 
 # --- Databases -------------------------------------------------------------------------------------------------------
 
+_NO_PARENT = re.compile(r"errno: 150\b|Failed to open the referenced table")
 _PASSED_OVER = re.compile(r"(^|;)\s*(?:(?:create|drop)\s+(?:database|schema)|use)\b[^;]*(?=;|\Z)", re.I | re.M)
 
 
