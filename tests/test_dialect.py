@@ -171,6 +171,13 @@ def test_postgres(expression, expected):
         ("mysql", "SELECT TRUNCATE(n, id) FROM t"),
         ("bigquery", "SELECT SAFE_CAST(name AS INT64) FROM t"),
         ("oracle", "SELECT name FROM t WHERE ROWNUM = 1"),
+        ("postgres", "SELECT name FROM t WHERE n BETWEEN SYMMETRIC 9 AND 1"),
+        ("postgres", "SELECT DISTINCT ON (n) * FROM t"),
+        ("duckdb", "SELECT * EXCLUDE (name) FROM t"),
+        ("bigquery", "SELECT * EXCEPT (name) FROM t"),
+        ("mysql", "SELECT GREATEST(2, '10') FROM t"),
+        ("tsql", "SELECT name FROM t WHERE name LIKE '[A-C]%'"),
+        ("tsql", "SELECT TOP (10) PERCENT name FROM t"),
         ("postgres", "SELECT AGE(day, stamp) FROM t"),
         ("postgres", "SELECT ARRAY_AGG(name) FROM t"),
         ("postgres", "SELECT * FROM generate_series(1, 3)"),
@@ -196,6 +203,44 @@ def test_what_has_no_sqlite_form_is_named(dialect, sql):
 )
 def test_what_other_dialects_mean_is_kept(dialect, expression, expected):
     assert answer(expression, dialect) == expected
+
+
+def test_rownum_is_named_where_the_columns_are_known():
+    result = translated("SELECT name FROM t WHERE ROWNUM = 1", "oracle")
+    assert isinstance(result, Untranslatable) and result == Untranslatable("ROWNUM has no SQLite form")
+
+
+def test_a_part_of_what_is_no_date_does_not_fit():
+    result = translated("SELECT EXTRACT(DAY FROM day - DATE '2024-01-01') FROM t", "postgres")
+    assert result == Untranslatable("DAY of a number", "schema")
+
+
+@pytest.mark.parametrize("operator", ["%", "//"])
+def test_what_duckdb_divides_by_zero_fails(operator):
+    sql = translated(f"SELECT n {operator} (n - n) FROM t", "duckdb")
+    found = query(build(to_sqlite_ddl(setup("duckdb"), "duckdb")), sql)
+    assert isinstance(found, Failure) and "division by zero" in found.error
+
+
+def test_texts_are_greatest_and_least_without_regard_to_case():
+    assert (answer("LEAST('a', 'B')", "mysql"), answer("GREATEST(2, 10)", "mysql")) == ("a", 10)
+    assert answer("LEAST('a', 'B')", "postgres") == "B"
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT DISTINCT ON (a) a, n FROM r ORDER BY a DESC, n", [("y", 2), ("x", 1)]),
+        ("SELECT DISTINCT ON (1) a AS k, n FROM r ORDER BY k, 2 DESC LIMIT 1", [("x", 4)]),
+        ("SELECT DISTINCT ON (a) n FROM r ORDER BY a, n OFFSET 1", [(2,)]),
+        ("SELECT k FROM (SELECT DISTINCT ON (a) a AS k, n FROM r ORDER BY a, n DESC) q WHERE n = 4", [("x",)]),
+        ("SELECT DISTINCT ON (a) a, SUM(n) FROM r GROUP BY a, n > 3 ORDER BY a, 2", [("x", 1), ("y", 2)]),
+    ],
+)
+def test_distinct_on_takes_its_order_and_limit_with_it(sql, rows):
+    ddl = "CREATE TABLE r (a VARCHAR(9), n INT); INSERT INTO r VALUES ('x', 1), ('y', 2), ('x', 4)"
+    text = to_sqlite(sql, "postgres", declared(ddl, "postgres"))
+    assert query(build(to_sqlite_ddl(ddl, "postgres")), text).rows == rows
 
 
 @pytest.mark.parametrize("sql", ["SELECT FROM WHERE", "SELECT (1", "", "SELECT 1; SELECT 2"])
@@ -307,6 +352,7 @@ TYPED = "CREATE TABLE p (id INT PRIMARY KEY, a VARCHAR(9), b VARCHAR(9), born DA
     ("dialect", "sql", "expected"),
     [
         ("tsql", "SELECT a + ' ' + b FROM p", [("Ann Lee",)]),
+        ("tsql", "SELECT a + N' ' + b FROM [dbo].p WHERE born = N'20240110'", [("Ann Lee",)]),
         ("tsql", "SELECT id FROM p WHERE a + b = 'annlee'", [(1,)]),
         ("tsql", "SELECT AVG(pay), pay / 2 FROM p GROUP BY pay", [(3, 1)]),
         ("tsql", "SELECT price / pay FROM p", [(2.5,)]),

@@ -10,7 +10,9 @@ from engine_rules import SETUP, outcome
 
 from text2sql.base.errors import UserError
 from text2sql.engines import mysql
+from text2sql.engines.question import Question
 from text2sql.engines.sqlite import Failure, Limits
+from text2sql.scoring.score import Item, score_rows
 
 pytestmark = pytest.mark.skipif(not mysql.installed(), reason="MariaDB is not installed (Debian: mariadb-server)")
 
@@ -191,6 +193,59 @@ def test_the_server_and_its_folder_are_gone_with_the_block():
     assert not folder.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_foreign_key_to_a_table_that_is_not_there_is_passed_over(engine):
+    script = "CREATE TABLE orders (id INT PRIMARY KEY, shop INT, FOREIGN KEY (shop) REFERENCES {}(id));"
+    rows = "INSERT INTO orders VALUES (1, 7);"
+    database = engine.build(script.format("shops") + rows)
+    assert database.query("SELECT shop FROM orders").rows == [(7,)]
+    database.close()
+    there = "CREATE TABLE shops (id INT PRIMARY KEY);" + script.format("shops") + rows
+    assert outcome(engine.build(there)) == "schema"
+
+
+def test_a_recursion_that_the_server_cuts_short_is_no_answer(database):
+    counting = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < {}) SELECT MAX(x) FROM c"
+    assert database.query(counting.format(1000)).rows == [(1000,)]
+    for sql in (counting.format(1002), rules.ENDLESS):
+        assert database.query(sql) == Failure("too_large", "a recursion of more than 1000 steps")
+    assert database.query("SELECT COUNT(*) FROM t").rows == [(3,)]
+
+
+def test_after_a_hundred_attacks_nothing_is_left_and_every_other_row_has_its_verdict(engine, tmp_path, monkeypatch):
+    tmp_path.chmod(0o777)
+    monkeypatch.chdir(tmp_path)
+    attacks = [attack.replace("{folder}", str(tmp_path)) for attack in ATTACKS] + [rules.ENDLESS]
+    quick = [attack for attack in attacks if attack not in ATTACKS[-1:]]
+    attacks += quick[: 100 - len(attacks)]
+    attacks += quick[: 100 - len(attacks)]
+    folder = Path(dict(engine.owner)["unix_socket"]).parent
+
+    def asked(number: int, sql: str) -> Item:
+        question = Question("SELECT a, b FROM t ORDER BY a", (SETUP,), dialect="mysql", setup_dialect="mysql")
+        return Item(f"{number}", question, sql)
+
+    def state():
+        return (
+            owner(engine, "SELECT schema_name FROM information_schema.schemata ORDER BY 1"),
+            owner(engine, "SELECT user FROM mysql.global_priv ORDER BY 1"),
+            owner(engine, "SELECT COUNT(*) FROM information_schema.processlist WHERE command = 'Query'"),
+            owner(engine, "SELECT trx_id FROM information_schema.innodb_trx"),
+            sorted(path.name for path in folder.iterdir()),
+        )
+
+    ordinary = [*["SELECT a, b FROM t ORDER BY a"] * 3, "SELECT a, b FROM t WHERE a > 1", "SELECT b FROM t"]
+    items = [asked(number, ordinary[number % 5]) for number in range(200)]
+    before = state()
+    attacked = [asked(number, attacks[number // 2]) if number % 2 else each for number, each in enumerate(items)]
+    with mysql.prepared(dict(engine.owner)) as server:
+        calm = list(score_rows(items, workers=2, engines={"mysql": server}))
+        rows = list(score_rows(attacked, workers=2, limits=Limits(seconds=0.5), engines={"mysql": server}))
+    assert rows[::2] == calm[::2]
+    assert len(attacks) == 100 and not any(row["ex"] for row in rows[1::2])
+    assert {"refused", "timeout", "too_large"} <= {row["outcome"] for row in rows[1::2]}
+    assert list(tmp_path.iterdir()) == [] and state() == before
 
 
 def test_a_server_by_url_keeps_nothing_of_what_was_made(engine):

@@ -107,6 +107,7 @@ class _Instance:
         self.root.execute("SET enable_external_access = false; SET lock_configuration = true")
         found = self.root.execute("SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'")
         self.refused = frozenset(name for (name,) in found.fetchall()) | TELLING
+        (self.serialize,) = self.root.extract_statements("SELECT json_serialize_sql(?)")
         self.databases = 0
 
 
@@ -175,14 +176,14 @@ class DuckDBDatabase:
         """As `protocol.Database.query`."""
         if len(sql) > limits.query_length:
             return Failure("too_large", f"more than {limits.query_length} characters of SQL")
-        failure = examine(sql)
-        if failure is not None:
-            return failure
+        statement = examine(sql)
+        if isinstance(statement, Failure):
+            return statement
         if self.instance is not _instance() and (failure := self.rebuild()) is not None:
             raise EngineLost(f"DuckDB: a database that was there cannot be built again ({failure.error})")
         try:
             with _deadline(self.connection, limits.seconds):
-                return self._fetch(sql, limits)
+                return self._fetch(statement, limits)
         except MemoryError:
             raise
         except Exception as error:
@@ -219,8 +220,9 @@ class DuckDBDatabase:
         except Exception:
             _instances.clear()
 
-    def _fetch(self, sql: str, limits: Limits) -> Answer | Failure:
-        cursor = self.connection.execute(sql)
+    def _fetch(self, statement: Any, limits: Limits) -> Answer | Failure:
+        """statement: a text, or what DuckDB made of one, which spares it a third of its work on each database."""
+        cursor = self.connection.execute(statement)
         names = tuple(column[0] for column in cursor.description)
         types = [column[1] for column in cursor.description]
         readers = [_reader(kind) for kind in types]
@@ -312,8 +314,8 @@ _COMMANDS = frozenset(
 
 
 @lru_cache(maxsize=256)  # the same statement runs on many databases
-def examine(sql: str) -> Failure | None:
-    """Why a text is not run, by DuckDB's own reading of it; None for one query of functions that only compute."""
+def examine(sql: str) -> Any:
+    """DuckDB's own reading of a text that is one query of functions which only compute; a Failure for any other."""
     if (failure := not_text(sql)) is not None:
         return failure
     if not _READING.match(sql):
@@ -328,7 +330,7 @@ def examine(sql: str) -> Failure | None:
             return Failure("syntax", "not one statement")
         if statements[0].type.name != "SELECT":
             return Failure("refused", f"not authorized: {statements[0].type.name} is not a query")
-        tree = json.loads(instance.root.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()[0][0])
+        tree = json.loads(instance.root.execute(instance.serialize, [sql]).fetchall()[0][0])
     except MemoryError:
         raise
     except Exception as error:
@@ -350,7 +352,7 @@ def examine(sql: str) -> Failure | None:
                     return Failure("refused", f"the table function {name} is not known to be harmless")
             if node.get("type") == "BASE_TABLE" and _CATALOGUE.match(f"{node['schema_name']}.{node['table_name']}"):
                 return Failure("refused", f"{node['table_name']} tells of more than this database")
-    return None
+    return statements[0]
 
 
 # --- DuckDB's words --------------------------------------------------------------------------------------------------

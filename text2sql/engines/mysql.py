@@ -20,15 +20,17 @@ from urllib.parse import unquote, urlsplit
 
 from text2sql.base.errors import UserError, install
 from text2sql.engines import cells, private
-from text2sql.engines.guard import MYSQL_FUNCTIONS, checked, refused
+from text2sql.engines.guard import MYSQL_FUNCTIONS, RUN_COMMENT, checked, refused
 from text2sql.engines.protocol import EngineLost
 from text2sql.engines.server import UNPRIVILEGED
 from text2sql.engines.sqlite import DEFAULT_LIMITS, NOW, Answer, Failure, Limits, other_dialects
 from text2sql.sql.dump import without_routines
+from text2sql.sql.mariadb import NoForm, as_mariadb, by_expression, lacking, with_collations
 
 MEMORY_BYTES = 1536 * 2**20  # of the server's one process
 GRACE_SECONDS = 1.0  # between a deadline that the server heeds itself and the end of the connection
 BATCH = 1_000  # rows fetched at a time
+CUT_SHORT = 1931  # MariaDB's warning that an answer may lack rows
 # Without chance, the clock that does not stand still, and what tells of the server and the login.
 FUNCTIONS = MYSQL_FUNCTIONS - frozenset(
     "rand uuid uuid_v4 uuid_v7 version sysdate current_role current_user database schema session_user system_user user "
@@ -51,12 +53,21 @@ class MySQL(NamedTuple):
     dialect: str = "mysql"
 
     def build(self, setup: str, limits: Limits = DEFAULT_LIMITS) -> "MySQLDatabase | Failure":
-        """As `Engine.build`. CREATE DATABASE, USE, triggers and routines, as a dump brings them, are passed over."""
+        """As `Engine.build`. CREATE DATABASE, USE, triggers and routines, as a dump brings them, are passed over; so are
+        a script's foreign keys where one refers to a table that the script does not define."""
         if len(setup) > limits.script_length:
             return Failure("too_large", f"more than {limits.script_length} characters of script")
+        script = without_routines(setup)
+        script = with_collations(script) if self.mariadb else script
+        found = self._built(script, limits)
+        if isinstance(found, Failure) and _NO_PARENT.search(found.error):
+            found = self._built(f"SET foreign_key_checks = 0;\n{script}", limits)
+        return found
+
+    def _built(self, script: str, limits: Limits) -> "MySQLDatabase | Failure":
         database = MySQLDatabase(self, f"{self.token}_{uuid.uuid4().hex[:10]}")
         try:
-            failure = database.run_script(without_routines(setup), limits)
+            failure = database.run_script(script, limits)
         except MemoryError:
             failure = Failure("too_large", "the script does not fit into memory")
         if failure is not None:
@@ -230,6 +241,7 @@ def late(error: Exception) -> bool:
 
 # --- Databases -------------------------------------------------------------------------------------------------------
 
+_NO_PARENT = re.compile(r"errno: 150\b|Failed to open the referenced table")
 _PASSED_OVER = re.compile(r"(^|;)\s*(?:(?:create|drop)\s+(?:database|schema)|use)\b[^;]*(?=;|\Z)", re.I | re.M)
 
 
@@ -265,7 +277,7 @@ class MySQLDatabase:
         except (pymysql.MySQLError, OSError) as error:
             if late(error):
                 return Failure("timeout", f"the script takes more than {limits.seconds} s")
-            return self._failure(error)
+            return self._failure(error, "")
         finally:
             _end(self.engine, "b")  # whatever the script set, the next one does not find
 
@@ -275,13 +287,13 @@ class MySQLDatabase:
 
         if len(sql) > limits.query_length:
             return Failure("too_large", f"more than {limits.query_length} characters of SQL")
-        text = examine(sql)
+        text = examine(sql, self.engine.mariadb)
         if isinstance(text, Failure):
             return text
         connection = _connection(self.engine, "r")
         try:
             self._limit(connection, limits)
-            return fetch(connection, text, limits, lambda: _end(self.engine, "r"))
+            return self._fetch(connection, text, limits)
         except (pymysql.MySQLError, OSError, ValueError) as error:
             if _lost(error):
                 _end(self.engine, "r")
@@ -289,7 +301,7 @@ class MySQLDatabase:
                 return Failure("timeout", f"not ended {GRACE_SECONDS} s after its deadline")
             if _lost(error):
                 raise EngineLost(f"MySQL: {error}") from error
-            return self._failure(error)
+            return self._failure(error, text)
 
     def close(self) -> None:
         """As `protocol.Database.close`."""
@@ -313,15 +325,35 @@ class MySQLDatabase:
             connection.seconds, connection.rows = limits.seconds, limits.rows
             connection._read_timeout = limits.seconds + GRACE_SECONDS
 
-    def _failure(self, error: Exception) -> Failure:
+    def _fetch(self, connection: Any, text: str, limits: Limits) -> Answer | Failure:
+        """As `fetch`; once more for each aggregate that MariaDB does not know by its alias where rows are sorted."""
+        import pymysql
+
+        while True:
+            try:
+                return fetch(connection, text, limits, lambda: _end(self.engine, "r"))
+            except pymysql.MySQLError as error:
+                alias = self.engine.mariadb and _BY_ALIAS.search(str(error.args[-1]))
+                written = by_expression(text, alias[1]) if alias else text
+                if written == text or len(written) > limits.query_length:
+                    raise
+                text = written
+
+    def _failure(self, error: Exception, text: str) -> Failure:
         found = failure(error)
+        if self.engine.mariadb and found.outcome in ("syntax", "schema", "refused"):
+            if (what := lacking(text)) is not None:
+                return Failure("dialect", f"MariaDB has no {what}")
+            if _BY_ALIAS.search(found.error):
+                return Failure("dialect", found.error)
         return Failure(found.outcome, found.error.replace(f"{self.name}.", "").replace(self.name, "database"))
 
 
 def fetch(connection: Any, text: str, limits: Limits, end: Callable[[], None]) -> Answer | Failure:
     """The answer to a query within limits. end: ends the connection, because closing a cursor would read the rest.
 
-    Raises pymysql's errors, OSError, ValueError.
+    MariaDB ends a recursion after a thousand steps with a warning alone, where MySQL fails. Raises pymysql's errors,
+    OSError, ValueError.
     """
     from pymysql.cursors import SSCursor
 
@@ -347,6 +379,8 @@ def fetch(connection: Any, text: str, limits: Limits, end: Callable[[], None]) -
         return Failure("too_large", f"more than {limits.result_bytes} bytes of text and blobs")
     if more and not limits.cut:
         return Failure("too_large", f"more than {limits.rows} rows")
+    if not more and "recursive" in text.lower() and any(code == CUT_SHORT for _, code, _ in connection.show_warnings()):
+        return Failure("too_large", "a recursion of more than 1000 steps")
     del rows[limits.rows :]
     return Answer(len(names), rows, names, tuple(_KINDS.get(code, cells.OTHER) for code in codes), more=more)
 
@@ -367,9 +401,9 @@ def failure(error: Exception) -> Failure:
 
 _OUTCOMES = (  # the server's error numbers
     ((1064, 1149, 1065), "syntax"),
-    ((1044, 1045, 1142, 1143, 1227, 1290, 1370, 1792, 1235), "refused"),
+    ((1044, 1045, 1142, 1143, 1227, 1290, 1370, 1792), "refused"),
     ((1317, 1969, 3024), "timeout"),
-    ((3, 1021, 1037, 1038, 1041, 1114, 1118, 1153, 1301, 1436, 5), "too_large"),
+    ((3, 1021, 1037, 1038, 1041, 1114, 1118, 1153, 1301, 1436, 3636, 5), "too_large"),
 )
 
 
@@ -393,9 +427,12 @@ _HARMFUL = frozenset(
 )
 
 
+_BY_ALIAS = re.compile(r"Reference '(.+)' not supported \(reference to group function\)")
+
+
 @lru_cache(maxsize=256)  # the same statement runs on many databases
-def examine(sql: str) -> str | Failure:
-    """The text to send for a query, or why it is not sent."""
+def examine(sql: str, mariadb: bool) -> str | Failure:
+    """The text to send for a query, or why it is not sent. mariadb: whether it is to be written as MariaDB reads it."""
     if "\0" in sql:
         return Failure("syntax", "the text holds a null character")
     first = _FIRST_WORD.match(sql)
@@ -404,7 +441,11 @@ def examine(sql: str) -> str | Failure:
         if word in _COMMANDS:
             return Failure("refused", f"not authorized: {word.upper()} is not a query")
         return Failure("not_a_query", "not a SELECT, WITH, VALUES or TABLE statement")
-    return checked(sql, _judged)
+    try:
+        written = as_mariadb(sql) if mariadb and not RUN_COMMENT.search(sql) else sql
+    except NoForm as why:
+        return Failure(why.outcome, str(why))
+    return checked(written, _judged)
 
 
 def _judged(names: Set[str]) -> Failure | None:

@@ -793,13 +793,21 @@ def _failure(error: Any) -> Failure:
     return _named(error.sqlstate or "", _one_line(error))
 
 
+# Functions that PostgreSQL has: it says of these that they do not exist where the arguments' types do not fit.
+_OWN = frozenset(
+    "abs age array_agg avg ceil ceiling char_length concat count date_part date_trunc exp extract floor left length ln "
+    "log lower lpad ltrim max min mod now position power replace right round rpad rtrim split_part sqrt string_agg "
+    "substr substring sum to_char to_date to_number to_timestamp trim trunc upper".split()
+)
+
+
 def _named(state: str, text: str) -> Failure:
     text = text.strip()
     if "File too large" in text:  # by the operating system's limit
         return Failure("too_large", text)
     if state == "42883":
         name = re.search(r"function (?:\w+\.)*\"?(\w+)\"?\(", text)
-        known = name is not None and name[1].upper() in other_dialects()
+        known = name is not None and name[1].upper() in other_dialects() and name[1].lower() not in _OWN
         return Failure("dialect" if known else "schema", text)
     for pattern, outcome in _OUTCOMES:
         if re.match(pattern, state):

@@ -133,10 +133,12 @@ _CATALOGS = frozenset(("information_schema", "pg_catalog", "sys", "mysql", "perf
 def _unqualified(tree: exp.Expr) -> exp.Expr:
     """The tree with tables and columns named without their schema: `public.shop` and `shop` are one table.
 
-    A system's own catalogs keep theirs, because no table of a script stands for them.
+    A system's own catalogs keep theirs, because no table of a script stands for them. N'…' is a text like any other.
     """
-    for node in tree.find_all(exp.Table, exp.Column):
-        if node.args.get("db") and node.text("db").lower() not in _CATALOGS:
+    for node in list(tree.find_all(exp.Table, exp.Column, exp.National)):
+        if isinstance(node, exp.National):
+            node.replace(exp.Literal.string(node.name))
+        elif node.args.get("db") and node.text("db").lower() not in _CATALOGS:
             node.set("db", None)
             node.set("catalog", None)
     return tree
@@ -178,6 +180,7 @@ def _write(tree: exp.Expr, dialect: str, types: Types, shown: bool = False) -> s
     defined = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
     defined |= {table.name.lower() for table in tree.find_all(exp.Table)}
     try:
+        tree = _without_distinct_on(tree)
         if not isinstance(tree, exp.Insert) or not isinstance(tree.expression, exp.Values):
             annotate(tree, types, dialect)
         if shown and (column := ungrouped(tree, types, dialect)) is not None:
@@ -197,6 +200,59 @@ def _write(tree: exp.Expr, dialect: str, types: Types, shown: bool = False) -> s
     return Untranslatable(f"the function {name} has no SQLite form") if name else text
 
 
+def _without_distinct_on(tree: exp.Expr) -> exp.Expr:
+    """The tree with the first row of each group numbered in place of DISTINCT ON; order and LIMIT hold for those rows.
+
+    Raises NoForm where it selects `*`.
+    """
+    for select in list(tree.find_all(exp.Select)):
+        groups = distinct.args.get("on") if (distinct := select.args.get("distinct")) else None
+        if groups is None:
+            continue
+        if select.is_star:
+            raise NoForm("DISTINCT ON beside * has no SQLite form")
+        shown = [item.unalias() for item in select.expressions]
+        names = [item.alias_or_name for item in select.expressions]
+
+        def meant(of: exp.Expr, names: list[str] = names, shown: list[exp.Expr] = shown) -> exp.Expr:
+            """What a number or a name of the select list stands for."""
+            if of.is_int and 0 < int(of.name) <= len(shown):
+                return shown[int(of.name) - 1].copy()
+            bare = isinstance(of, exp.Column) and not of.table and of.name in names
+            return shown[names.index(of.name)].copy() if bare else of.copy()
+
+        order = select.args.get("order")
+        keys = [key.copy() for key in order.expressions] if order else []
+        for key in keys:
+            key.set("this", meant(key.this))
+        first = exp.Window(
+            this=exp.RowNumber(),
+            partition_by=[meant(group) for group in groups.expressions],
+            order=exp.Order(expressions=[key.copy() for key in keys]) if keys else None,
+        )
+        columns = [*shown, *(key.this for key in keys), first]
+        inner = select.copy()
+        for part in ("distinct", "order", "limit", "offset"):
+            inner.set(part, None)
+        inner.set("expressions", [exp.alias_(column.copy(), f"c{n}") for n, column in enumerate(columns)])
+        outer = exp.select(*(exp.alias_(exp.column(f"c{n}", "_t"), name) if name else exp.column(f"c{n}", "_t")
+                             for n, name in enumerate(names)))  # fmt: skip
+        outer = outer.from_(inner.subquery("_t")).where(f"_t.c{len(columns) - 1} = 1")
+        for n, key in enumerate(keys, len(names)):
+            key.set("this", exp.column(f"c{n}", "_t"))
+        outer.set("order", exp.Order(expressions=keys) if keys else None)
+        for part in ("limit", "offset"):
+            outer.set(part, select.args.get(part))
+        if select is tree:
+            tree = outer
+        else:
+            select.replace(outer)
+    return tree
+
+
+_PSEUDO_COLUMNS = frozenset(("rownum",))  # Oracle's, of every table
+
+
 def _missing(tree: exp.Expr, types: Types) -> str | None:
     """The first table or column of a query that its setup does not have: why a type is not known."""
     if not types.tables:
@@ -209,7 +265,8 @@ def _missing(tree: exp.Expr, types: Types) -> str | None:
     aliases = {alias.alias.lower() for alias in tree.find_all(exp.Alias, exp.CTE, exp.TableAlias)}
     aliases |= {name.lower() for alias in tree.find_all(exp.TableAlias) for name in alias.alias_column_names}
     for column in tree.find_all(exp.Column):
-        if column.name.lower() not in columns | aliases and isinstance(column.this, exp.Identifier):
+        known = column.name.lower() in columns | aliases | _PSEUDO_COLUMNS
+        if not known and isinstance(column.this, exp.Identifier):
             return f"no such column: {column.name}"
     return None
 

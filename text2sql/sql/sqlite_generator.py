@@ -44,7 +44,17 @@ SQLITE_FUNCTIONS = frozenset(
 _ROUNDING_CASTS = {"bigquery", "duckdb", "mysql", "postgres", "redshift", "snowflake"}  # of numbers to integers
 _STRICT = {"postgres", "redshift", "duckdb", "bigquery"}  # do not compare texts with numbers
 _TYPED_DIVISION = {"postgres", "redshift", "tsql", "presto", "trino", "athena", "sqlite", "fabric"}
-_ZERO_FAILS = {"postgres", "redshift", "tsql", "bigquery", "snowflake", "oracle", "presto", "trino"}
+_ZERO_FAILS = {
+    "postgres",
+    "redshift",
+    "tsql",
+    "bigquery",
+    "snowflake",
+    "oracle",
+    "presto",
+    "trino",
+    "duckdb",
+}  # DuckDB's / aside, which is infinite
 _DECIMAL_SCALE = {"mysql": 0, "tsql": 0, "snowflake": 0, "duckdb": 3}  # of DECIMAL without its digits
 _UNITS = {"DAY": ("days", 1), "WEEK": ("days", 7), "MONTH": ("months", 1), "QUARTER": ("months", 3),
           "YEAR": ("years", 1), "DECADE": ("years", 10), "HOUR": ("hours", 1), "MINUTE": ("minutes", 1),
@@ -230,6 +240,10 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             or (isinstance(of, exp.Anonymous) and of.name.upper() == "AGE")
         ):
             raise NoForm(f"{name} of an interval has no SQLite form")
+        if kind(of) in NUMBERS and self.source in _STRICT:  # a date less a date, for one
+            raise Mistyped(f"{name} of a number")
+        if kind(of) in NUMBERS:
+            raise NoForm(f"{name} of a number has no SQLite form")
         x = self.shiftable(of)
         simple = {"YEAR": "%Y", "MONTH": "%m", "DAY": "%d", "DAYOFMONTH": "%d", "HOUR": "%H", "MINUTE": "%M",
                   "SECOND": "%S", "DOY": "%j", "DAYOFYEAR": "%j", "EPOCH": "%s", "DOW": "%w"}  # fmt: skip
@@ -349,12 +363,15 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
                     raise NoForm("a division of values of unknown type has no SQLite form")
                 raise Mistyped("a division of what are no numbers")
         self.refuse_single(node)
-        a, b = self.sql(node.this), self.divisor(node)
+        a = self.sql(node.this)
         if self.source == "duckdb" and not _never_zero(right):
+            b = self.sql(node.expression)
             return f"CASE WHEN {b} = 0 AND {a} <> 0 THEN ({a}) * 9e999 ELSE CAST({a} AS REAL) / {b} END"
-        return f"CAST({a} AS REAL) / {b}"
+        return f"CAST({a} AS REAL) / {self.divisor(node)}"
 
     def mod_sql(self, node: exp.Mod) -> str:
+        if self.source == "duckdb" and "f" in (kind(node.this), kind(node.expression)):
+            raise NoForm("the remainder of a float, which may be NaN, has no SQLite form")
         if {kind(node.this), kind(node.expression)} & {"d", "f", None}:
             return f"mod({self.sql(node.this)}, {self.divisor(node)})"
         return f"{self.sql(node.this)} % {self.divisor(node)}"
@@ -474,6 +491,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
             raise NoForm(f"{what} has no SQLite form where blanks end a text")
 
     def between_sql(self, node: exp.Between) -> str:
+        if node.args.get("symmetric"):
+            raise NoForm("BETWEEN SYMMETRIC has no SQLite form")
         low, high = node.args["low"], node.args["high"]
         (x, a), (y, b) = self.comparable(node.this, low), self.comparable(node.this, high)
         if x == y:
@@ -685,6 +704,8 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         pattern, negated = node.expression, " NOT" if node.args.get("negate") else ""
         if isinstance(pattern, (exp.Any, exp.All)):
             raise NoForm("LIKE ANY and LIKE ALL have no SQLite form")
+        if self.source in ("tsql", "fabric") and "[" in pattern.name:
+            raise NoForm("LIKE with a set of letters has no SQLite form")
         x, escaped = self.as_text(node.this), isinstance(node.parent, exp.Escape)
         if kind(node.this) not in ("s", None, "null") and self.source in _STRICT:
             raise Mistyped(f"LIKE of {_SPOKEN[kind(node.this) or '']}")
@@ -877,9 +898,6 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
     def any_sql(self, node: exp.Any) -> str:
         raise NoForm("a comparison with ANY or SOME has no SQLite form")
 
-    def national_sql(self, node: exp.National) -> str:
-        return literal(node.name)
-
     def column_sql(self, node: exp.Column) -> str:
         if self.source == "oracle" and node.name.upper() == "ROWNUM" and not node.this.quoted:
             raise NoForm("ROWNUM has no SQLite form")
@@ -895,7 +913,7 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
         return f"(({_integer('%j', x)} + 6 - {_integer('%w', x)}) / 7)"  # mode 0: week 1 begins on the first Sunday
 
     def intdiv_sql(self, node: exp.IntDiv) -> str:
-        return f"CAST((1.0 * {self.arg(node)}) / {self.arg(node, 'expression')} AS INTEGER)"
+        return f"CAST((1.0 * {self.arg(node)}) / {self.divisor(node)} AS INTEGER)"
 
     # what SQLite lacks ------------------------------------------------------------------------------------------
     def none(self, node: exp.Expr) -> str:
@@ -937,8 +955,9 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
     def query_modifiers(self, node: exp.Expr, *sqls: str) -> str:
         limit = node.args.get("limit")
         options = limit.args.get("limit_options") if limit else None
-        if options and options.args.get("with_ties"):
-            raise NoForm("WITH TIES has no SQLite form")
+        for key, words in (("with_ties", "WITH TIES"), ("percent", "a percentage of the rows")):
+            if options and options.args.get(key):
+                raise NoForm(f"{words} has no SQLite form")
         return super().query_modifiers(node, *sqls)
 
     def set_operations(self, expression: exp.SetOperation) -> str:
@@ -965,6 +984,29 @@ class _Generator(SQLite.Generator):  # type: ignore[misc, valid-type]
                 text = exp.Cast(this=part.copy(), to=exp.DataType.build("TEXT"))
                 text._type = text.to
                 part.replace(text)
+
+    def greatest_sql(self, node: exp.Greatest) -> str:
+        return super().greatest_sql(self.extreme(node))
+
+    def least_sql(self, node: exp.Least) -> str:
+        return super().least_sql(self.extreme(node))
+
+    def extreme(self, node: exp.Expr) -> exp.Expr:
+        """GREATEST or LEAST of texts without regard to case: SQLite takes the first argument's collation."""
+        kinds = {kind(part) for part in (node.this, *node.expressions)} - {"null"}
+        if "s" not in kinds or self.source not in CASE_BLIND:
+            return node
+        if len(kinds) > 1:
+            raise NoForm("the greatest or least of a text and another value has no SQLite form")
+        self.letters("the greatest or least of texts", blanks=True)
+        node = node.copy()
+        node.set("this", exp.Collate(this=node.this, expression=exp.var("NOCASE")))
+        return node
+
+    def star_sql(self, node: exp.Star) -> str:
+        if any(node.args.get(key) for key in ("except_", "except", "replace", "rename")):
+            raise NoForm("* without or with other columns has no SQLite form")
+        return super().star_sql(node)
 
     def coalesce_sql(self, node: exp.Coalesce) -> str:
         self.alternatives(node, [node.this, *node.expressions])
