@@ -3,9 +3,10 @@
 python -m text2sql audit                      # of the run's evaluation questions
 python -m text2sql audit questions.jsonl      # of a file in the form that `score` reads
 
-Rows in: {id, setup_sql | database, gold_sql, question?, dialect?}, where gold_sql may be a list. A setup without rows is
-filled as for `score`. Rows out, one for each suspicion about each gold: {id, kind, reason, question, gold_sql}. Kinds: constant, ignores (a value of the question),
-tie, row order, nothing (it returns no row), differs (two golds of one question), fails. The exit code is 0.
+Rows in: {id, setup_sql | database, gold_sql, question?, dialect?}, where gold_sql may be a list. A setup without rows
+is filled as for `score`. Rows out, one for each suspicion about a gold: {id, kind, reason, question, gold_sql}. Kinds:
+constant, ignores (a value of the question), tie, row order, nothing (it returns no row), differs (two golds of one
+question), fails. The exit code is 0.
 """
 
 import argparse

@@ -32,14 +32,17 @@ class Uses:
     """What the way in which a gold uses a column, given as (table, column), says about the column's values.
 
     `missing`: the gold expects NULL, or leaves NULL out of a mean or sum. `shared`: different rows may hold the same.
+    `winning`: it shows the value of groups by a key that a LIMIT picks from.
     `identifying`: it takes the value for the thing itself, grouping joined rows by it or comparing sets of it.
-    `ranking`: it sorts by the value, and by nothing else, to take the first rows by a LIMIT.
+    `ranking`: it sorts by the value, and by nothing else, to take the first rows by a LIMIT; `largest`: from the top.
     """
 
     missing: set[tuple[str, str]] = field(default_factory=set)
     shared: set[tuple[str, str]] = field(default_factory=set)
+    winning: set[tuple[str, str]] = field(default_factory=set)
     identifying: set[tuple[str, str]] = field(default_factory=set)
     ranking: set[tuple[str, str]] = field(default_factory=set)
+    largest: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass
@@ -186,6 +189,8 @@ class _Reader:
         keys = node.args["order"].expressions if node.args.get("order") and node.args.get("limit") else []
         if len(keys) == 1 and (place := self.place(keys[0].this, scopes)):
             uses.ranking.add(self.key(place))
+            if keys[0].args.get("desc"):
+                uses.largest.add(self.key(place))
         alone = not node.args.get("joins")
         shown = [place for place in projections if place]
         for count in node.find_all(exp.Count):
@@ -194,8 +199,10 @@ class _Reader:
         if node.args.get("distinct"):
             uses.shared |= set(map(self.key, shown))
         keyed = any(self.schema.identifies(*self.key(place)) for place in grouped)
-        if grouped and (alone or (keyed and node.args.get("limit"))):
+        if grouped and alone:
             uses.shared |= set(map(self.key, [*shown, *grouped]))
+        elif keyed and node.args.get("limit"):
+            uses.winning |= set(map(self.key, [*shown, *grouped]))
         elif grouped:
             uses.identifying |= set(map(self.key, [*shown, *grouped] if keyed else grouped))
 

@@ -238,6 +238,31 @@ class Filler:
             for name in parents or [table.name] * self.schema.identifies(table.name, column):
                 self.few[name] = self.rng.choice([2, 3, 4])
 
+    def _table(self, aim: Aim, source: int) -> Table:
+        return self.schema.tables[aim.sources[source].lower()]
+
+    def rivals(self, aim: Aim) -> None:
+        """Lets the gold find two groups alone: one with a row more, the other with more of all else that may count.
+
+        That is larger numbers, more different values, and rows that meet both sides of an OR.
+        """
+        for name in self.parents_first():
+            if any(link.parent == name for table in self.schema.tables.values() for link in table.foreign_keys):
+                for _ in range(2):
+                    self.add(self.schema.tables[name.lower()], {})  # to refer to, beside the two groups
+        size = self.rng.choice([1, 2, 3])
+        for count, more in self.rng.sample([(size, True), (size + 1, False)], 2):
+            either = self.rng.sample(aim.maybe_equal, len(aim.maybe_equal) if more else min(1, len(aim.maybe_equal)))
+            places = self._joined(aim, aim.equal + either)
+            group = {places[place] for place in aim.fixed if place in places}
+            keys = {cls for (n, name), cls in places.items() if (name,) in self._table(aim, n).keys}
+            free = set(places.values()) - keys - group
+            if free and not more:
+                other_sides = {places[place] for pair in aim.maybe_equal for place in pair} & free
+                group |= {self.rng.choice(sorted(free)), *other_sides}
+            self._group(aim, places, sorted(group), {}, count, 0.0, int(more))
+        self.few.update((name, len(self.rows[name])) for name in aim.sources)
+
     def add(self, table: Table, wanted: dict[str, Value]) -> dict[str, Value] | None:
         """Adds a row that has the wanted values; None when the constraints do not allow one."""
         if len(self.pending) >= DEPTH or table.name in self.empty:
@@ -337,25 +362,28 @@ class Filler:
     def aim_at(self, aim: Aim, miss: float) -> None:
         """Adds rows that the gold finds as one group; with probability `miss` each of them just misses."""
         places = self._classes(aim)
-        if aim.fixed and aim.uses.shared and self.rng.random() < 0.3:
+        every = range(len(aim.sources))
+        side = self.rng.choice(aim.sides) if aim.sides and self.rng.random() < 0.3 else every  # of a set operation
+        if aim.fixed and (aim.uses.shared or aim.uses.winning) and self.rng.random() < 0.3:
             self._merging_groups(aim, places)
             return
         group = [places[place] for place in aim.fixed if place in places]
         if not group and self.rng.random() < 0.4:  # equal answers from different rows
             group = [places[place] for place in aim.projected if place in places]
         elif len(aim.sources) > 1 and (aim.sides or not group) and self.rng.random() < 0.6:
-            anchor = self.rng.randrange(len(aim.sources))  # one parent with several children
+            anchor = self.rng.choice(side)  # one parent with several children
             group += [cls for place, cls in places.items() if place[0] == anchor]
         if aim.fixed and self.rng.random() < 0.3:
             miss = 0.0  # a group as large as is asked for
-        repeats = self.rng.choice([n for n in aim.repeats if n < self.cap - 4] or [1, 2, 2])
+        repeats = self.rng.choice(sorted({n for n in aim.repeats if n < self.cap - 4}) or [1, 2, 2])
         spike = self.rng.choice([-1, 1]) if self.rng.random() < 0.3 else 0
-        self._group(aim, places, group, {}, repeats, miss, spike)
+        self._group(aim, places, group, {}, repeats, miss, spike, side)
 
     def _merging_groups(self, aim: Aim, places: dict[Place, int]) -> None:
         """A large group, and two smaller ones that are larger together and alike in one thing that two may share."""
         group = [places[place] for place in aim.fixed if place in places]
-        shared = {cls for place, cls in places.items() if (aim.sources[place[0]], place[1]) in aim.uses.shared}
+        may = aim.uses.shared | aim.uses.winning
+        shared = {cls for place, cls in places.items() if (aim.sources[place[0]], place[1]) in may}
         shared -= {places[p] for p in aim.fixed if p in places and self.schema.identifies(aim.sources[p[0]], p[1])}
         shared = {self.rng.choice(sorted(shared))} if shared else shared
         size = self.rng.choice([1, 2, 3])
@@ -366,15 +394,22 @@ class Filler:
                 alike.update((cls, made[cls]) for cls in shared if made.get(cls) is not None)
 
     def _group(
-        self, aim: Aim, places: dict[Place, int], group: list[int], kept: dict, repeats: int, miss: float, spike: int
+        self,
+        aim: Aim,
+        places: dict[Place, int],
+        group: list[int],
+        kept: dict,
+        repeats: int,
+        miss: float,
+        spike: int,
+        side: range | None = None,
     ) -> dict[int, Value]:
         """Adds `repeats` finds that agree in the classes of the group, and in what is `kept`; what they agree in.
 
-        Of a set operation sometimes one side's finds alone.
+        side: of a set operation, the sources that get rows; without it, all.
         """
         order = {name: number for number, name in enumerate(self.parents_first())}
-        side = self.rng.choice(aim.sides) if aim.sides and self.rng.random() < 0.3 else range(len(aim.sources))
-        sources = sorted(side, key=lambda index: (order[aim.sources[index]], index))
+        sources = sorted(side or range(len(aim.sources)), key=lambda index: (order[aim.sources[index]], index))
         for _ in range(repeats):
             chosen = dict(kept)
             missed = self.rng.random() < miss
@@ -392,7 +427,9 @@ class Filler:
 
     def _classes(self, aim: Aim) -> dict[Place, int]:
         """The number of each place's equality class in this filling; NOT IN links are made half of the time."""
-        pairs = aim.equal + [pair for pair in aim.maybe_equal if self.rng.random() < 0.5]
+        return self._joined(aim, aim.equal + [pair for pair in aim.maybe_equal if self.rng.random() < 0.5])
+
+    def _joined(self, aim: Aim, pairs: list[tuple[Place, Place]]) -> dict[Place, int]:
         numbers: dict[Place, int] = {}
         for index, name in enumerate(aim.sources):
             for column in self.schema.tables[name.lower()].columns:
