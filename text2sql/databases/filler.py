@@ -8,7 +8,7 @@ import random
 import re
 import sqlite3
 
-from text2sql.databases.aims import Aim, Atom, Place, read_checks
+from text2sql.databases.aims import MANY, Aim, Atom, Place, read_checks
 from text2sql.databases.schema import ForeignKey, Schema, Table, opened
 from text2sql.databases.values import (
     as_kind,
@@ -238,29 +238,34 @@ class Filler:
             for name in parents or [table.name] * self.schema.identifies(table.name, column):
                 self.few[name] = self.rng.choice([2, 3, 4])
 
-    def _table(self, aim: Aim, source: int) -> Table:
-        return self.schema.tables[aim.sources[source].lower()]
-
     def rivals(self, aim: Aim) -> None:
-        """Lets the gold find two groups alone: one with a row more, the other with more of all else that may count.
+        """Lets the gold find few groups alone, each of just the size that it is to have.
 
-        That is larger numbers, more different values, and rows that meet both sides of an OR.
+        Of two that it ranks, one has a row more, and the other more of all else that may count: larger numbers, more
+        different values, rows that meet both sides of an OR.
         """
         for name in self.parents_first():
             if any(link.parent == name for table in self.schema.tables.values() for link in table.foreign_keys):
                 for _ in range(2):
-                    self.add(self.schema.tables[name.lower()], {})  # to refer to, beside the two groups
+                    self.add(self.schema.tables[name.lower()], {})  # to refer to, beside the groups
+        tables = [self.schema.tables[name.lower()] for name in aim.sources]
         size = self.rng.choice([1, 2, 3])
-        for count, more in self.rng.sample([(size, True), (size + 1, False)], 2):
+        groups = [(size, True), (size + 1, False)]
+        if not aim.ranked:
+            groups = [(count, self.rng.random() < 0.3) for count in aim.counts]
+            self.cap = max(self.cap, min(MANY, 4 + sum(aim.counts)))
+        for count, more in self.rng.sample(groups, len(groups)):
             either = self.rng.sample(aim.maybe_equal, len(aim.maybe_equal) if more else min(1, len(aim.maybe_equal)))
             places = self._joined(aim, aim.equal + either)
             group = {places[place] for place in aim.fixed if place in places}
-            keys = {cls for (n, name), cls in places.items() if (name,) in self._table(aim, n).keys}
-            free = set(places.values()) - keys - group
+            free = {cls for (n, name), cls in places.items() if not any(name in key for key in tables[n].keys)} - group
             if free and not more:
+                linked = {places[place] for pair in aim.equal for place in pair} & free
                 other_sides = {places[place] for pair in aim.maybe_equal for place in pair} & free
-                group |= {self.rng.choice(sorted(free)), *other_sides}
-            self._group(aim, places, sorted(group), {}, count, 0.0, int(more))
+                likely = linked if linked and self.rng.random() < 0.5 else free  # one parent with several children
+                group |= {self.rng.choice(sorted(likely)), *other_sides}
+            side = self.rng.choice([*aim.sides, range(len(tables))])
+            self._group(aim, places, sorted(group), {}, count, 0.0, int(more), side)
         self.few.update((name, len(self.rows[name])) for name in aim.sources)
 
     def add(self, table: Table, wanted: dict[str, Value]) -> dict[str, Value] | None:
@@ -275,10 +280,11 @@ class Filler:
             linked = {name for link in table.foreign_keys for name in link.columns}
             for name in table.columns:  # keys first, so that a row that refers back to this one can
                 if name not in row and name not in linked:
-                    single = (name,) in table.keys
+                    part = any(name in key for key in table.keys)
+                    often = 0.3 if (name,) in table.keys else -0.6  # the rest of a key may still tell the rows apart
                     row[name] = (
                         self.fresh(table, name)
-                        if single and self.rng.random() < 0.3 + attempt * 0.2
+                        if part and self.rng.random() < often + attempt * 0.2
                         else self.draw(table, name)
                     )
             self._close_dates(table, row, wanted)
@@ -430,6 +436,7 @@ class Filler:
         return self._joined(aim, aim.equal + [pair for pair in aim.maybe_equal if self.rng.random() < 0.5])
 
     def _joined(self, aim: Aim, pairs: list[tuple[Place, Place]]) -> dict[Place, int]:
+        """The number of each place's class, where the places of a pair are in one."""
         numbers: dict[Place, int] = {}
         for index, name in enumerate(aim.sources):
             for column in self.schema.tables[name.lower()].columns:

@@ -15,7 +15,8 @@ rules are the same for every data set and look at nothing but declared constrain
    and what has a year of its own comes back under its name. So may all that the gold expects to repeat: what
    it shows or counts DISTINCT, groups of one table's rows, and what is shown of groups by a key that a LIMIT picks from
    (of two that share a name, another one would win; a list, however, is read as a list of different things), unless
-   that is a country, a continent or a language, of which no two have one name.
+   that is a country, a continent or a language, of which no two have one name. Things that share a name differ in what
+   the gold shows beside it.
 3. A column that the gold sets equal to another table's whole key refers to it, declared or not: it has its partner.
 4. No table is empty, and a gold that picks the first of its rows by a LIMIT has some to pick from.
 5. A fine measure (a number with decimals, a time stamp) by which the gold ranks rows for its LIMIT does not tie; nor
@@ -62,6 +63,8 @@ def ordinary(schema: Schema, aim: Aim) -> Schema:
                 strict.add_key(table.name, (name,))
     for owner, name in _untied(schema, aim):
         strict.add_key(owner, (name,))
+    for owner, names in _told_apart(schema, aim):
+        strict.add_key(owner, names)
     return strict
 
 
@@ -103,6 +106,15 @@ def _names_its_table(table: Table, name: str) -> bool:
     of = re.sub(r"[\W_]", "", _NAME.sub("", name).lower())
     rows = re.sub(r"[\W_]", "", table.name.lower())
     return not of or of == "full" or of[: max(3, len(of) - 1)] in rows or (not of.isascii() and rows.isascii())
+
+
+def _told_apart(schema: Schema, aim: Aim) -> list[tuple[str, tuple[str, ...]]]:
+    """Rule 2, of what a gold shows of things grouped by their key: a name with something beside it."""
+    return sorted(
+        (owner, names)
+        for owner, names in aim.uses.together
+        if len(names) > 1 and any(map(_NAME.search, names)) and schema.tables[owner.lower()].primary_key
+    )
 
 
 def _untied(schema: Schema, aim: Aim) -> list[tuple[str, str]]:

@@ -145,7 +145,7 @@ def candidate(schema: Schema, pools: Pools, gold: Gold, number: int, name: str, 
     miss = (0.4, 0.2, 0.6)[number % 3]
     least = (14, 20, 8, ROWS - 4, 3)[number % 5]
     filler.cap = max(ROWS, max(gold.aim.repeats, default=0) + 6)
-    if gold.aim.ranked and number % 4 == 3:
+    if (gold.aim.ranked or gold.aim.counts) and number % 4 == 3:
         filler.rivals(gold.aim)
     elif gold.aim.ranked and number % 2:
         filler.of_few_groups(gold.aim)
