@@ -14,6 +14,7 @@ import pytest
 from text2sql.base.files import read_jsonl
 from text2sql.databases import aims, many
 from text2sql.databases import populate as populating
+from text2sql.databases.filler import Pools
 from text2sql.databases.many import populate_rows
 from text2sql.databases.ordinary import ordinary
 from text2sql.databases.populate import fillings, populate, read_databases, summarize, write_databases
@@ -349,6 +350,31 @@ def test_groups_that_a_limit_picks_from_differ_in_all_that_may_be_counted(direct
         f" GROUP BY id ORDER BY count(*) {direction} LIMIT 1"
     )
     assert not passes(populate(FAIR, ends, 5, seed).scripts, ends, both)
+
+
+AIRLINES = (
+    "CREATE TABLE airline (id INTEGER PRIMARY KEY, name TEXT);"
+    "CREATE TABLE flight (airline INT REFERENCES airline(id), number INT, gate INT, PRIMARY KEY (airline, number))"
+)
+
+
+def test_groups_have_just_the_sizes_that_a_condition_on_their_count_tells_apart():
+    schema = read_schema(AIRLINES)
+    joined = "SELECT {} FROM airline AS a JOIN flight AS f ON f.airline = a.id GROUP BY a.name"
+    gold = populating.read_gold(joined.format("a.name") + " HAVING count(*) > 10", schema, build(AIRLINES))
+    for name in "abc":
+        script = populating.candidate(gold.strict, Pools(gold.strict, [gold.aim]), gold, 3, name, gaps=False)
+        sizes = query(build(script), joined.format("count(*)") + " ORDER BY 1").rows
+        assert sizes == [(9,), (10,), (11,)]
+
+
+def test_what_shares_a_name_differs_in_what_is_shown_beside_it():
+    gold = (
+        "SELECT c.concert_name, c.year, count(*) FROM concert AS c JOIN singer AS s ON c.singer = s.id"
+        " GROUP BY c.id ORDER BY count(*) DESC LIMIT 1"
+    )
+    scripts = populate(FAIR, gold, 5, 1).scripts
+    assert passes(scripts, gold, gold.replace("c.id ", "c.concert_name, c.year "))
 
 
 def test_a_mutant_that_may_win_a_tie_with_the_gold_is_not_told_apart():
