@@ -8,7 +8,7 @@ import sys
 from conftest import ROOT
 
 from text2sql.base.files import write_jsonl
-from text2sql.databases.audit import Asked, audit
+from text2sql.databases.audit import Asked, audit, golds_of
 from text2sql.databases.populate import populate
 from text2sql.engines.question import Question
 
@@ -83,6 +83,14 @@ def test_two_golds_of_one_question_that_answer_otherwise_are_both_named():
     assert kinds(*same) == [set(), set()]
 
 
+def test_every_gold_of_a_question_is_looked_at():
+    one = asked("SELECT city FROM shop", "Where are shops?")
+    others = ("SELECT s.city FROM shop AS s", "SELECT city, id FROM shop GROUP BY city", "SELECT town FROM shop")
+    golds = list(golds_of(one._replace(question=one.question._replace(alternatives=others))))
+    assert kinds(*golds) == [{"differs"}, {"differs"}, {"row order", "differs"}, {"fails"}]
+    assert kinds(*golds[:2]) == [set(), set()]
+
+
 def test_a_tie_counts_on_rows_that_the_data_bring():
     rows = SHOP + "; INSERT INTO shop VALUES (1, 'a', 'Seoul'), (2, 'b', 'Seoul')"
     gold = "SELECT name FROM shop ORDER BY city LIMIT 1"
@@ -102,12 +110,14 @@ def test_the_command_lists_suspicions_of_a_file(tmp_path):
         {"id": "a", "setup_sql": SHOP, "gold_sql": "SELECT name FROM shop LIMIT 1", "question": "A shop?"},
         {"id": "b", "setup_sql": SHOP, "gold_sql": "SELECT name FROM shop", "question": "All shops?"},
     ]
+    rows[1]["gold_sql"] = [rows[1]["gold_sql"], "SELECT naam FROM shop"]
     write_jsonl(tmp_path / "golds.jsonl", rows)
     done = audited(str(tmp_path / "golds.jsonl"))
     assert done.returncode == 0
-    assert [json.loads(line)["id"] for line in done.stdout.splitlines()] == ["a"]
-    assert json.loads(done.stdout.splitlines()[0])["kind"] == "row order"
-    assert done.stderr.endswith("1 of 2 golds are suspicious: row order 1\n")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["id"], row["kind"]) for row in found] == [("a", "row order"), ("b", "fails")]
+    assert found[1]["gold_sql"] == "SELECT naam FROM shop"
+    assert done.stderr.endswith("2 of 3 golds are suspicious: row order 1, fails 1\n")
 
 
 def test_golds_about_a_database_on_a_server_are_refused_by_one_line(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 from text2sql.base.files import read_jsonl
 from text2sql.databases import aims, many
 from text2sql.databases import populate as populating
+from text2sql.databases.filler import Pools
 from text2sql.databases.many import populate_rows
 from text2sql.databases.ordinary import ordinary
 from text2sql.databases.populate import fillings, populate, read_databases, summarize, write_databases
@@ -276,10 +277,10 @@ FAIR = (
 )
 
 
-def strict_keys(gold: str) -> set[tuple[str, str]]:
+def strict_keys(gold: str, context: str = FAIR) -> set[tuple[str, str]]:
     """(table, column) of what ordinary fillings repeat no value of, beside the keys of the schema."""
-    schema = read_schema(FAIR)
-    strict = ordinary(schema, aims.read_aim(aims.parse(gold, schema), schema, build(FAIR)))
+    schema = read_schema(context)
+    strict = ordinary(schema, aims.read_aim(aims.parse(gold, schema), schema, build(context)))
     return {(table, column) for table, (column,) in strict.undeclared}
 
 
@@ -296,6 +297,94 @@ def test_a_measure_that_a_limit_ranks_by_does_not_tie_but_a_count_may():
     for column, right in (("pay", True), ("age", False)):
         gold = best.format(column)
         assert passes(populate(FAIR, gold, 5, 1).scripts, gold, all_best.format(column)) is right
+
+
+HALL = "CREATE TABLE hall (id INTEGER PRIMARY KEY, hall_name TEXT, seats INT, avgRating INT, age_of_roof INT)"
+
+
+def test_the_largest_of_an_amount_is_one_rows_own_but_the_smallest_and_grades_and_ages_tie():
+    first = "SELECT hall_name FROM hall ORDER BY {} LIMIT 1"
+    unique = {key: strict_keys(first.format(key), HALL) for key in ("seats DESC", "seats", "avgRating DESC")}
+    assert [("hall", "seats") in keys for keys in unique.values()] == [True, False, False]
+    assert ("hall", "age_of_roof") not in strict_keys(first.format("age_of_roof DESC"), HALL)
+    for key, extreme, right in (("seats DESC", "max(seats)", True), ("seats", "min(seats)", False)):
+        scripts = populate(HALL, first.format(key), 5, 1).scripts
+        other = f"SELECT hall_name FROM hall WHERE seats = (SELECT {extreme} FROM hall)"
+        assert passes(scripts, first.format(key), other) is right
+
+
+@pytest.mark.parametrize(("parent", "right"), [("country", True), ("guild", False)])
+def test_no_two_countries_have_one_name_where_a_limit_picks_one(parent, right):
+    context = (
+        f"CREATE TABLE {parent} (id INTEGER PRIMARY KEY, {parent}_name TEXT);"
+        f"CREATE TABLE maker (id INTEGER PRIMARY KEY, maker_name TEXT, home INT REFERENCES {parent}(id))"
+    )
+    gold = (
+        f"SELECT p.{parent}_name FROM maker AS m JOIN {parent} AS p ON m.home = p.id"
+        " GROUP BY p.id ORDER BY count(*) DESC LIMIT 1"
+    )
+    by_name = gold.replace("GROUP BY p.id", f"GROUP BY p.{parent}_name")
+    assert passes(populate(context, gold, 5, 1).scripts, gold, by_name) is right
+
+
+SHIPS = (
+    "CREATE TABLE ship (id INTEGER PRIMARY KEY, name TEXT);"
+    "CREATE TABLE loss (id INTEGER PRIMARY KEY, ship INT REFERENCES ship(id), note TEXT, killed INT, injured INT)"
+)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("direction", ["ASC", "DESC"])
+def test_groups_that_a_limit_picks_from_differ_in_all_that_may_be_counted(direction, seed):
+    """A count of rows, a sum of any column, and both sides of an OR counted for one row."""
+    most = "SELECT s.id FROM ship AS s JOIN loss AS x ON x.ship = s.id GROUP BY s.id ORDER BY {} {} LIMIT 1"
+    gold = most.format("count(*)", direction)
+    scripts = populate(SHIPS, gold, 5, seed).scripts
+    assert not any(passes(scripts, gold, most.format(f"sum({column})", direction)) for column in ("killed", "injured"))
+    ends = (
+        "SELECT s.id FROM singer AS s JOIN road AS r ON s.id = r.a OR s.id = r.b GROUP BY s.id"
+        f" ORDER BY count(*) {direction} LIMIT 1"
+    )
+    both = (
+        "SELECT id FROM (SELECT a AS id FROM road UNION ALL SELECT b FROM road)"
+        f" GROUP BY id ORDER BY count(*) {direction} LIMIT 1"
+    )
+    assert not passes(populate(FAIR, ends, 5, seed).scripts, ends, both)
+
+
+AIRLINES = (
+    "CREATE TABLE airline (id INTEGER PRIMARY KEY, name TEXT);"
+    "CREATE TABLE flight (airline INT REFERENCES airline(id), number INT, gate INT, PRIMARY KEY (airline, number))"
+)
+
+
+def test_groups_have_just_the_sizes_that_a_condition_on_their_count_tells_apart():
+    schema = read_schema(AIRLINES)
+    joined = "SELECT {} FROM airline AS a JOIN flight AS f ON f.airline = a.id GROUP BY a.name"
+    gold = populating.read_gold(joined.format("a.name") + " HAVING count(*) > 10", schema, build(AIRLINES))
+    for name in "abc":
+        script = populating.candidate(gold.strict, Pools(gold.strict, [gold.aim]), gold, 3, name, gaps=False)
+        sizes = query(build(script), joined.format("count(*)") + " ORDER BY 1").rows
+        assert sizes == [(9,), (10,), (11,)]
+
+
+def test_what_shares_a_name_differs_in_what_is_shown_beside_it():
+    gold = (
+        "SELECT c.concert_name, c.year, count(*) FROM concert AS c JOIN singer AS s ON c.singer = s.id"
+        " GROUP BY c.id ORDER BY count(*) DESC LIMIT 1"
+    )
+    scripts = populate(FAIR, gold, 5, 1).scripts
+    assert passes(scripts, gold, gold.replace("c.id ", "c.concert_name, c.year "))
+
+
+def test_a_mutant_that_may_win_a_tie_with_the_gold_is_not_told_apart():
+    """Rows 1 and 3 tie for the gold, 2 and 3 for the mutant: whoever writes it otherwise may get row 3."""
+    schema = read_schema("CREATE TABLE t (id INTEGER PRIMARY KEY, a INT, b INT)")
+    gold = populating.read_gold("SELECT id FROM t ORDER BY a LIMIT 1", schema, build(schema.before[0]))
+    (by_b,) = [number for number, mutant in enumerate(gold.mutants) if mutant.sql.endswith('ORDER BY "b" LIMIT 1')]
+    rows = schema.before[0] + "; INSERT INTO t VALUES (1, 0, 1), (2, 1, 0), (3, {}, 0)"
+    assert gold.look(rows.format(0), {by_b}) == (True, set())
+    assert gold.look(rows.format(1), {by_b}) == (True, {by_b})
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -3,9 +3,10 @@
 python -m text2sql audit                      # of the run's evaluation questions
 python -m text2sql audit questions.jsonl      # of a file in the form that `score` reads
 
-Rows in: {id, setup_sql | database, gold_sql, question?, dialect?}. A setup without rows is filled as for `score`. Rows
-out, one for each suspicion: {id, kind, reason, question, gold_sql}. Kinds: constant, ignores (a value of the question),
-tie, row order, nothing (it returns no row), differs (two golds of one question), fails. The exit code is 0.
+Rows in: {id, setup_sql | database, gold_sql, question?, dialect?}, where gold_sql may be a list. A setup without rows
+is filled as for `score`. Rows out, one for each suspicion about a gold: {id, kind, reason, question, gold_sql}. Kinds:
+constant, ignores (a value of the question), tie, row order, nothing (it returns no row), differs (two golds of one
+question), fails. The exit code is 0.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 from text2sql.base.errors import UserError
 from text2sql.base.files import is_url, json_line, read_jsonl
 from text2sql.commands.score import checked, filled, to_items
-from text2sql.databases.audit import KINDS, Asked, audit
+from text2sql.databases.audit import KINDS, Asked, audit, golds_of
 from text2sql.databases.populate import read_databases, read_unusable
 from text2sql.dataset.rows import read_rows
 from text2sql.engines.pool import cores
@@ -42,17 +43,18 @@ def run(args: argparse.Namespace) -> int:
     asked = of_run() if args.file is None else of_file(args)
     if any(is_url(one.question.database or "") for one in asked):
         raise UserError("audit: golds about a database on a server are not audited; give a file of the others")
+    golds = [gold for one in asked for gold in golds_of(one)]
     sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     kinds: Counter[str] = Counter()
     suspected = 0
-    for one, suspicions in audit(asked, args.workers):
+    for one, suspicions in audit(golds, args.workers):
         suspected += bool(suspicions)
         kinds.update({suspicion.kind for suspicion in suspicions})
         for kind, reason in suspicions:
             row = {"id": one.id, "kind": kind, "reason": reason, "question": one.text}
             print(json_line({**row, "gold_sql": one.question.gold_sql}))
     counts = ", ".join(f"{kind} {kinds[kind]}" for kind in KINDS if kinds[kind])
-    print(f"{suspected} of {len(asked)} golds are suspicious{f': {counts}' if counts else ''}", file=sys.stderr)
+    print(f"{suspected} of {len(golds)} golds are suspicious{f': {counts}' if counts else ''}", file=sys.stderr)
     return 0
 
 

@@ -32,14 +32,19 @@ class Uses:
     """What the way in which a gold uses a column, given as (table, column), says about the column's values.
 
     `missing`: the gold expects NULL, or leaves NULL out of a mean or sum. `shared`: different rows may hold the same.
+    `winning`: it shows the value of groups by a key that a LIMIT picks from.
     `identifying`: it takes the value for the thing itself, grouping joined rows by it or comparing sets of it.
-    `ranking`: it sorts by the value, and by nothing else, to take the first rows by a LIMIT.
+    `together`: (table, columns) that it shows of things which it groups by their key.
+    `ranking`: it sorts by the value, and by nothing else, to take the first rows by a LIMIT; `largest`: from the top.
     """
 
     missing: set[tuple[str, str]] = field(default_factory=set)
     shared: set[tuple[str, str]] = field(default_factory=set)
+    winning: set[tuple[str, str]] = field(default_factory=set)
     identifying: set[tuple[str, str]] = field(default_factory=set)
+    together: set[tuple[str, tuple[str, ...]]] = field(default_factory=set)
     ranking: set[tuple[str, str]] = field(default_factory=set)
+    largest: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass
@@ -48,7 +53,8 @@ class Aim:
 
     `conditions` is a tree: an Atom, or ("and" | "or" | "not", [trees]). `equal` must hold for a row to be found;
     `maybe_equal` are the links of NOT IN and EXCEPT, where a row is found only without them, and those of an OR.
-    `fixed` are the places that stay equal in a group, `repeats` the group sizes worth making.
+    `fixed` are the places that stay equal in a group, `repeats` the group sizes worth making, `counts` those of them
+    that a condition on a COUNT tells apart.
     """
 
     sources: list[str] = field(default_factory=list)
@@ -58,6 +64,7 @@ class Aim:
     fixed: list[Place] = field(default_factory=list)
     projected: list[Place] = field(default_factory=list)
     repeats: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
     constants: dict[tuple[str, str], list] = field(default_factory=dict)  # (table, column): values worth having
     sides: list[range] = field(default_factory=list)  # the sources of each operand of set operations
     ranked: bool = False  # its groups are sorted and the first of them taken
@@ -186,6 +193,8 @@ class _Reader:
         keys = node.args["order"].expressions if node.args.get("order") and node.args.get("limit") else []
         if len(keys) == 1 and (place := self.place(keys[0].this, scopes)):
             uses.ranking.add(self.key(place))
+            if keys[0].args.get("desc"):
+                uses.largest.add(self.key(place))
         alone = not node.args.get("joins")
         shown = [place for place in projections if place]
         for count in node.find_all(exp.Count):
@@ -194,8 +203,13 @@ class _Reader:
         if node.args.get("distinct"):
             uses.shared |= set(map(self.key, shown))
         keyed = any(self.schema.identifies(*self.key(place)) for place in grouped)
-        if grouped and (alone or (keyed and node.args.get("limit"))):
+        for source in {place[0] for place in shown} if keyed else ():
+            told = sorted({name for n, name in shown if n == source})
+            uses.together.add((self.aim.sources[source], tuple(told)))
+        if grouped and alone:
             uses.shared |= set(map(self.key, [*shown, *grouped]))
+        elif keyed and node.args.get("limit"):
+            uses.winning |= set(map(self.key, [*shown, *grouped]))
         elif grouped:
             uses.identifying |= set(map(self.key, [*shown, *grouped] if keyed else grouped))
 
@@ -336,9 +350,9 @@ class _Reader:
             place = self.place(function.this, scopes) if function.this is not None else None
             if isinstance(function, exp.Count):
                 for constant in constants:
-                    self.aim.repeats += [
-                        n for n in (int(constant) - 1, int(constant), int(constant) + 1) if 0 < n <= MANY
-                    ]
+                    near = [int(constant) - 1, int(constant), int(constant) + 1]
+                    self.aim.counts += [n for n in near if 0 < n <= MANY and n not in self.aim.counts]
+                self.aim.repeats += self.aim.counts
             elif place:
                 values = self.aim.constants.setdefault((self.aim.sources[place[0]], place[1]), [])
                 for constant in constants:

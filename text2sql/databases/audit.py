@@ -33,6 +33,13 @@ class Asked(NamedTuple):
     reason: str | None = None  # why no database could be filled for it
 
 
+def golds_of(one: Asked) -> Iterator[Asked]:
+    """Each gold of a question by itself. Databases are filled for the first one, of which alone `reason` speaks."""
+    first, *others = one.question.by_gold()
+    yield one._replace(question=first)
+    yield from (one._replace(question=other, reason=None) for other in others)
+
+
 class Suspicion(NamedTuple):
     """`kind` is one of KINDS."""
 
@@ -169,7 +176,8 @@ def _beside(one: Asked, group: list[Asked]) -> Iterator[Suspicion]:
             if isinstance(gold, Failure) or isinstance(answer, Failure):
                 continue
             if not compare(gold, answer).ex:
-                yield Suspicion("differs", f"the gold of row {other.id} asks the same and answers otherwise")
+                which = "another gold of the row" if other.id == one.id else f"the gold of row {other.id}"
+                yield Suspicion("differs", f"{which} asks the same and answers otherwise")
                 break
 
 

@@ -8,7 +8,7 @@ import random
 import re
 import sqlite3
 
-from text2sql.databases.aims import Aim, Atom, Place, read_checks
+from text2sql.databases.aims import MANY, Aim, Atom, Place, read_checks
 from text2sql.databases.schema import ForeignKey, Schema, Table, opened
 from text2sql.databases.values import (
     as_kind,
@@ -238,6 +238,36 @@ class Filler:
             for name in parents or [table.name] * self.schema.identifies(table.name, column):
                 self.few[name] = self.rng.choice([2, 3, 4])
 
+    def rivals(self, aim: Aim) -> None:
+        """Lets the gold find few groups alone, each of just the size that it is to have.
+
+        Of two that it ranks, one has a row more, and the other more of all else that may count: larger numbers, more
+        different values, rows that meet both sides of an OR.
+        """
+        for name in self.parents_first():
+            if any(link.parent == name for table in self.schema.tables.values() for link in table.foreign_keys):
+                for _ in range(2):
+                    self.add(self.schema.tables[name.lower()], {})  # to refer to, beside the groups
+        tables = [self.schema.tables[name.lower()] for name in aim.sources]
+        size = self.rng.choice([1, 2, 3])
+        groups = [(size, True), (size + 1, False)]
+        if not aim.ranked:
+            groups = [(count, self.rng.random() < 0.3) for count in aim.counts]
+            self.cap = max(self.cap, min(MANY, 4 + sum(aim.counts)))
+        for count, more in self.rng.sample(groups, len(groups)):
+            either = self.rng.sample(aim.maybe_equal, len(aim.maybe_equal) if more else min(1, len(aim.maybe_equal)))
+            places = self._joined(aim, aim.equal + either)
+            group = {places[place] for place in aim.fixed if place in places}
+            free = {cls for (n, name), cls in places.items() if not any(name in key for key in tables[n].keys)} - group
+            if free and not more:
+                linked = {places[place] for pair in aim.equal for place in pair} & free
+                other_sides = {places[place] for pair in aim.maybe_equal for place in pair} & free
+                likely = linked if linked and self.rng.random() < 0.5 else free  # one parent with several children
+                group |= {self.rng.choice(sorted(likely)), *other_sides}
+            side = self.rng.choice([*aim.sides, range(len(tables))])
+            self._group(aim, places, sorted(group), {}, count, 0.0, int(more), side)
+        self.few.update((name, len(self.rows[name])) for name in aim.sources)
+
     def add(self, table: Table, wanted: dict[str, Value]) -> dict[str, Value] | None:
         """Adds a row that has the wanted values; None when the constraints do not allow one."""
         if len(self.pending) >= DEPTH or table.name in self.empty:
@@ -250,10 +280,11 @@ class Filler:
             linked = {name for link in table.foreign_keys for name in link.columns}
             for name in table.columns:  # keys first, so that a row that refers back to this one can
                 if name not in row and name not in linked:
-                    single = (name,) in table.keys
+                    part = any(name in key for key in table.keys)
+                    often = 0.3 if (name,) in table.keys else -0.6  # the rest of a key may still tell the rows apart
                     row[name] = (
                         self.fresh(table, name)
-                        if single and self.rng.random() < 0.3 + attempt * 0.2
+                        if part and self.rng.random() < often + attempt * 0.2
                         else self.draw(table, name)
                     )
             self._close_dates(table, row, wanted)
@@ -337,25 +368,28 @@ class Filler:
     def aim_at(self, aim: Aim, miss: float) -> None:
         """Adds rows that the gold finds as one group; with probability `miss` each of them just misses."""
         places = self._classes(aim)
-        if aim.fixed and aim.uses.shared and self.rng.random() < 0.3:
+        every = range(len(aim.sources))
+        side = self.rng.choice(aim.sides) if aim.sides and self.rng.random() < 0.3 else every  # of a set operation
+        if aim.fixed and (aim.uses.shared or aim.uses.winning) and self.rng.random() < 0.3:
             self._merging_groups(aim, places)
             return
         group = [places[place] for place in aim.fixed if place in places]
         if not group and self.rng.random() < 0.4:  # equal answers from different rows
             group = [places[place] for place in aim.projected if place in places]
         elif len(aim.sources) > 1 and (aim.sides or not group) and self.rng.random() < 0.6:
-            anchor = self.rng.randrange(len(aim.sources))  # one parent with several children
+            anchor = self.rng.choice(side)  # one parent with several children
             group += [cls for place, cls in places.items() if place[0] == anchor]
         if aim.fixed and self.rng.random() < 0.3:
             miss = 0.0  # a group as large as is asked for
-        repeats = self.rng.choice([n for n in aim.repeats if n < self.cap - 4] or [1, 2, 2])
+        repeats = self.rng.choice(sorted({n for n in aim.repeats if n < self.cap - 4}) or [1, 2, 2])
         spike = self.rng.choice([-1, 1]) if self.rng.random() < 0.3 else 0
-        self._group(aim, places, group, {}, repeats, miss, spike)
+        self._group(aim, places, group, {}, repeats, miss, spike, side)
 
     def _merging_groups(self, aim: Aim, places: dict[Place, int]) -> None:
         """A large group, and two smaller ones that are larger together and alike in one thing that two may share."""
         group = [places[place] for place in aim.fixed if place in places]
-        shared = {cls for place, cls in places.items() if (aim.sources[place[0]], place[1]) in aim.uses.shared}
+        may = aim.uses.shared | aim.uses.winning
+        shared = {cls for place, cls in places.items() if (aim.sources[place[0]], place[1]) in may}
         shared -= {places[p] for p in aim.fixed if p in places and self.schema.identifies(aim.sources[p[0]], p[1])}
         shared = {self.rng.choice(sorted(shared))} if shared else shared
         size = self.rng.choice([1, 2, 3])
@@ -366,15 +400,22 @@ class Filler:
                 alike.update((cls, made[cls]) for cls in shared if made.get(cls) is not None)
 
     def _group(
-        self, aim: Aim, places: dict[Place, int], group: list[int], kept: dict, repeats: int, miss: float, spike: int
+        self,
+        aim: Aim,
+        places: dict[Place, int],
+        group: list[int],
+        kept: dict,
+        repeats: int,
+        miss: float,
+        spike: int,
+        side: range | None = None,
     ) -> dict[int, Value]:
         """Adds `repeats` finds that agree in the classes of the group, and in what is `kept`; what they agree in.
 
-        Of a set operation sometimes one side's finds alone.
+        side: of a set operation, the sources that get rows; without it, all.
         """
         order = {name: number for number, name in enumerate(self.parents_first())}
-        side = self.rng.choice(aim.sides) if aim.sides and self.rng.random() < 0.3 else range(len(aim.sources))
-        sources = sorted(side, key=lambda index: (order[aim.sources[index]], index))
+        sources = sorted(side or range(len(aim.sources)), key=lambda index: (order[aim.sources[index]], index))
         for _ in range(repeats):
             chosen = dict(kept)
             missed = self.rng.random() < miss
@@ -392,7 +433,10 @@ class Filler:
 
     def _classes(self, aim: Aim) -> dict[Place, int]:
         """The number of each place's equality class in this filling; NOT IN links are made half of the time."""
-        pairs = aim.equal + [pair for pair in aim.maybe_equal if self.rng.random() < 0.5]
+        return self._joined(aim, aim.equal + [pair for pair in aim.maybe_equal if self.rng.random() < 0.5])
+
+    def _joined(self, aim: Aim, pairs: list[tuple[Place, Place]]) -> dict[Place, int]:
+        """The number of each place's class, where the places of a pair are in one."""
         numbers: dict[Place, int] = {}
         for index, name in enumerate(aim.sources):
             for column in self.schema.tables[name.lower()].columns:

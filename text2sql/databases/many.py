@@ -25,7 +25,7 @@ from text2sql.engines.question import ALONE, Engines, again
 from text2sql.sql.dialect import Untranslatable, declared, is_sqlite, to_sqlite, to_sqlite_ddl, without_database
 from text2sql.sql.dialect_names import dialect_name
 
-VERSION = 3  # of this algorithm; finished parts of another version are not taken up again
+VERSION = 4  # of this algorithm; finished parts of another version are not taken up again
 JOB_SECONDS = 300.0
 JOB_BYTES = 1024 * 2**20
 CHUNK = 4

@@ -16,6 +16,7 @@ from text2sql.databases.schema import Schema, Table
 
 NODES = 500  # of a gold's tree that are changed, about
 OF_A_KIND = 40  # mutants of a gold, about
+AMOUNTS = 4  # columns of a table, at most, that a count may be taken to add up
 
 
 @dataclass(frozen=True)
@@ -415,11 +416,11 @@ def _counted(count: exp.Count, select: exp.Select, tables: dict[str, Table]) -> 
 
 
 def _amounts(tables: dict[str, Table]) -> Iterator[exp.Column]:
-    """The first column of each table that a count of its rows may be taken to add up."""
+    """Columns of each table that a count of its rows may be taken to add up."""
     for alias, table in tables.items():
         linked = {name for link in table.foreign_keys for name in link.columns}.union(*table.keys)
         free = [n for n, column in table.columns.items() if column.kind in ("integer", "real") and n not in linked]
-        yield from (_column(alias, name) for name in free[:1])
+        yield from (_column(alias, name) for name in free[:AMOUNTS])
 
 
 def _regrouped(group: exp.Group, select: exp.Select, tables: dict[str, Table]) -> Iterator[tuple[str, exp.Expr]]:

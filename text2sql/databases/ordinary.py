@@ -14,10 +14,14 @@ rules are the same for every data set and look at nothing but declared constrain
    joined rows are grouped by, what sets of joined rows are compared by. Otherwise first and family names may be shared,
    and what has a year of its own comes back under its name. So may all that the gold expects to repeat: what
    it shows or counts DISTINCT, groups of one table's rows, and what is shown of groups by a key that a LIMIT picks from
-   (of two that share a name, another one would win; a list, however, is read as a list of different things).
+   (of two that share a name, another one would win; a list, however, is read as a list of different things), unless
+   that is a country, a continent or a language, of which no two have one name. Things that share a name differ in what
+   the gold shows beside it.
 3. A column that the gold sets equal to another table's whole key refers to it, declared or not: it has its partner.
 4. No table is empty, and a gold that picks the first of its rows by a LIMIT has some to pick from.
-5. A fine measure (a number with decimals, a time stamp) by which the gold ranks rows for its LIMIT does not tie.
+5. A fine measure (a number with decimals, a time stamp) by which the gold ranks rows for its LIMIT does not tie; nor
+   does a whole amount of which it takes the largest. Amounts thin out at the top and crowd at the bottom, where many
+   have none; whole numbers of a coarse scale (ages, years, grades, ranks, ratings, points) tie at either end.
 
 Fillings of the schema as declared are the harsh ones.
 """
@@ -31,6 +35,11 @@ from text2sql.databases.schema import ForeignKey, Schema, Table
 _NAME = re.compile(r"name$|(이름|명)$", re.IGNORECASE)
 _YEARLY = re.compile(r"^(year|season|edition)$|^(연도|년도)$", re.IGNORECASE)
 _TITLE = re.compile(r"(title|label)$|제목$", re.IGNORECASE)
+_OF_COUNTRIES = re.compile(r"countr|nation(s|$)|continent|language|국가|나라|대륙|언어", re.IGNORECASE)
+_COARSE = re.compile(
+    r"(^|_|(?<=[a-z])(?=[A-Z]))(?i:age|year|grade|level|class|rank|ranking|rating|score|star|point)s?($|_|[A-Z])"
+    r"|(나이|연도|년도|학년|등급|레벨|순위|평점|점수|별점)$"
+)
 _OF_PERSONS = re.compile(r"^(f|l|m|first|last|middle|given|family|sur|nick|fore)_?name$", re.IGNORECASE)
 
 
@@ -54,6 +63,8 @@ def ordinary(schema: Schema, aim: Aim) -> Schema:
                 strict.add_key(table.name, (name,))
     for owner, name in _untied(schema, aim):
         strict.add_key(owner, (name,))
+    for owner, names in _told_apart(schema, aim):
+        strict.add_key(owner, names)
     return strict
 
 
@@ -77,6 +88,8 @@ def _unique(schema: Schema, table: Table, name: str, aim: Aim) -> bool:
     key = (table.name, name)
     if key in aim.uses.shared or table.columns[name].kind != "text":
         return False
+    if key in aim.uses.winning and not (_OF_COUNTRIES.search(table.name) and _names_its_table(table, name)):
+        return False
     own = [columns for columns in table.keys if len(columns) == 1 and columns != (name,)]
     yearly = any(_YEARLY.match(other) for other in table.columns)  # what has its year comes back under its name
     if not own or yearly or schema.identifies(table.name, name):
@@ -95,12 +108,22 @@ def _names_its_table(table: Table, name: str) -> bool:
     return not of or of == "full" or of[: max(3, len(of) - 1)] in rows or (not of.isascii() and rows.isascii())
 
 
+def _told_apart(schema: Schema, aim: Aim) -> list[tuple[str, tuple[str, ...]]]:
+    """Rule 2, of what a gold shows of things grouped by their key: a name with something beside it."""
+    return sorted(
+        (owner, names)
+        for owner, names in aim.uses.together
+        if len(names) > 1 and any(map(_NAME.search, names)) and schema.tables[owner.lower()].primary_key
+    )
+
+
 def _untied(schema: Schema, aim: Aim) -> list[tuple[str, str]]:
-    """Rule 5: what is measured finely and says which row a LIMIT takes."""
+    """Rule 5: what says which row a LIMIT takes and is a fine measure, or an amount of which it takes the largest."""
     found = []
     for table, name in aim.uses.ranking:
-        column = schema.tables[table.lower()].columns[name]
-        if column.kind in ("real", "datetime") and not schema.identifies(table, name):
+        kind = schema.tables[table.lower()].columns[name].kind
+        amount = kind == "integer" and (table, name) in aim.uses.largest and not _COARSE.search(name)
+        if (kind in ("real", "datetime") or amount) and not schema.identifies(table, name):
             found.append((table, name))
     return sorted(found)
 

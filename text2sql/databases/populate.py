@@ -33,7 +33,7 @@ from text2sql.scoring.gold import Gold as Answers
 from text2sql.scoring.gold import answer_gold, plan
 
 CANDIDATES = 60  # looked at for a gold's fillings of one tier, at most; also the probes for equivalence
-FRUITLESS = 8  # in a row, that end the search for mutants which may be equivalent
+FRUITLESS = 16  # in a row, that end the search for mutants which may be equivalent
 LIMITS = Limits(rows=20_000)
 
 
@@ -107,15 +107,25 @@ class Gold:
         return gold.answer.has_value, killed
 
     def by_chance(self, database: Database, number: int, gold: Answers) -> bool:
-        """Whether a mutant's LIMIT cuts through a tie, so that the gold's answer is right for it too: who writes the
-        mutant otherwise may get that one."""
+        """Whether a mutant's LIMIT cuts through a tie, so that it could as well have an answer that is right for the
+        gold: who writes the mutant otherwise may get that one."""
         if not (self.plan.limited and self.plan.order):
             return False
         mutant = plan(self.mutants[number].sql, self.dialect)
         if not (mutant.limited and mutant.order):
             return False
         answers = answer_gold(database, mutant, LIMITS)
-        return not isinstance(answers, Failure) and compare(answers, gold.answer).ex
+        return not isinstance(answers, Failure) and _may_agree(answers, gold)
+
+
+def _may_agree(one: Answers, other: Answers) -> bool:
+    """Whether some answer is right for both, as far as slice after slice of them tells."""
+    if compare(one, other.answer).ex:
+        return True
+    takes = [[part.take for part in answers.slices] for answers in (one, other)]
+    return takes[0] == takes[1] and all(
+        (Counter(a.rows) & Counter(b.rows)).total() >= a.take for a, b in zip(one.slices, other.slices, strict=True)
+    )
 
 
 def read_gold(sql: str, schema: Schema, empty: Connection) -> Gold:
@@ -135,7 +145,9 @@ def candidate(schema: Schema, pools: Pools, gold: Gold, number: int, name: str, 
     miss = (0.4, 0.2, 0.6)[number % 3]
     least = (14, 20, 8, ROWS - 4, 3)[number % 5]
     filler.cap = max(ROWS, max(gold.aim.repeats, default=0) + 6)
-    if gold.aim.ranked and number % 2:
+    if (gold.aim.ranked or gold.aim.counts) and number % 4 == 3:
+        filler.rivals(gold.aim)
+    elif gold.aim.ranked and number % 2:
         filler.of_few_groups(gold.aim)
     for _ in range((6, 9, 3, 6)[number % 4]):
         filler.aim_at(gold.aim, miss)
@@ -194,7 +206,7 @@ def _search(
     At first each candidate that tells a mutant apart which none before it did; of too many, those that tell most.
     """
     alive, answered, fruitless = set(mutants), False, 0
-    patience = FRUITLESS * (2 if gold.aim.ranked else 1)  # groups often tie, which hides what differs
+    patience = FRUITLESS * (2 if gold.aim.ranked or gold.aim.sides else 1)  # what differs is often hidden there
     telling: list[str] = []
     spare: list[str] = []
     for number in range(CANDIDATES):
