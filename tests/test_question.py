@@ -289,6 +289,16 @@ def test_databases_of_an_engine_make_room_for_later_ones(engines):
     assert duckdb._instance().databases - before <= KEPT_ELSEWHERE
 
 
+def test_golds_about_one_schema_share_a_database_of_another_engine(engines, monkeypatch):
+    built, build = [], question._build
+    monkeypatch.setattr(question, "_build", lambda *of: built.append(of) or build(*of))
+    question._kept.clear()
+    for gold, answer in (("SELECT a FROM t", 7), ("SELECT a + 1 FROM t", 8)):
+        asked = Question(gold, (LIST,), dialect="duckdb", setup_dialect="duckdb")
+        assert gold_answer(asked, LIMITS, engines["duckdb"]) == Answer(1, [(answer,)])
+    assert len(built) == 1
+
+
 def test_databases_of_sqlite_make_room_by_their_size(monkeypatch):
     monkeypatch.setattr(question, "KEPT_BYTES", 2**20)
     question._kept.clear()

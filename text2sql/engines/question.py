@@ -306,7 +306,8 @@ def databases(question: Question, limits: Limits, engine: Engine = SQLITE) -> It
 
 
 def gold_answer(question: Question, limits: Limits, engine: Engine = SQLITE) -> Answer | Failure:
-    """What the gold answers on the question's first database, which is opened for it alone and closed again.
+    """What the gold answers on the question's first database. SQLite's is opened for it alone and closed again; on
+    another engine, where building a schema takes long, it stays open for the next question about the same one.
 
     A failure says which of the two texts failed (`context`, in which statement, or `SQL`), and is of outcome `dialect`
     where SQLite finds no syntax in what is another system's. `limits.seconds` is the deadline of the script and of the
@@ -315,14 +316,15 @@ def gold_answer(question: Question, limits: Limits, engine: Engine = SQLITE) -> 
     sql = statement(question.gold_sql, question, engine)
     if isinstance(sql, Failure):
         return Failure(sql.outcome, f"SQL: {sql.error}")
+    kept = question.database is None and engine != SQLITE
     database: Database | Failure
     if question.database is not None:
         database = _open_file(question.database, limits)
     else:
-        database = _build(engine, question.setups[0], question.setup_dialect, limits)
+        database = (_kept if kept else _build)(engine, question.setups[0], question.setup_dialect, limits)
     if isinstance(database, Failure):
         return _in_context(database, question, engine, limits)
-    with closing(database):
+    with nullcontext() if kept else closing(database):
         answer = database.query(sql, limits)
     if isinstance(answer, Failure):
         return _in_dialect(answer, "SQL", question.gold_sql, question.dialect, engine)
