@@ -266,6 +266,7 @@ def test_rows_that_are_translated_are_counted_with_what_would_run_them_on_their_
         "1 rows of dialect duckdb run on SQLite by translation: their databases are SQLite's",
         "1 rows of dialect tsql run on SQLite by translation: there is no engine for it here",
     ]
+    assert not foreign_rows([("oracl", None, False)])  # known to nobody, and rejected
     assert "2 rows of dialect duckdb run on SQLite by translation: evaluation.engine is sqlite" in list(
         translations(rows, TRANSLATING)
     )

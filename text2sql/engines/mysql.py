@@ -231,7 +231,7 @@ def late(error: Exception) -> bool:
 
 # --- Databases -------------------------------------------------------------------------------------------------------
 
-# MySQL 8's collations, its default among them, by the names of those that MariaDB from 11.8 on takes them for (MDEV-20912)
+# MySQL 8's collations, its default among them, by the names of those that newer MariaDBs take them for (MDEV-20912)
 _OF_MYSQL, _OF_MARIADB = re.compile(r"\butf8mb4_0900_(a[is]_c[is])\b"), r"utf8mb4_uca1400_nopad_\1"
 # With the semicolon behind it: a server takes no empty statement.
 _PASSED_OVER = re.compile(

@@ -32,7 +32,7 @@ from text2sql.sql.dialect import (
     to_sqlite_ddl,
     without_database,
 )
-from text2sql.sql.dialect_names import dialect_name
+from text2sql.sql.dialect_names import dialect_name, known
 from text2sql.sql.foreign import FOREIGN_FUNCTIONS, foreign_construct
 from text2sql.sql.golds import alternatives_in
 
@@ -122,11 +122,13 @@ class Foreign(NamedTuple):
 
 
 def foreign_rows(rows: Iterable[tuple[str | None, str | None, bool]]) -> Counter[Foreign]:
-    """How many rows, given as (dialect, database, whether they were filled for SQLite), are of which other dialect."""
+    """How many rows, given as (dialect, database, whether they were filled for SQLite), are of which other dialect that
+    is known."""
     return Counter(
         Foreign(dialect_name(dialect or ""), not url and (filled or database is not None), url)
         for dialect, database, filled in rows
-        if (url := database if database and is_url(database) else None) or not is_sqlite(dialect)
+        if (url := database if database and is_url(database) else None)
+        or (not is_sqlite(dialect) and known(dialect or ""))
     )
 
 
