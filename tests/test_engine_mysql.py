@@ -125,6 +125,8 @@ def test_attacks_change_nothing(engine, tmp_path):
     "script, expected",
     [
         ("CREATE DATABASE shop; USE shop; CREATE TABLE t (a INT); INSERT INTO t VALUES (1)", "ok"),
+        ("-- of two\nSET NAMES utf8mb4;\nCREATE DATABASE shop;\n\nUSE shop;\nCREATE TABLE t (a INT);", "ok"),
+        ("CREATE TABLE t (a VARCHAR(9) COLLATE utf8mb4_0900_ai_ci) DEFAULT CHARSET=utf8mb4", "ok"),  # MySQL 8's default
         ("", "ok"),
         ("CREATE TABLE t (a INT", "syntax"),
         ("CREATE TABLE t (a INT PRIMARY KEY); INSERT INTO t VALUES (1), (1)", "schema"),

@@ -75,6 +75,16 @@ def test_birds_evidence_becomes_the_notes_and_its_databases_answer(tmp_path):
     assert "CREATE TABLE shop" in test["context"] and train["id"] != test["id"]
 
 
+def test_birds_parts_in_one_folder_have_each_their_own_databases(tmp_path):
+    for part, rows in (("train", 2), ("dev", 3)):
+        record = {"db_id": "shop", "question": part, "evidence": "", "SQL": "SELECT COUNT(*) FROM shop"}
+        write(tmp_path / f"{part}.json", json.dumps([record]))
+        write(tmp_path / f"{part}_tables.json", json.dumps([schema_entry()]))
+        database(tmp_path / f"{part}_databases" / "shop" / "shop.sqlite", *[(n, "a", "x") for n in range(rows)])
+    found = rows_of(ingest("bird", tmp_path))
+    assert (answers(found["train"][0]), answers(found["test"][0])) == ([(2,)], [(3,)])
+
+
 @pytest.mark.parametrize(("dialect", "answer"), [(None, "sqlite"), ("mariadb", "mysql"), ("postgresql", "postgresql")])
 def test_mini_dev_has_a_file_for_each_dialect(tmp_path, dialect, answer):
     for name in ("sqlite", "mysql", "postgresql"):
@@ -315,6 +325,22 @@ def test_a_split_column_holds_rows_out_and_counts_the_rest(tmp_path):
     assert left_out == {"its split is validation": 1, "its split is spare": 1}
     off = rows_of(ingest("file", path, columns={"split": None}))
     assert [len(off["train"]), len(off["test"])] == [5, 0]
+
+
+def test_a_split_column_counts_the_rest_where_it_holds_nothing_out(tmp_path):
+    path = write(tmp_path / "q.jsonl", lines(ROW | {"split": "train"}, ROW | {"split": "spare"}))
+    assert account_of(ingest("file", path), tmp_path / "raw")["train"]["left_out"] == {"its split is spare": 1}
+    other = write(tmp_path / "o.jsonl", lines(ROW | {"split": "hard"}, ROW | {"split": "easy"}))  # no split of rows
+    assert len(rows_of(ingest("file", other))["train"]) == 2
+
+
+@pytest.mark.parametrize("cells_of", [list, lambda cells: {str(n): cell for n, cell in enumerate(cells)}])
+def test_a_table_by_columns_as_pandas_writes_it_is_read_row_by_row(tmp_path, cells_of):
+    table = {name: cells_of([cell, f"{cell} "]) for name, cell in ROW.items()}
+    rows = rows_of(ingest("file", write(tmp_path / "q.json", json.dumps(table))))["train"]
+    assert [(row["question"], row["answer"]) for row in rows] == [
+        (ROW["question"] + end, ROW["answer"] + end) for end in ("", " ")
+    ]
 
 
 def test_a_database_column_of_mere_names_is_the_db_id_and_can_be_switched_off(tmp_path):

@@ -266,6 +266,7 @@ def test_rows_that_are_translated_are_counted_with_what_would_run_them_on_their_
         "1 rows of dialect duckdb run on SQLite by translation: their databases are SQLite's",
         "1 rows of dialect tsql run on SQLite by translation: there is no engine for it here",
     ]
+    assert not foreign_rows([("oracl", None, False)])  # known to nobody, and rejected
     assert "2 rows of dialect duckdb run on SQLite by translation: evaluation.engine is sqlite" in list(
         translations(rows, TRANSLATING)
     )
@@ -287,6 +288,16 @@ def test_databases_of_an_engine_make_room_for_later_ones(engines):
         )
         assert database.query("SELECT a FROM t") == Answer(1, [(number,)])
     assert duckdb._instance().databases - before <= KEPT_ELSEWHERE
+
+
+def test_golds_about_one_schema_share_a_database_of_another_engine(engines, monkeypatch):
+    built, build = [], question._build
+    monkeypatch.setattr(question, "_build", lambda *of: built.append(of) or build(*of))
+    question._kept.clear()
+    for gold, answer in (("SELECT a FROM t", 7), ("SELECT a + 1 FROM t", 8)):
+        asked = Question(gold, (LIST,), dialect="duckdb", setup_dialect="duckdb")
+        assert gold_answer(asked, LIMITS, engines["duckdb"]) == Answer(1, [(answer,)])
+    assert len(built) == 1
 
 
 def test_databases_of_sqlite_make_room_by_their_size(monkeypatch):

@@ -167,7 +167,7 @@ class NearDuplicates:
                 if gram not in self.bits:
                     lists[gram].append(place)
         self.lists = {gram: np.array(places, np.int32) for gram, places in lists.items()}
-        self.found: dict[frozenset[str], str | None] = {}
+        self.search = lru_cache(maxsize=1024)(self._search)  # questions repeat; a set of trigrams takes 7 KiB
         self.thresholds: dict[int, tuple[int, int, np.ndarray]] = {}
 
     def packed(self, grams: frozenset[str]) -> np.ndarray:
@@ -179,12 +179,9 @@ class NearDuplicates:
 
     def find(self, text: str) -> str | None:
         """The id of the first near-duplicate of this text, or None."""
-        grams = trigrams(text)
-        if grams not in self.found:
-            self.found[grams] = self.search(grams)
-        return self.found[grams]
+        return self.search(trigrams(text))
 
-    def search(self, grams: frozenset[str]) -> str | None:
+    def _search(self, grams: frozenset[str]) -> str | None:
         size = len(grams)
         if size not in self.thresholds:
             self.thresholds[size] = self.threshold(size)

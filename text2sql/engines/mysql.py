@@ -242,7 +242,10 @@ def late(error: Exception) -> bool:
 # --- Databases -------------------------------------------------------------------------------------------------------
 
 _NO_PARENT = re.compile(r"errno: 150\b|Failed to open the referenced table")
-_PASSED_OVER = re.compile(r"(^|;)\s*(?:(?:create|drop)\s+(?:database|schema)|use)\b[^;]*(?=;|\Z)", re.I | re.M)
+# With the semicolon behind it: a server takes no empty statement.
+_PASSED_OVER = re.compile(
+    r"(^|;)(?:\s*(?:(?:create|drop)\s+(?:database|schema)|use)\b[^;]*(?:;|\Z))+", re.IGNORECASE | re.MULTILINE
+)
 
 
 class MySQLDatabase:

@@ -32,7 +32,7 @@ from text2sql.sql.dialect import (
     to_sqlite_ddl,
     without_database,
 )
-from text2sql.sql.dialect_names import dialect_name
+from text2sql.sql.dialect_names import dialect_name, known
 from text2sql.sql.foreign import FOREIGN_FUNCTIONS, foreign_construct
 from text2sql.sql.golds import alternatives_in
 
@@ -122,11 +122,13 @@ class Foreign(NamedTuple):
 
 
 def foreign_rows(rows: Iterable[tuple[str | None, str | None, bool]]) -> Counter[Foreign]:
-    """How many rows, given as (dialect, database, whether they were filled for SQLite), are of which other dialect."""
+    """How many rows, given as (dialect, database, whether they were filled for SQLite), are of which other dialect that
+    is known."""
     return Counter(
         Foreign(dialect_name(dialect or ""), not url and (filled or database is not None), url)
         for dialect, database, filled in rows
-        if (url := database if database and is_url(database) else None) or not is_sqlite(dialect)
+        if (url := database if database and is_url(database) else None)
+        or (not is_sqlite(dialect) and known(dialect or ""))
     )
 
 
@@ -306,7 +308,8 @@ def databases(question: Question, limits: Limits, engine: Engine = SQLITE) -> It
 
 
 def gold_answer(question: Question, limits: Limits, engine: Engine = SQLITE) -> Answer | Failure:
-    """What the gold answers on the question's first database, which is opened for it alone and closed again.
+    """What the gold answers on the question's first database. SQLite's is opened for it alone and closed again; on
+    another engine, where building a schema takes long, it stays open for the next question about the same one.
 
     A failure says which of the two texts failed (`context`, in which statement, or `SQL`), and is of outcome `dialect`
     where SQLite finds no syntax in what is another system's. `limits.seconds` is the deadline of the script and of the
@@ -315,14 +318,15 @@ def gold_answer(question: Question, limits: Limits, engine: Engine = SQLITE) -> 
     sql = statement(question.gold_sql, question, engine)
     if isinstance(sql, Failure):
         return Failure(sql.outcome, f"SQL: {sql.error}")
+    kept = question.database is None and engine != SQLITE
     database: Database | Failure
     if question.database is not None:
         database = _open_file(question.database, limits)
     else:
-        database = _build(engine, question.setups[0], question.setup_dialect, limits)
+        database = (_kept if kept else _build)(engine, question.setups[0], question.setup_dialect, limits)
     if isinstance(database, Failure):
         return _in_context(database, question, engine, limits)
-    with closing(database):
+    with nullcontext() if kept else closing(database):
         answer = database.query(sql, limits)
     if isinstance(answer, Failure):
         return _in_dialect(answer, "SQL", question.gold_sql, question.dialect, engine)

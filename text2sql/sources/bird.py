@@ -39,10 +39,14 @@ def load(params: IngestParams) -> Splits:
 
 
 def rows_in(path: Path, params: IngestParams) -> Iterator[dict | LeftOut]:
-    """The rows of one file of questions, with the schemas and databases that stand beside it."""
-    beside = path.parent
-    tables = sorted(beside.glob("*tables.json"))
-    folders = sorted(folder for folder in beside.glob("*databases") if folder.is_dir())
-    schemas = {name: ddl for file in tables for name, ddl in schemas_of(file).items()}
+    """The rows of one file of questions, with the schemas and databases beside it, first those of its name."""
+    beside, named = path.parent, path.stem.split("_")
+
+    def is_other(found: Path) -> bool:
+        return found.name.split("_")[0] not in named
+
+    tables = sorted(sorted(beside.glob("*tables.json")), key=is_other)
+    folders = sorted(sorted(folder for folder in beside.glob("*databases") if folder.is_dir()), key=is_other)
+    schemas = {name: ddl for file in reversed(tables) for name, ddl in schemas_of(file).items()}
     databases = folders[0] if folders else beside
     return rows_of(read_records(path), COLUMNS | mapped_by(params), schemas, databases, str(path))

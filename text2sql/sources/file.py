@@ -60,11 +60,11 @@ def load(params: IngestParams) -> Splits:
     files = split_files(params.path, params.test_path)
     rows: dict[str, Iterator] = {split: rows_of(files[split], columns, params) for split in ("train", "test")}
     if Path(params.path).is_file() and (by := columns["split"]):
-        held_out = held_out_by(files["train"][0], by)
-        if params.test_path:
-            rows["train"] = parted(rows["train"], "train", None)
-        elif held_out:
+        named = splits_in(files["train"][0], by)
+        held_out = None if params.test_path else next((name for name in ("test", "validation") if name in named), None)
+        if params.test_path or named & SPLITS.keys():
             rows["train"] = parted(rows["train"], "train", held_out)
+        if held_out:
             rows["test"] = parted(rows_of(files["train"], columns, params), held_out, "train")
     elif files["unread"]:
         rows["test"] = chained(rows["test"], unread(files["unread"]))
@@ -76,14 +76,9 @@ def chained(rows: Iterable[dict], more: Iterable[LeftOut]) -> Iterator[dict | Le
     yield from more
 
 
-def held_out_by(path: Path, column: str) -> str | None:
-    """The split that is held out by a file's own column: `test`, or else `validation`; None where it names neither."""
-    found = set()
-    for record in read_records(path):
-        if column not in record:
-            return None
-        found.add(split_named(record[column]))
-    return next((split for split in ("test", "validation") if split in found), None)
+def splits_in(path: Path, column: str) -> set[str]:
+    """The splits that a file's own column names; none where there is no such column."""
+    return {split_named(record[column]) for record in read_records(path) if record.get(column) not in (None, "")}
 
 
 def split_named(value: object) -> str:

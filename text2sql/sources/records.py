@@ -88,12 +88,26 @@ def beginning(path: Path) -> str:
 
 
 def is_line_of_json(line: str) -> bool:
-    """Whether a line is a row of its own: a whole object, and no document that holds its rows under `data`."""
+    """Whether a line is a row of its own: a whole object, and no document that holds its rows in another way."""
     try:
         value = json.loads(line)
     except ValueError:
         return False
-    return isinstance(value, dict) and bool(value) and not isinstance(value.get("data"), list)
+    if not isinstance(value, dict) or not value:
+        return False
+    return not isinstance(value.get("data"), list) and not is_by_columns(value)
+
+
+def is_by_columns(value: dict) -> bool:
+    """Whether an object is a table as pandas writes it: {column: {index: cell}}, or {column: [cell, …]}."""
+    first, *rest = columns = list(value.values())
+    if not rest or not all(type(column) is type(first) for column in columns):
+        return False
+    if isinstance(first, dict):
+        return all(column.keys() == first.keys() for column in rest)
+    return isinstance(first, list) and all(
+        len(column) == len(first) and not any(isinstance(cell, dict | list) for cell in column) for column in columns
+    )
 
 
 def open_text(path: Path) -> TextIO:
@@ -207,7 +221,7 @@ def delimiter_of(file: TextIO) -> str:
 
 
 def read_json_list(path: Path) -> list[dict]:
-    """The objects of a JSON document that is a list of objects, or an object with one under `data`."""
+    """The objects of a JSON document: a list of them, an object with one under `data`, or a table by columns."""
     try:
         with open_text(path) as file:
             value = json.load(file)
@@ -217,6 +231,9 @@ def read_json_list(path: Path) -> list[dict]:
         raise unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({first_line(error)})") from error
+    if isinstance(value, dict) and value and is_by_columns(value):
+        columns = [column.values() if isinstance(column, dict) else column for column in value.values()]
+        return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
     rows = value.get("data") if isinstance(value, dict) else value
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path}: expected a JSON list of objects (or one under the key `data`)")
