@@ -77,8 +77,14 @@ def chained(rows: Iterable[dict], more: Iterable[LeftOut]) -> Iterator[dict | Le
 
 
 def splits_in(path: Path, column: str) -> set[str]:
-    """The splits that a file's own column names; none where there is no such column."""
-    return {split_named(record[column]) for record in read_records(path) if record.get(column) not in (None, "")}
+    """The splits that a file's own column names; none where a record lacks the column."""
+    found = set()
+    for record in read_records(path):
+        if column not in record:
+            return set()
+        if record[column] not in (None, ""):
+            found.add(split_named(record[column]))
+    return found
 
 
 def split_named(value: object) -> str:
