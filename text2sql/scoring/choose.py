@@ -1,7 +1,8 @@
 """Which of several candidate queries to believe: the one whose result most of them agree on.
 
 An empty result says little: every wrong name or value gives the same one. So it is believed only where no candidate
-finds anything, as in execution-guided decoding (Wang et al., 2018, arXiv:1807.03100); docs/arms.md has what that brings.
+finds anything, as in execution-guided decoding (Wang et al., 2018, arXiv:1807.03100). docs/arms.md has what that
+brings.
 """
 
 from collections.abc import Sequence

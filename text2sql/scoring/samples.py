@@ -48,8 +48,8 @@ def score_samples(
     """What `score_all` says of each item's chosen candidate, in the items' order, with more fields in `row`.
 
     `chosen`: the place of the candidate, 0 for the greedy answer; `agreed`: how many of the `samples` candidates have
-    its result, 0 where none has one or it is empty; `ex_greedy`: the greedy answer's verdict; `oracle`: whether any candidate is
-    right. All but `samples` are null for a gold that cannot be scored against.
+    its result, 0 where none has one or it is empty; `ex_greedy`: the greedy answer's verdict; `oracle`: whether any
+    candidate is right. All but `samples` are null for a gold that cannot be scored against.
     """
     groups = [[item, *(replace(item, prediction=text, truncated=cut) for text, cut in item.samples)] for item in items]
     different = [one for group in groups for one in dict.fromkeys(group)]
