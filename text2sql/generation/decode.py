@@ -23,9 +23,6 @@ SERVED = {
 }  # fmt: skip
 
 
-AHEAD = 4  # greedy steps that a card takes between two looks of the host
-
-
 def alike(prompts: Sequence[list[int]], least: float = 1 / 2) -> list[list[int]]:
     """Groups of prompts that begin alike, as indices: sorted by tokens, neighbours share `least` of the longer one."""
     groups: list[list[int]] = []
@@ -85,47 +82,32 @@ def decode(
     """The continuation of each prompt: token ids up to and with its stop token, at most max_new_tokens.
 
     Greedy, or sampled at TEMPERATURE for prompts whose seed is not None. over: whether the answer to a prompt, given by
-    its place, ends here without a stop token. The model must be one that it `serves`. A card takes several greedy steps
-    before the host looks at them: rows that have ended meanwhile are computed for nothing, and cut off.
+    its place, ends here without a stop token. The model must be one that it `serves`.
     """
-    answers: list[list[int]] = [[] for _ in prompts]
-
-    def goes_on(row: int, tokens: list[int]) -> bool:
-        """Adds tokens to a row's answer, up to where it ends."""
-        for token in tokens:
-            answers[row].append(token)
-            if token in stops or len(answers[row]) == max_new_tokens or over(row, answers[row]):
-                return False
-        return True
-
     with torch.inference_mode(), last_tokens_together(model):
-        longest = max(map(len, prompts))
-        cache = Cache(len(prompts), -(-(longest + max_new_tokens) // 8) * 8)  # as attention's kernels on a card want it
+        columns = max(map(len, prompts)) + max_new_tokens
+        cache = Cache(len(prompts), -(-columns // 8) * 8)  # as attention's kernels on a card want it
+        answers: list[list[int]] = [[] for _ in prompts]
         draws = [
             None if seed is None else torch.Generator().manual_seed(seed) for seed in seeds or [None] * len(prompts)
         ]
-        on_card = model.device.type == "cuda"
-        ahead = AHEAD if on_card and not any(draws) else 1
         logits, live = read_once(model, cache, prompts)
-        step = recorded(model, cache) if on_card and cuda_graphs else plain(model, cache)
-        tokens = choose(logits, [draws[row] for row in live])
-        ends = torch.tensor([len(prompts[row]) for row in live], device=model.device)  # the tokens' positions
-        written = 0
+        step = recorded(model, cache) if model.device.type == "cuda" and cuda_graphs else plain(model, cache)
         while True:
-            found = [tokens]
-            while len(found) < min(ahead, max_new_tokens - written):
-                found.append(step(found[-1], ends, longest + written + len(found) - 1).argmax(-1))
-                ends = ends + 1
-            written += len(found)
-            new = torch.stack(found, 1).tolist()
-            kept = [slot for slot, row in enumerate(live) if goes_on(row, new[slot])]
+            tokens = choose(logits, [draws[row] for row in live])
+            for row, token in zip(live, tokens, strict=True):
+                answers[row].append(token)
+            kept = [
+                slot
+                for slot, row in enumerate(live)
+                if tokens[slot] not in stops and len(answers[row]) < max_new_tokens and not over(row, answers[row])
+            ]
             if not kept:
                 return answers
-            kept = close_gaps(cache, kept, longest + written - 1)
-            live = [live[slot] for slot in kept]
-            places = torch.tensor(kept, device=model.device)
-            logits = step(found[-1][places], ends[places], longest + written - 1)
-            tokens, ends = choose(logits, [draws[row] for row in live]), ends[places] + 1
+            columns = max(len(prompts[row]) + len(answers[row]) for row in live)
+            kept = close_gaps(cache, kept, columns)
+            live, tokens = [live[slot] for slot in kept], [tokens[slot] for slot in kept]
+            logits = step(tokens, [len(prompts[row]) + len(answers[row]) - 1 for row in live])
 
 
 @contextlib.contextmanager
@@ -154,9 +136,9 @@ def close_gaps(cache: "Cache", kept: list[int], columns: int) -> list[int]:
     return [dict(zip(gaps, moved, strict=True)).get(place, place) for place in range(count)]
 
 
-def choose(logits: torch.Tensor, draws: Sequence[torch.Generator | None]) -> torch.Tensor:
+def choose(logits: torch.Tensor, draws: Sequence[torch.Generator | None]) -> list[int]:
     """The next token of each row: the likeliest, or drawn by its generator where it has one."""
-    tokens = logits.argmax(-1)
+    tokens = logits.argmax(-1).tolist()
     drawn = [(slot, generator) for slot, generator in enumerate(draws) if generator is not None]
     if drawn:
         # By the inverse of the cumulative shares: `torch.multinomial` takes three times as long, row by row.
@@ -164,7 +146,8 @@ def choose(logits: torch.Tensor, draws: Sequence[torch.Generator | None]) -> tor
         heights = shares.double().cumsum(-1)
         points = torch.stack([torch.rand(1, dtype=torch.double, generator=generator) for _, generator in drawn])
         found = torch.searchsorted(heights, points * heights[:, -1:], right=True)
-        tokens[[slot for slot, _ in drawn]] = found[:, 0].to(tokens.device)
+        for (slot, _), token in zip(drawn, found[:, 0].tolist(), strict=True):
+            tokens[slot] = token
     return tokens
 
 
@@ -263,13 +246,12 @@ def forward(
     return output.logits[:, -1]
 
 
-Step = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+Step = Callable[[list[int], list[int]], torch.Tensor]
 
 
 def plain(model: PreTrainedModel, cache: "Cache") -> Step:
-    """A step of decoding: one token and its position for each live slot and the furthest of these positions in, logits
-    (slots x vocabulary) out."""
-    return lambda tokens, places, furthest: forward(model, cache, tokens[:, None], places[:, None], 0, furthest + 1)
+    """A step of decoding: one token and its position for each live slot in, logits (slots x vocabulary) out."""
+    return lambda tokens, positions: feed(model, cache, [[token] for token in tokens], positions)
 
 
 def recorded(model: PreTrainedModel, cache: "Cache") -> Step:
@@ -295,8 +277,8 @@ def recorded(model: PreTrainedModel, cache: "Cache") -> Step:
             logits = forward(model, cache, ids, places, 0, shape[1])
         return graph, ids, places, logits
 
-    def step(tokens: torch.Tensor, positions: torch.Tensor, furthest: int) -> torch.Tensor:
-        shape = min(rows, rounded(len(tokens))), min(columns, (furthest // 256 + 1) * 256)
+    def step(tokens: list[int], positions: list[int]) -> torch.Tensor:
+        shape = min(rows, rounded(len(tokens))), min(columns, (max(positions) // 256 + 1) * 256)
         if shape not in graphs and not refused:
             try:
                 graphs[shape] = record(shape)
@@ -306,10 +288,11 @@ def recorded(model: PreTrainedModel, cache: "Cache") -> Step:
                 refused.append(error)
                 print(f"generate: decoding without CUDA graphs ({str(error).splitlines()[0]})", file=sys.stderr)
         if refused:
-            return by_launches(tokens, positions, furthest)
+            return by_launches(tokens, positions)
         graph, ids, places, logits = graphs[shape]
-        places.zero_()  # of slots behind the live ones, which hold nothing
-        ids[: len(tokens), 0], places[: len(tokens), 0] = tokens, positions
+        fill = [unused] * (shape[0] - len(tokens))
+        ids[:, 0] = torch.tensor(tokens + [0] * len(fill), device=model.device)
+        places[:, 0] = torch.tensor(positions + fill, device=model.device)
         graph.replay()
         return logits[: len(tokens)]
 
