@@ -54,7 +54,8 @@ class MySQL(NamedTuple):
 
     def build(self, setup: str, limits: Limits = DEFAULT_LIMITS) -> "MySQLDatabase | Failure":
         """As `Engine.build`. CREATE DATABASE, USE, triggers and routines, as a dump brings them, are passed over; so
-        are a script's foreign keys where one refers to a table that the script does not define."""
+        are a script's foreign keys where one refers to a table that it does not define.
+        """
         if len(setup) > limits.script_length:
             return Failure("too_large", f"more than {limits.script_length} characters of script")
         script = without_routines(setup)
