@@ -100,8 +100,8 @@ class Served:
         except RuntimeError as error:
             raise UserError(f"{file}: llama.cpp cannot open it ({error}); run `python -m text2sql export`") from error
         self.file, self.address = file, urlsplit(self.server.listening_address)
-        # A server that is let go of before its loop has begun waits for ever for the loop's end; an answer shows that it
-        # has begun.
+        # A server that is let go of before its loop has begun waits for ever for the loop's end; an answer shows that
+        # it has.
         self.ask("/completion", {"prompt": [0], "n_predict": 0})
 
     def prompt_ids(self, prompt: Prompt, config: PromptParams) -> list[int]:
