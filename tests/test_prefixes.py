@@ -214,6 +214,19 @@ def test_an_attention_that_ends_before_the_longest_row_is_not_shared(window, sha
     assert decided(add_adapter(pointer, training(), 1, tmp_path), examples)[0] is shared
 
 
+@pytest.mark.parametrize("number_format", ["float32", "bfloat16"])
+def test_a_model_that_counts_positions_by_itself_is_found_out_in_any_format(number_format, tokenizer, tmp_path):
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    model = load.load_model(
+        tiny_architecture("bloom", tokenizer, tmp_path / "model"), getattr(torch, number_format), attention="eager"
+    )
+    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear"))
+    examples, _ = build_examples(table(8), tokenizer, PROMPT, 1024)
+    assert "sharing changes what this model computes" in decided(adapted, examples)[1]
+
+
 def test_a_model_whose_rows_see_each_other_is_found_out(pointers, tmp_path):
     """A stub stands for such a model: it leaves out what it is told about who sees whom."""
     model = add_adapter(pointers["llama"], training(), 1, tmp_path)
