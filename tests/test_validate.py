@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import sqlite3
 import time
 from contextlib import closing
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from text2sql.base.params import EvaluationParams, ValidateParams
-from text2sql.dataset.rows import read_table, write_rows
+from text2sql.dataset.rows import read_batches, read_table, write_rows
 from text2sql.dataset.validate import REJECTED, validate_tables
 from text2sql.dataset.verdict import check, holds_rows, verdicts
 from text2sql.scoring.score import arm_items, score_rows
@@ -381,3 +382,14 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_reading_a_table_keeps_nothing_of_what_was_read(tmp_path):
+    """Arrow's own memory, which Python's count does not hold."""
+    import pyarrow as pa
+
+    texts = random.Random(1)
+    write_rows(tmp_path / "raw.parquet", ({"context": texts.randbytes(500).hex()} for _ in range(20_000)), size=1000)
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in read_batches(tmp_path / "raw.parquet", size=1000)]
+    assert len(held) == 20 and max(held) < 1.1 * held[0]

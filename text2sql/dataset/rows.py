@@ -122,7 +122,7 @@ def read_batches(
 ) -> Iterator[pa.RecordBatch]:
     """A table of `write_rows` or `write_table`, at most `size` rows at a time. Raises UserError when it is missing."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:  # a buffer would keep all that was read of the file
             yield from file.iter_batches(batch_size=size, columns=None if columns is None else list(columns))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; run the stage that writes it (`dvc repro`)") from error

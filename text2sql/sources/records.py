@@ -149,7 +149,7 @@ def read_lines(path: Path) -> Iterator[dict]:
 
 def read_parquet(path: Path) -> Iterator[dict]:
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:  # a buffer would keep all that was read of the file
             for batch in file.iter_batches(batch_size=2048):
                 yield from batch.to_pylist()
     except pa.ArrowException as error:
