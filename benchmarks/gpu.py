@@ -7,6 +7,8 @@ The weights are random (6.18 B parameters, made on the spot in --model, 12.4 GB)
 never stop early. Every way runs in a process of its own; a way that fails is named and the others go on.
 
 Generation: 112 prompts of 260 tokens, 256 new tokens each, greedy; no two prompts begin alike, so nothing is shared.
+Those with "schemas" are 5,000 questions about 140 schemas, as many and as long as Spider's for training, and ways with
+"vllm" are answered by the vllm backend (install vllm, in an environment of its own if need be, and name those ways).
 Seconds are those after loading; "stage" ways are the generate stage's own code, cold: with everything that a first
 batch sets up. nf4_alone, the exercise's way, is measured on three prompts and extrapolated to all.
 Training: rows of 1,024 tokens through the finetune function; tokens per second by the median of the last two thirds of
@@ -26,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -52,7 +55,12 @@ GENERATING = {
     "stage": ("prompts", "stage", {}),
     "stage_nf4": ("prompts", "stage", {"quantization": "nf4"}),
     "stage_many": ("many", "stage", {}),
+    "stage_schemas": ("many", "stage", {}),
+    "vllm": ("prompts", "stage", {"backend": "vllm"}),
+    "vllm_schemas": ("many", "stage", {"backend": "vllm"}),
 }
+# Databases of Spider's training questions, and the deciles of its schemas' tokens, by SmolLM2's tokenizer.
+DATABASES, SCHEMA_TOKENS = 140, (64, 127, 159, 175, 198, 237, 273, 397, 515, 758)
 NF4 = {"quantization": "nf4", "batch_size": 8, "gradient_checkpointing": True}
 BF16 = {"batch_size": 4, "gradient_checkpointing": False}
 COMPILED = {"gradient_checkpointing": False, "compile": True}
@@ -77,13 +85,14 @@ TRAINING |= {
     way: (COMPILED | {"batch_size": together, "share_prefixes": together if way.endswith("shared") else "never"}, 0.0)
     for way, (_, together) in SCHEMAS.items()
 }
+DEFAULT = [way for way in (*GENERATING, *TRAINING) if not way.startswith("vllm")]
 # Ways that run in a process a card, by accelerate's configuration.
 LAUNCHED = {"train_ddp": "configs/ddp.yaml", "train_fsdp_nf4": "configs/fsdp_qlora.yaml"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ways", nargs="+", choices=[*GENERATING, *TRAINING], default=[*GENERATING, *TRAINING])
+    parser.add_argument("--ways", nargs="+", choices=[*GENERATING, *TRAINING], default=DEFAULT)
     parser.add_argument(
         "--model", type=Path, help="folder for the model, kept and used again; default: a temporary one"
     )
@@ -172,7 +181,7 @@ def generate_by(way: str, model: Path, size: dict) -> dict:
     prompt, config = read_params("prompt", "generate")
     prompt = prompt.model_copy(update={"chat": False})
     config = config.model_copy(update={"max_new_tokens": size["new"], **changes})
-    texts = [f"{number:08} {'x' * (size['prompt'] - 9)}" for number in range(size[count])]
+    texts = list(prompts_of(size[count], size["prompt"], by_schema=way.endswith("schemas")))
     start = time.monotonic()
     if who == "stage":
         backend = open_backend(pointer_to(model), "models/base", prompt, config, "base")
@@ -197,6 +206,14 @@ def generate_by(way: str, model: Path, size: dict) -> dict:
         "seconds": round(seconds * share, 2), **warm, "prompts": round(len(texts) * share),
         "tokens_per_second": round(tokens / seconds, 1), "loading_seconds": round(loading, 1), **peak(), **extrapolated,
     }  # fmt: skip
+
+
+def prompts_of(count: int, tokens: int, by_schema: bool) -> Iterator[str]:
+    """Prompts of a byte a token: of so many tokens and all unlike, or with a schema at the beginning and a question."""
+    for number in range(count):
+        database = number * DATABASES // count
+        schema = f"{database:03}{'s' * SCHEMA_TOKENS[database % len(SCHEMA_TOKENS)]}"
+        yield f"{schema} {number:08}{'x' * 30}" if by_schema else f"{number:08} {'x' * (tokens - 9)}"
 
 
 def by_transformers(pointer: dict, texts: list[str], config, alone: bool):
