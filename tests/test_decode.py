@@ -1,5 +1,7 @@
 """The decoding loop against transformers' own, and what it leaves to that."""
 
+from itertools import pairwise
+
 import pytest
 from tiny_runs import PROMPT, generation, prompt_of, run, table
 
@@ -97,6 +99,38 @@ def test_every_architecture_gives_what_generate_gives_in_fp32(architecture):
     answers = decode(model, some_prompts(), STOPS, 24)
     assert answers == [alone(model, prompt) for prompt in some_prompts()]
     assert len({len(answer) for answer in answers}) > 1  # rows have left the batch at different steps
+
+
+def by_plain_sums(queries, keys, values, runs, scaling):
+    """What `attention.ragged` is to return, on any device and in fp32; its kernel is for CUDA and 16 bits."""
+    import torch
+
+    output, sums = torch.zeros_like(queries), torch.full(queries.shape[1::-1], torch.inf)
+    for number, (first, last) in enumerate(pairwise(runs.queries.tolist())):
+        begin, end = runs.keys[number : number + 2].tolist()
+        end = end if runs.used is None else begin + int(runs.used[number])
+        assert last - first <= runs.longest[0] and end - begin <= runs.longest[1]
+        if first < last and begin < end:
+            scores = torch.einsum("qhd,khd->hqk", queries[first:last], keys[begin:end]) * scaling
+            sums[:, first:last] = scores.logsumexp(-1)
+            output[first:last] = torch.einsum("hqk,khd->qhd", scores.softmax(-1), values[begin:end])
+    return output, sums
+
+
+@pytest.fixture
+def two_parts(monkeypatch):
+    """Decoding in two parts here too, where it does not pay: all but the kernel and what decides on it are the same."""
+    monkeypatch.setattr("text2sql.generation.decode.pays", lambda model, *_: model._supports_attention_backend)
+    monkeypatch.setattr("text2sql.generation.attention.ragged", by_plain_sums)
+
+
+@pytest.mark.parametrize("architecture", sorted(SERVED - {"falcon", "stablelm"}))  # they ask for no attention function
+def test_attention_to_a_shared_beginning_and_to_the_rest_gives_the_same_answers(architecture, two_parts, monkeypatch):
+    """Groups of three, two and one; rows leave them at different steps."""
+    model = tiny(architecture)
+    answers = decode(model, some_prompts(), STOPS, 24)
+    monkeypatch.setattr("text2sql.generation.decode.pays", lambda *_: False)
+    assert model._supports_attention_backend and answers == decode(model, some_prompts(), STOPS, 24)
 
 
 def test_what_the_loop_cannot_serve_goes_to_generate(tmp_path, tokenizer):
