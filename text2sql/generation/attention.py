@@ -20,12 +20,8 @@ NAME = "two_parts"
 
 
 def pays(model: PreTrainedModel, layers: Layers, prompts: Sequence[list[int]], groups: Groups) -> bool:
-    """Whether decoding in two parts works for the model and reads far less.
-
-    That is on a CUDA card, in 16 bits, where a group's further rows repeat half of all prompts' tokens, and each prompt
-    has a beginning: one of a single token has none. layers: keys and values as the model made them.
-    """
-    repeated = sum((len(group) - 1) * tokens for group, tokens in groups)
+    """Whether decoding in two parts works for the model, whose keys and values are of the form of `layers`, and pays:
+    on a CUDA card, in 16 bits, where `halves` says so."""
     return (
         model.device.type == "cuda"
         and torch.backends.cuda.is_flash_attention_available()
@@ -33,8 +29,17 @@ def pays(model: PreTrainedModel, layers: Layers, prompts: Sequence[list[int]], g
         and model._supports_attention_backend  # else it looks for no function that is registered
         and all(keys.dtype in (torch.bfloat16, torch.float16) for keys, _ in layers)
         and all(keys.shape[-1] == values.shape[-1] <= 256 and keys.shape[-1] % 8 == 0 for keys, values in layers)
-        and 2 * repeated >= sum(map(len, prompts))
-        and all(tokens for _, tokens in groups)
+        and halves(prompts, groups)
+    )
+
+
+def halves(prompts: Sequence[list[int]], groups: Groups) -> bool:
+    """Whether each prompt has a beginning (one of a single token has none), and held in two parts they take at most
+    half the room that rows as long as the longest take."""
+    begun = sum(tokens for _, tokens in groups)
+    own = max(len(prompts[index]) - tokens for group, tokens in groups for index in group)
+    return all(tokens for _, tokens in groups) and 2 * (begun + len(prompts) * own) <= len(prompts) * max(
+        map(len, prompts)
     )
 
 
