@@ -36,11 +36,9 @@ def pays(model: PreTrainedModel, layers: Layers, prompts: Sequence[list[int]], g
 def halves(prompts: Sequence[list[int]], groups: Groups) -> bool:
     """Whether each prompt has a beginning (one of a single token has none), and held in two parts they take at most
     half the room that rows as long as the longest take."""
-    begun = sum(tokens for _, tokens in groups)
     own = max(len(prompts[index]) - tokens for group, tokens in groups for index in group)
-    return all(tokens for _, tokens in groups) and 2 * (begun + len(prompts) * own) <= len(prompts) * max(
-        map(len, prompts)
-    )
+    room = sum(tokens for _, tokens in groups) + len(prompts) * own
+    return all(tokens for _, tokens in groups) and 2 * room <= len(prompts) * max(map(len, prompts))
 
 
 @contextlib.contextmanager
@@ -55,7 +53,7 @@ def in_two_parts(model: PreTrainedModel) -> Iterator[None]:
 
 
 def by_the_cache(
-    module: torch.nn.Module, queries: torch.Tensor, attend: Callable, _: None, mask: None, *, scaling: float, **__: Any
+    module: torch.nn.Module, queries: torch.Tensor, attend: Callable, *_: None, scaling: float, **__: Any
 ) -> tuple[torch.Tensor, None]:
     """transformers' attention function: where keys stand otherwise, it is given what `SharedCache.update` returned."""
     return attend(queries, scaling), None
@@ -139,7 +137,7 @@ class SharedCache:
         columns = [position - self.start[slot] for slot, position in zip(self.live, positions, strict=True)]
         fill = rows - len(tokens)
         # Written where no token of any row comes to stand: the last of an answer is not read again.
-        columns, slots = columns + [self.columns - 1] * fill, self.live + [len(self.order) - 1] * fill
+        columns, slots = columns + [self.columns - 1] * fill, self.live + [self.rows - 1] * fill
         counts = Counter(self.group[slot] for slot in self.live)
         ends = [0, *accumulate(counts[number] for number in range(len(self.begun) - 1))]
         # The rows that fill up make runs of their own, without keys; no run is longer than the largest group.
@@ -153,16 +151,11 @@ class SharedCache:
         """Sets what the next pass writes and attends to: one token in each of the slots, at its column among the row's
         own. ends: the rows before each run of rows that share a beginning, and before its end."""
         self.slots, self.places = slots, columns
-        before = self.begun[-1:].expand(len(ends) - len(self.begun))
-        self.shared = Runs(
-            (ends * self.repeats).int(),
-            torch.cat([self.begun, before]),
-            None,
-            (self.largest * self.repeats, self.longest),
-        )
+        begun = torch.cat([self.begun, self.begun[-1:].expand(len(ends) - len(self.begun))])
+        self.shared = Runs((ends * self.repeats).int(), begun, None, (self.largest * self.repeats, self.longest))
         rows = torch.arange(len(slots) + 1, dtype=torch.int32, device=slots.device)
-        begins = torch.cat([slots, slots[-1:] + 1]) * self.columns
-        self.own = Runs(rows * self.repeats, begins.int(), (columns + 1).int(), (self.repeats, self.columns))
+        starts = torch.cat([slots, slots[-1:] + 1]) * self.columns
+        self.own = Runs(rows * self.repeats, starts.int(), (columns + 1).int(), (self.repeats, self.columns))
 
     def update(self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any) -> tuple[Callable, None]:
         """Called by the model in each layer: takes new keys and values (rows x heads x 1 x size), returns what attends
