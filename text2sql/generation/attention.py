@@ -29,6 +29,7 @@ def pays(model: PreTrainedModel, layers: Layers, prompts: Sequence[list[int]], g
         and model._supports_attention_backend  # else it looks for no function that is registered
         and all(keys.dtype in (torch.bfloat16, torch.float16) for keys, _ in layers)
         and all(keys.shape[-1] == values.shape[-1] <= 256 and keys.shape[-1] % 8 == 0 for keys, values in layers)
+        and len(prompts) < 2**16  # the kernel's grid
         and halves(prompts, groups)
     )
 
