@@ -2,6 +2,7 @@
 
 In the key-value cache a token's column is its position in its own row. So rows of any length stand side by side, a
 row's keys can be copied to another row that begins alike, and a token attends to the columns up to its own position.
+Where it pays, what rows share is held once as soon as the prompts are read (attention.py).
 """
 
 import contextlib
