@@ -155,8 +155,8 @@ def axolotl(folder: Path, lora: LoraParams) -> tuple:
     from axolotl.monkeypatch.lora_kernels import apply_lora_kernel_patches, patch_self_attn_lora
     from axolotl.utils.dict import DictDefault
 
-    kernels = dict.fromkeys(("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel"), True)
-    config = DictDefault({"base_model": str(folder), **kernels})
+    kernels = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel")
+    config = DictDefault(base_model=str(folder), **dict.fromkeys(kernels, True))
     patch_self_attn_lora(config)
     model, asked = liger(folder, lora, swiglu=False)
     return apply_lora_kernel_patches(model, config), asked
@@ -172,34 +172,30 @@ def unsloth(folder: Path, lora: LoraParams) -> tuple:
 
 
 class Float8Linear(torch.nn.Module):
-    """A frozen layer in float8. It is kept twice, the memory of bf16: either product of a step wants what it sums over
-    to be contiguous."""
+    """A frozen layer in float8, kept twice, the memory of bf16: each product wants what it sums over contiguous."""
 
     def __init__(self, weight: torch.Tensor, by_row: bool) -> None:
         super().__init__()
-        self.by_row = by_row
-        self.weight, self.scale = to_float8(weight, by_row)
-        self.turned, self.turned_scale = to_float8(weight.t().contiguous(), by_row)
+        self.straight, self.turned = to_float8(weight, by_row), to_float8(weight.t().contiguous(), by_row)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return Float8Product.apply(x, self.weight, self.scale, self.turned, self.turned_scale, self.by_row)
+        return Float8Product.apply(x, *self.straight, *self.turned)
 
 
 class Float8Product(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, scale, turned, turned_scale, by_row):
+    def forward(ctx, x, weight, scale, turned, turned_scale):  # named: with *turned it would not compile
         ctx.save_for_backward(turned, turned_scale)
-        ctx.by_row = by_row
-        return product(x, weight, scale, by_row)
+        return product(x, weight, scale)
 
     @staticmethod
     def backward(ctx, gradient):
-        return product(gradient, *ctx.saved_tensors, ctx.by_row), None, None, None, None, None
+        return product(gradient, *ctx.saved_tensors), None, None, None, None
 
 
-def product(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, by_row: bool) -> torch.Tensor:
+def product(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """x @ weight.T, [..., n] in bf16, of x [..., k] and weight [n, k] in float8."""
-    rows, row_scale = to_float8(x.flatten(0, -2), by_row)
+    rows, row_scale = to_float8(x.flatten(0, -2), by_row=len(scale) > 1)
     out = torch._scaled_mm(rows, weight.t(), row_scale, scale.t(), out_dtype=torch.bfloat16, use_fast_accum=True)
     return out.view(*x.shape[:-1], -1)
 
