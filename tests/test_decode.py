@@ -1,9 +1,12 @@
 """The decoding loop against transformers' own, and what it leaves to that."""
 
+from itertools import pairwise
+
 import pytest
 from tiny_runs import PROMPT, generation, prompt_of, run, table
 
-from text2sql.generation.decode import SERVED, choose, decode, plan_batches, serves
+from text2sql.generation.attention import halves
+from text2sql.generation.decode import SERVED, beginnings, choose, decode, forward, plan_batches, serves
 from text2sql.generation.generate import open_arm
 from text2sql.generation.local import complete_padded
 from text2sql.models import load
@@ -97,6 +100,86 @@ def test_every_architecture_gives_what_generate_gives_in_fp32(architecture):
     answers = decode(model, some_prompts(), STOPS, 24)
     assert answers == [alone(model, prompt) for prompt in some_prompts()]
     assert len({len(answer) for answer in answers}) > 1  # rows have left the batch at different steps
+
+
+def by_plain_sums(queries, keys, values, runs, scaling):
+    """What `attention.ragged` is to return, on any device and in fp32; its kernel is for CUDA and 16 bits."""
+    import torch
+
+    output, sums = torch.zeros_like(queries), torch.full(queries.shape[1::-1], torch.inf)
+    for number, (first, last) in enumerate(pairwise(runs.queries.tolist())):
+        begin, end = runs.keys[number : number + 2].tolist()
+        end = end if runs.used is None else begin + int(runs.used[number])
+        assert last - first <= runs.longest[0] and end - begin <= runs.longest[1]
+        if first < last and begin < end:
+            scores = torch.einsum("qhd,khd->hqk", queries[first:last], keys[begin:end]) * scaling
+            sums[:, first:last] = scores.logsumexp(-1)
+            output[first:last] = torch.einsum("hqk,khd->qhd", scores.softmax(-1), values[begin:end])
+    return output, sums
+
+
+@pytest.fixture
+def two_parts(monkeypatch):
+    """Decoding in two parts here too, where it does not pay: all but the kernel and what decides on it are the same.
+
+    Gives the numbers of tokens of which the keys were held packed."""
+    held: set[int] = set()
+
+    def ragged(queries, keys, *others):
+        held.add(len(keys))
+        return by_plain_sums(queries, keys, *others)
+
+    monkeypatch.setattr("text2sql.generation.decode.pays", lambda model, *_: model._supports_attention_backend)
+    monkeypatch.setattr("text2sql.generation.attention.ragged", ragged)
+    return held
+
+
+@pytest.mark.parametrize("architecture", sorted(SERVED - {"falcon", "stablelm"}))  # they ask for no attention function
+def test_attention_to_a_shared_beginning_and_to_the_rest_gives_the_same_answers(architecture, two_parts, monkeypatch):
+    """Groups of three, two and one; rows leave them at different steps. A beginning is held once for all its rows."""
+    model, prompts = tiny(architecture), some_prompts()
+    answers = decode(model, prompts, STOPS, 24)
+    groups = [(0, 2, 6, 7), (3, 5), (1,), (4,)]
+    begun = [20 - 1, 30, len(prompts[1]) - 1, len(prompts[4]) - 1]
+    own = max(len(prompts[row]) - tokens for group, tokens in zip(groups, begun, strict=True) for row in group)
+    assert two_parts == {sum(begun), len(prompts) * (own + 24)}
+    monkeypatch.setattr("text2sql.generation.decode.pays", lambda *_: False)
+    assert answers == decode(model, prompts, STOPS, 24)
+    assert model.config._attn_implementation == "sdpa" and len(two_parts) == 2
+
+
+@pytest.mark.parametrize("cache", ["Cache", "SharedCache"])
+def test_rows_that_fill_up_a_recorded_shape_change_no_answer(cache, two_parts, monkeypatch):
+    """As `recorded` does it on a card, for some of the prompts drawn and one there twice."""
+    model, prompts = tiny("llama"), [*some_prompts(), some_prompts()[0]]
+    seeds = [None, 5, 6, None, 7, None, None, 8, 9]
+    monkeypatch.setattr("text2sql.generation.decode.pays", lambda *_: False)
+    answers = decode(model, prompts, STOPS, 24, seeds)
+    filled = []
+
+    def rounded_up(model, cache):
+        def step(tokens, positions):
+            inputs, where = cache.inputs(tokens, positions, cache.rows, 16)
+            filled.append((type(cache).__name__, cache.rows - len(tokens)))
+            return forward(model, cache, *inputs, *where)[: len(tokens)]
+
+        return step
+
+    monkeypatch.setattr("text2sql.generation.decode.pays", lambda *_: cache == "SharedCache")
+    monkeypatch.setattr("text2sql.generation.decode.plain", rounded_up)
+    assert decode(model, prompts, STOPS, 24, seeds) == answers
+    assert {name for name, _ in filled} == {cache} and max(filled)[1] > 4
+
+
+def test_two_parts_are_for_batches_that_they_halve():
+    def held(*prompts: list[int]) -> bool:
+        return halves(prompts, beginnings(prompts))
+
+    one, other = list(range(100)), list(range(200, 250))
+    assert held(*([*one, number] for number in range(4))) and held(one, one, one)
+    assert held(*([*start, number] for start in (one, other) for number in range(4)))
+    assert not held(one) and not held([*one, 1], [*one, 2]) and not held([*one, 1], [*one, 2], other * 2)
+    assert not held(*([*one, number] for number in range(8)), [7])  # which has no beginning
 
 
 def test_what_the_loop_cannot_serve_goes_to_generate(tmp_path, tokenizer):

@@ -2,6 +2,7 @@
 
 In the key-value cache a token's column is its position in its own row. So rows of any length stand side by side, a
 row's keys can be copied to another row that begins alike, and a token attends to the columns up to its own position.
+Where it pays, what rows share is held once as soon as the prompts are read (attention.py).
 """
 
 import contextlib
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from text2sql.generation.attention import SharedCache, in_two_parts, pays
 from text2sql.generation.backend import TEMPERATURE
 from text2sql.models import load
 
@@ -39,6 +41,16 @@ def shared(one: Sequence[int], other: Sequence[int]) -> int:
     """The number of tokens that two prompts have in common at their beginning."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def beginnings(prompts: Sequence[list[int]], least: float = 1 / 2) -> list[tuple[list[int], int]]:
+    """Groups of prompts as `alike` gives them, each with how many tokens all of it share, short of a whole prompt: the
+    logits behind its last token are its own."""
+    # Sorted, a group's first prompt is the shortest where one begins the other, and first and last differ the earliest.
+    return [
+        (group, min(shared(prompts[group[0]], prompts[group[-1]]), len(prompts[group[0]]) - 1))
+        for group in alike(prompts, least)
+    ]
 
 
 def plan_batches(prompts: Sequence[list[int]], batch_tokens: int, max_new_tokens: int) -> list[list[int]]:
@@ -84,14 +96,22 @@ def decode(
     Greedy, or sampled at TEMPERATURE for prompts whose seed is not None. over: whether the answer to a prompt, given by
     its place, ends here without a stop token. The model must be one that it `serves`.
     """
-    with torch.inference_mode(), last_tokens_together(model):
+    with torch.inference_mode(), last_tokens_together(model), contextlib.ExitStack() as attention:
         columns = max(map(len, prompts)) + max_new_tokens
-        cache = Cache(len(prompts), -(-columns // 8) * 8)  # as attention's kernels on a card want it
+        whole = Cache(len(prompts), -(-columns // 8) * 8)  # as attention's kernels on a card want it
         answers: list[list[int]] = [[] for _ in prompts]
         draws = [
             None if seed is None else torch.Generator().manual_seed(seed) for seed in seeds or [None] * len(prompts)
         ]
-        logits, live = read_once(model, cache, prompts)
+        logits, live = read_once(model, whole, prompts)
+        cache: Cache | SharedCache = whole
+        groups = beginnings(prompts)
+        if pays(model, whole.layers, prompts, groups):
+            attention.enter_context(in_two_parts(model))
+            places = sorted(range(len(live)), key=live.__getitem__)  # of each prompt
+            heads = model.config.num_attention_heads
+            cache = SharedCache(whole.layers, heads, groups, places, prompts, max_new_tokens)
+            logits, live = logits[[places[row] for row in cache.order]], list(cache.order)
         step = recorded(model, cache) if model.device.type == "cuda" and cuda_graphs else plain(model, cache)
         while True:
             tokens = choose(logits, [draws[row] for row in live])
@@ -105,7 +125,7 @@ def decode(
             if not kept:
                 return answers
             columns = max(len(prompts[row]) + len(answers[row]) for row in live)
-            kept = close_gaps(cache, kept, columns)
+            kept = cache.keep(kept, columns)
             live, tokens = [live[slot] for slot in kept], [tokens[slot] for slot in kept]
             logits = step(tokens, [len(prompts[row]) + len(answers[row]) - 1 for row in live])
 
@@ -121,19 +141,6 @@ def last_tokens_together(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         hook.remove()
-
-
-def close_gaps(cache: "Cache", kept: list[int], columns: int) -> list[int]:
-    """Moves the last of the kept slots into the places of those that are not kept, so that slots 0, 1, … are live.
-
-    Returns the slot that now stands in each place.
-    """
-    count = len(kept)
-    gaps = sorted(set(range(count)).difference(kept))
-    moved = kept[count - len(gaps) :] if gaps else []
-    if gaps:
-        cache.copy(moved, gaps, columns)
-    return [dict(zip(gaps, moved, strict=True)).get(place, place) for place in range(count)]
 
 
 def choose(logits: torch.Tensor, draws: Sequence[torch.Generator | None]) -> list[int]:
@@ -173,18 +180,17 @@ def read_prompts(
     """
     source, start = [0] * len(prompts), [0] * len(prompts)
     # A prompt of one token has nothing to share: its logits are needed.
-    groups = [group for group in alike(prompts, least) if len(group) > 1 and len(prompts[group[0]]) > 1]
-    # Sorted, a group's first prompt is the shortest where one begins the other, and first and last differ the earliest.
-    lengths = [min(shared(prompts[group[0]], prompts[group[-1]]), len(prompts[group[0]]) - 1) for group in groups]
-    if groups:
-        heads = [prompts[group[0]][:length] for group, length in zip(groups, lengths, strict=True)]
+    shares = [(group, length) for group, length in beginnings(prompts, least) if len(group) > 1 and length]
+    if shares:
+        heads = [prompts[group[0]][:length] for group, length in shares]
         _, held = read_prompts(model, cache, heads, least / 2)
         for slot, number in enumerate(held):
-            for index in groups[number]:
-                source[index], start[index] = slot, lengths[number]
+            group, length = shares[number]
+            for index in group:
+                source[index], start[index] = slot, length
     rows = sorted(range(len(prompts)), key=lambda index: start[index] - len(prompts[index]))
-    if groups:
-        cache.copy([source[index] for index in rows], list(range(len(rows))), max(lengths))
+    if shares:
+        cache.copy([source[index] for index in rows], list(range(len(rows))), max(start))
     tails = [prompts[index][start[index] :] for index in rows]
     logits = [
         feed(model, cache, part, [start[index] for index in rows[first : first + len(part)]], first)
@@ -224,20 +230,15 @@ def feed(
 
 
 def forward(
-    model: PreTrainedModel, cache: "Cache", ids: torch.Tensor, positions: torch.Tensor, first: int, seen: int
+    model: PreTrainedModel, cache: "Cache | SharedCache", ids: torch.Tensor, positions: torch.Tensor, *where: Any
 ) -> torch.Tensor:
-    """One pass over tokens (rows x tokens) at their positions, attending to the first `seen` columns of the cache.
+    """One pass over tokens (rows x tokens) at their positions. where: what the cache's `place` takes beside these.
 
     Returns the logits behind each row's last token.
     """
-    cache.place(first, positions, seen)
-    hidden = torch.arange(seen, device=ids.device) > positions[:, None, :, None]
-    mask = torch.zeros(hidden.shape, dtype=model.dtype, device=ids.device).masked_fill(
-        hidden, torch.finfo(model.dtype).min
-    )
     output = model(
         input_ids=ids,
-        attention_mask=mask,
+        attention_mask=cache.place(model.dtype, positions, *where),
         position_ids=positions,
         past_key_values=cache,
         use_cache=True,
@@ -249,39 +250,40 @@ def forward(
 Step = Callable[[list[int], list[int]], torch.Tensor]
 
 
-def plain(model: PreTrainedModel, cache: "Cache") -> Step:
+def plain(model: PreTrainedModel, cache: "Cache | SharedCache") -> Step:
     """A step of decoding: one token and its position for each live slot in, logits (slots x vocabulary) out."""
-    return lambda tokens, positions: feed(model, cache, [[token] for token in tokens], positions)
+
+    def step(tokens: list[int], positions: list[int]) -> torch.Tensor:
+        inputs, where = cache.inputs(tokens, positions, len(tokens), 1)
+        return forward(model, cache, *(each.to(model.device) for each in inputs), *where)
+
+    return step
 
 
-def recorded(model: PreTrainedModel, cache: "Cache") -> Step:
+def recorded(model: PreTrainedModel, cache: "Cache | SharedCache") -> Step:
     """The same step on a CUDA card, its kernels recorded once per shape and then launched as one graph.
 
     Launched one by one, they take several times as long to launch as to run.
     """
-    graphs: dict[tuple[int, int], tuple] = {}
+    graphs: dict[tuple, tuple] = {}
     refused: list[RuntimeError] = []
     by_launches = plain(model, cache)
-    rows, columns = cache.shape
-    unused = columns - 1  # no token of any row comes to stand there: the last of an answer is not read again
     pool = torch.cuda.graph_pool_handle()
 
-    def record(shape: tuple[int, int]) -> tuple:
-        ids = torch.zeros(shape[0], 1, dtype=torch.long, device=model.device)
-        places = torch.full_like(ids, unused)
-        forward(
-            model, cache, ids, places, 0, shape[1]
-        )  # sets up kernels and their workspaces, which cannot be recorded
+    def record(inputs: list[torch.Tensor], where: tuple) -> tuple:
+        held = [each.to(model.device) for each in inputs]
+        forward(model, cache, *held, *where)  # sets up kernels and their workspaces, which cannot be recorded
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool):
-            logits = forward(model, cache, ids, places, 0, shape[1])
-        return graph, ids, places, logits
+            logits = forward(model, cache, *held, *where)
+        return graph, held, logits
 
     def step(tokens: list[int], positions: list[int]) -> torch.Tensor:
-        shape = min(rows, rounded(len(tokens))), min(columns, (max(positions) // 256 + 1) * 256)
-        if shape not in graphs and not refused:
+        rows = min(cache.rows, rounded(len(tokens)))
+        inputs, where = cache.inputs(tokens, positions, rows, 256)
+        if (rows, where) not in graphs and not refused:
             try:
-                graphs[shape] = record(shape)
+                graphs[rows, where] = record(inputs, where)
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:  # the model does something in a step that cannot be recorded
@@ -289,10 +291,9 @@ def recorded(model: PreTrainedModel, cache: "Cache") -> Step:
                 print(f"generate: decoding without CUDA graphs ({str(error).splitlines()[0]})", file=sys.stderr)
         if refused:
             return by_launches(tokens, positions)
-        graph, ids, places, logits = graphs[shape]
-        fill = [unused] * (shape[0] - len(tokens))
-        ids[:, 0] = torch.tensor(tokens + [0] * len(fill), device=model.device)
-        places[:, 0] = torch.tensor(positions + fill, device=model.device)
+        graph, held, logits = graphs[rows, where]
+        for each, new in zip(held, inputs, strict=True):
+            each.copy_(new)
         graph.replay()
         return logits[: len(tokens)]
 
@@ -309,23 +310,49 @@ class Cache:
     """Keys and values for every layer: buffers of rows x heads x columns x size, written where `place` says."""
 
     def __init__(self, rows: int, columns: int) -> None:
-        self.shape = rows, columns
+        self.rows, self.columns = rows, columns
         self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def place(self, first: int, positions: torch.Tensor, seen: int) -> None:
+    def keep(self, kept: list[int], columns: int) -> list[int]:
+        """Moves the last of the kept slots into the places of those that are not kept, so that slots 0, 1, … are live.
+
+        Returns the slot that now stands in each place.
+        """
+        count = len(kept)
+        gaps = sorted(set(range(count)).difference(kept))
+        moved = kept[count - len(gaps) :] if gaps else []
+        if gaps:
+            self.copy(moved, gaps, columns)
+        return [dict(zip(gaps, moved, strict=True)).get(place, place) for place in range(count)]
+
+    def inputs(self, tokens: list[int], positions: list[int], rows: int, unit: int) -> tuple[list[torch.Tensor], tuple]:
+        """What `forward` takes for one token of each live slot, filled up to so many rows.
+
+        As many columns are seen as the positions need, rounded up to a multiple of unit.
+        """
+        fill = rows - len(tokens)
+        unused = self.columns - 1  # no token of any row comes to stand there: the last of an answer is not read again
+        seen = min(self.columns, (max(positions) // unit + 1) * unit)
+        ids, places = tokens + [0] * fill, positions + [unused] * fill
+        return [torch.tensor(ids)[:, None], torch.tensor(places)[:, None]], (0, seen)
+
+    def place(self, dtype: torch.dtype, positions: torch.Tensor, first: int, seen: int) -> torch.Tensor:
         """Sets what the next pass writes, tokens at `positions` (rows x tokens) of the slots from `first` on, and how
-        many columns it sees."""
+        many columns it sees. Returns the mask (rows x 1 x tokens x columns): a token sees those up to its own."""
         self.positions, self.seen = positions, seen
         self.slots = slice(first, first + len(positions))
         self.slot_numbers = torch.arange(first, first + len(positions), device=positions.device)[:, None]
+        hidden = torch.arange(seen, device=positions.device) > positions[:, None, :, None]
+        return torch.zeros(hidden.shape, dtype=dtype, device=positions.device).masked_fill(
+            hidden, torch.finfo(dtype).min
+        )
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Called by the model in each layer: takes new keys and values (rows x heads x tokens x size), returns all."""
         if layer == len(self.layers):
-            rows, columns = self.shape
-            size = [(rows, new.shape[1], columns, new.shape[3]) for new in (keys, values)]
+            size = [(self.rows, new.shape[1], self.columns, new.shape[3]) for new in (keys, values)]
             self.layers.append((keys.new_zeros(size[0]), values.new_zeros(size[1])))
         for buffer, new in zip(self.layers[layer], (keys, values), strict=True):
             buffer[self.slot_numbers, :, self.positions] = new.transpose(1, 2)

@@ -1,0 +1,214 @@
+"""A LoRA training step on one GPU, the project's way beside the kernels of others, with a model of Yi-Ko-6B's shape.
+
+    python benchmarks/peers.py [--ways WAY ...] [--model FOLDER] [--json FILE]     all: about 10 minutes on an H200
+    python benchmarks/peers.py --small                                             the same on a CPU, a tiny model
+
+Every way gets the same random weights, adapter (r and alpha of finetune.lora, on every linear layer), rows of synthetic
+tokens, loss over all of them, and AdamW, in bf16 without recomputation. Tokens per second are those of the median step
+of the last two thirds; the losses of the first 20 steps show whether the ways learn alike.
+
+plain        transformers and PEFT
+compiled     as the finetune function with `compile`: each layer through torch.compile, and TRL's loss without logits
+liger        all of Liger's kernels
+axolotl      axolotl's LoRA kernels, and Liger's for norm, rotation and loss
+unsloth      unsloth's model, adapter and loss; it may want an older transformers and TRL, found on a PYTHONPATH
+fp8          compiled, where products with frozen weights, forwards and backwards, are in float8, with a scale per row
+fp8_whole    the same with one scale per matrix
+
+Every way runs in a process of its own; a way that fails is named and the others go on. Without a card nothing is
+compiled, and the ways of kernels for a card are left out.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from gpu import ROOT, TINY, YI_KO_6B, make_model, peak, where
+
+from text2sql.base.params import LoraParams, read_params
+
+FULL_SIZE = {"rows": 4, "tokens": 1024, "steps": 40}
+SMALL_SIZE = {"rows": 2, "tokens": 64, "steps": 20}
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+LARGEST = 448.0  # of the numbers in float8_e4m3fn
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--model", type=Path, help="folder for the model, kept and used again; default: temporary")
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    shape, size = (TINY, SMALL_SIZE) if args.small else (YI_KO_6B, FULL_SIZE)
+    if args.way:
+        print(json.dumps(make_model(args.model, shape) if args.way == "model" else measure(args.way, args.model, size)))
+        return
+    results = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        model = args.model or Path(temporary, "model")
+        for way in [*(["model"] if not (model / "config.json").is_file() else []), *args.ways]:
+            command = [sys.executable, __file__, "--way", way, "--model", str(model.resolve())]
+            done = subprocess.run(
+                [*command, *["--small"] * args.small], cwd=ROOT, capture_output=True, text=True,
+                env=os.environ | {"UNSLOTH_COMPILE_LOCATION": str(Path(temporary, "unsloth"))},
+            )  # fmt: skip
+            last = "".join((done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1:])
+            results[way] = json.loads(last) if done.returncode == 0 else {"failed": last}
+            if done.returncode:
+                print(done.stderr[-3000:], file=sys.stderr)
+            print(f"{way:<10}" + "".join(f"   {key} {value}" for key, value in results[way].items()), flush=True)
+            if args.json:
+                args.json.write_text(json.dumps({"where": where(), "size": size, "results": results}, indent=2) + "\n")
+    sys.exit(any("failed" in result for result in results.values()))
+
+
+def measure(way: str, folder: Path, size: dict) -> dict:
+    """Tokens per second, memory and losses of one way of training."""
+    if DEVICE == "cpu" and way in ("liger", "axolotl", "unsloth"):
+        return {"left_out": "needs a CUDA card"}
+    (config,) = read_params("finetune")
+    model, asked = WAYS[way](folder, config.lora)
+    learnt = start_adapter(model.train())
+    optimizer = torch.optim.AdamW(learnt, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    chance = torch.Generator().manual_seed(1)
+    few = torch.randint(
+        2, 66, (size["steps"], size["rows"], size["tokens"]), generator=chance
+    )  # so that some is learnt
+    losses, seconds = [], []
+    if DEVICE == "cuda":
+        torch.cuda.reset_peak_memory_stats()  # of loading
+    for ids in few.to(DEVICE):
+        start = time.monotonic()
+        with torch.autocast(DEVICE, torch.bfloat16):
+            loss = model(input_ids=ids, labels=ids, use_cache=False, **asked).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learnt, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(round(loss.item(), 4))  # waits for the card
+        seconds.append(time.monotonic() - start)
+    step = statistics.median(seconds[len(seconds) // 3 :])
+    return {
+        "tokens_per_second": round(size["rows"] * size["tokens"] / step), **peak(), "first_step": round(seconds[0], 1),
+        "learnt": sum(weights.numel() for weights in learnt), "losses": losses[:20],
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "trl")},
+    }  # fmt: skip
+
+
+def start_adapter(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """Sets the weights that learn, in fp32, and returns them: A as PEFT draws it, from one seed, and B zero."""
+    chance = torch.Generator().manual_seed(0)
+    learnt = dict(sorted((name, weights) for name, weights in model.named_parameters() if weights.requires_grad))
+    for name, weights in learnt.items():
+        bound = weights.shape[1] ** -0.5 if "lora_A" in name else 0.0
+        weights.data = torch.empty(weights.shape).uniform_(-bound, bound, generator=chance).to(DEVICE)
+    return list(learnt.values())
+
+
+# A way returns its model, with an adapter, and what its forward is asked beside the loss. unsloth must be imported
+# before transformers, TRL and PEFT: so all of them are in here.
+
+
+def plain(folder: Path, lora: LoraParams) -> tuple:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, device_map=DEVICE)
+    settings = LoraConfig(r=lora.r, lora_alpha=lora.lora_alpha, target_modules=LINEAR, task_type="CAUSAL_LM")
+    return get_peft_model(base, settings), {}
+
+
+def compiled(folder: Path, lora: LoraParams, float8: str = "") -> tuple:
+    from transformers.modeling_layers import GradientCheckpointingLayer
+    from trl.trainer.utils import add_fused_lm_head
+
+    model, _ = plain(folder, lora)
+    for layer in [module for module in model.modules() if float8 and hasattr(module, "base_layer")]:
+        layer.base_layer = Float8Linear(layer.base_layer.weight.detach(), float8 == "by_row")
+    add_fused_lm_head(model.get_base_model(), outputs=("log_probs", "entropy", "is_top1"))
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer) and DEVICE == "cuda":
+            module.compile()
+    return model, {"fused_lm_head": True}
+
+
+def liger(folder: Path, lora: LoraParams, swiglu: bool = True) -> tuple:
+    from liger_kernel.transformers import apply_liger_kernel_to_llama
+
+    apply_liger_kernel_to_llama(swiglu=swiglu)
+    return plain(folder, lora)
+
+
+def axolotl(folder: Path, lora: LoraParams) -> tuple:
+    from axolotl.monkeypatch.lora_kernels import apply_lora_kernel_patches, patch_self_attn_lora
+    from axolotl.utils.dict import DictDefault
+
+    kernels = ("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel")
+    config = DictDefault(base_model=str(folder), **dict.fromkeys(kernels, True))
+    patch_self_attn_lora(config)
+    model, asked = liger(folder, lora, swiglu=False)
+    return apply_lora_kernel_patches(model, config), asked
+
+
+def unsloth(folder: Path, lora: LoraParams) -> tuple:
+    from unsloth import FastLanguageModel
+
+    how = {"dtype": torch.bfloat16, "load_in_4bit": False, "use_gradient_checkpointing": False}
+    model, _ = FastLanguageModel.from_pretrained(str(folder), max_seq_length=FULL_SIZE["tokens"], **how)
+    settings = {"r": lora.r, "lora_alpha": lora.lora_alpha, "target_modules": LINEAR}
+    return FastLanguageModel.get_peft_model(model, **settings, use_gradient_checkpointing=False), {}
+
+
+class Float8Linear(torch.nn.Module):
+    """A frozen layer in float8, kept twice, the memory of bf16: each product wants what it sums over contiguous."""
+
+    def __init__(self, weight: torch.Tensor, by_row: bool) -> None:
+        super().__init__()
+        self.straight, self.turned = to_float8(weight, by_row), to_float8(weight.t().contiguous(), by_row)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return Float8Product.apply(x, *self.straight, *self.turned)
+
+
+class Float8Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, scale, turned, turned_scale):  # named: with *turned it would not compile
+        ctx.save_for_backward(turned, turned_scale)
+        return product(x, weight, scale)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return product(gradient, *ctx.saved_tensors), None, None, None, None
+
+
+def product(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """x @ weight.T, [..., n] in bf16, of x [..., k] and weight [n, k] in float8."""
+    rows, row_scale = to_float8(x.flatten(0, -2), by_row=len(scale) > 1)
+    out = torch._scaled_mm(rows, weight.t(), row_scale, scale.t(), out_dtype=torch.bfloat16, use_fast_accum=True)
+    return out.view(*x.shape[:-1], -1)
+
+
+def to_float8(rows: torch.Tensor, by_row: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows [n, k] in float8, and the scale that undoes it: [n, 1], or [1, 1]."""
+    most = rows.abs().amax(-1, keepdim=True) if by_row else rows.abs().amax().view(1, 1)
+    scale = most.float().clamp(min=1e-12) / LARGEST
+    return (rows / scale).clamp(-LARGEST, LARGEST).to(torch.float8_e4m3fn), scale
+
+
+WAYS = {way.__name__: way for way in (plain, compiled, liger, axolotl, unsloth)}
+WAYS |= {"fp8": partial(compiled, float8="by_row"), "fp8_whole": partial(compiled, float8="whole")}
+
+if __name__ == "__main__":
+    main()
