@@ -14,9 +14,9 @@ batch sets up. nf4_alone, the exercise's way, is measured on three prompts and e
 Training: rows of 1,024 tokens through the finetune function; tokens per second by the median of the last two thirds of
 the steps, so that neither compilation nor the ten checkpoints of a run are in them; seconds hold both.
 train_nf4_checkpointing has the exercise's settings. Ways with "schema" train on questions about schemas of so many
-tokens, several about each in a batch, every row alone or with the schema once for all (finetune.share_prefixes); their
-figure is questions per second, within the same steps. Ways with "ddp" and "fsdp" take every card, and are left out
-where there is one.
+tokens, those with "spider" about schemas as long as Spider's, several about each in a batch, every row alone or with
+the schema once for all (finetune.share_prefixes); their figure is questions per second, within the same steps. Ways
+with "ddp" and "fsdp" take every card, and are left out where there is one.
 """
 
 import argparse
@@ -30,7 +30,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 
 from text2sql.base.process import prepare_process
@@ -73,17 +73,18 @@ TRAINING = {
     "train_ddp": (BF16 | {"compile": True}, 0.0),
     "train_fsdp_nf4": (NF4, 0.0),
 }
-# Tokens of a schema, and how many questions about it, of QUESTION tokens with their SQL, stand in a batch.
+# Tokens of the schemas, in turn; how many questions about one stand together; questions in a batch where each brings
+# its schema, and where they share it. Every question has QUESTION tokens with its SQL.
 SCHEMAS = {
-    "train_schema_300_alone": (300, 8),
-    "train_schema_300_shared": (300, 8),
-    "train_schema_1000_alone": (1000, 16),
-    "train_schema_1000_shared": (1000, 16),
+    "train_schema_300": ((300,), 8, 32, 32),
+    "train_schema_1000": ((1000,), 16, 16, 16),
+    "train_spider": (SCHEMA_TOKENS, 16, 16, 32),  # 32 longest rows of their own take more than a card has
 }
 QUESTION = 90
 TRAINING |= {
-    way: (COMPILED | {"batch_size": together, "share_prefixes": together if way.endswith("shared") else "never"}, 0.0)
-    for way, (_, together) in SCHEMAS.items()
+    f"{name}_{kind}": (COMPILED | {"batch_size": batch, "share_prefixes": shared}, 0.0)
+    for name, (_, together, alone, sharing) in SCHEMAS.items()
+    for kind, batch, shared in (("alone", alone, "never"), ("shared", sharing, together))
 }
 DEFAULT = [way for way in (*GENERATING, *TRAINING) if not way.startswith("vllm")]
 # Ways that run in a process a card, by accelerate's configuration.
@@ -269,8 +270,8 @@ def train_by(args: argparse.Namespace, size: dict) -> dict:
     changes = {"share_prefixes": "never"} | changes
     changes |= {"compile": changes.get("compile", False) and torch.cuda.is_available()}
     lora = config.lora.model_copy(update={"lora_dropout": dropout})
-    schema, _ = SCHEMAS.get(args.way, (0, 0))
-    longest = schema + 3 * QUESTION if schema else size["tokens"]
+    schemas, together, *_ = SCHEMAS.get(args.way.rpartition("_")[0], ((), 0))
+    longest = max(schemas) + 3 * QUESTION if schemas else size["tokens"]
     config = config.model_copy(update={**changes, "lora": lora, "max_length": longest, "accumulation": 1})
     processes = int(os.environ.get("WORLD_SIZE", 1))
     rows = size["steps"] * config.batch_size * processes
@@ -284,22 +285,23 @@ def train_by(args: argparse.Namespace, size: dict) -> dict:
     def table_of_schemas():
         parts = {"answer": "SELECT a FROM t", "language": "en"}
         for row in range(rows):
-            columns = "".join(f", c{number:03} INT" for number in range(schema // 10))
-            context = f"CREATE TABLE t{row // config.batch_size:04} (a INT{columns});"
+            number = row // together
+            columns = "".join(f", c{column:03} INT" for column in range(schemas[number % len(schemas)] // 10))
+            context = f"CREATE TABLE t{number:04} (a INT{columns});"
             question = f"{row:05}{'x' * (QUESTION - len(parts['answer']) - 22)}"
             yield {"id": f"q{row}", "db_id": context[:18], "context": context, "question": question, **parts}
 
     (example, *_), _ = build_examples(table(0), tokenizer, prompt, size["tokens"])
     start = time.monotonic()
     finetune(
-        to_table(table_of_schemas()) if schema else table(size["tokens"] - len(example["input_ids"])),
+        to_table(table_of_schemas()) if schemas else table(size["tokens"] - len(example["input_ids"])),
         pointer, prompt, config, 1,
         adapter_folder=args.out / "adapter", metrics_folder=args.out / "train", work=args.out / "work",
     )  # fmt: skip
     late = steps[len(steps) // 3 :]
     questions = config.batch_size * processes / statistics.median(late)  # a second compilation may be among them
-    rate = {"questions_per_second": round(questions, 1)} if schema else {}
-    rate |= {} if schema else {"tokens_per_second": round(questions * size["tokens"])}
+    rate = {"questions_per_second": round(questions, 1)} if schemas else {}
+    rate |= {} if schemas else {"tokens_per_second": round(questions * size["tokens"])}
     return {
         **rate, "steps": len(steps), "cards": processes, "seconds": round(time.monotonic() - start, 1), **peak(),
     }  # fmt: skip
@@ -317,12 +319,13 @@ def peak() -> dict:
 
 
 def where() -> dict:
-    """Date, card or processor, and versions."""
+    """Date, card or processor, and versions, of the modules themselves: several may be installed over each other."""
     import torch
 
     names = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate")
+    versions = {name: import_module(name).__version__ for name in names}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    return {"date": datetime.now(UTC).date().isoformat(), "device": device, **{name: version(name) for name in names}}
+    return {"date": datetime.now(UTC).date().isoformat(), "device": device, **versions}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A LoRA training step on one GPU, the project's way beside the kernels of others, with a model of Yi-Ko-6B's shape.
 
-    python benchmarks/peers.py [--ways WAY ...] [--model FOLDER] [--json FILE]     all: about 10 minutes on an H200
+    python benchmarks/peers.py [--ways WAY ...] [--model FOLDER] [--json FILE]     all: about 5 minutes on an H200
     python benchmarks/peers.py --small                                             the same on a CPU, a tiny model
 
 Every way gets the same random weights, adapter (r and alpha of finetune.lora, on every linear layer), rows of synthetic
@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from functools import partial
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -103,7 +103,7 @@ def measure(way: str, folder: Path, size: dict) -> dict:
     return {
         "tokens_per_second": round(size["rows"] * size["tokens"] / step), **peak(), "first_step": round(seconds[0], 1),
         "learnt": sum(weights.numel() for weights in learnt), "losses": losses[:20],
-        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "trl")},
+        "versions": {name: import_module(name).__version__ for name in ("torch", "transformers", "peft", "trl")},
     }  # fmt: skip
 
 

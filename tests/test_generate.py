@@ -213,3 +213,16 @@ def test_the_gpu_benchmark_runs_on_a_tiny_model(tmp_path):
     assert list(results) == ["model", "stage", "train_nf4_checkpointing"]
     assert results["stage"]["prompts"] == 6 and results["stage"]["tokens_per_second"] > 0
     assert results["train_nf4_checkpointing"]["steps"] == 3
+
+
+def test_the_benchmark_beside_other_kernels_learns_alike_in_float8(tmp_path):
+    command = [sys.executable, "benchmarks/peers.py", "--small", "--ways", "plain", "fp8", "unsloth"]
+    done = subprocess.run(
+        [*command, "--json", str(tmp_path / "peers.json")], cwd=ROOT, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "unsloth" in done.stdout and "needs a CUDA card" in done.stdout
+    results = read_json(tmp_path / "peers.json")["results"]
+    plain, coarse = (results[way]["losses"] for way in ("plain", "fp8"))
+    assert plain[-1] < plain[0] and coarse == pytest.approx(plain, rel=1e-3)
