@@ -17,7 +17,7 @@ from text2sql.base.errors import UserError
 from text2sql.base.files import read_json, write_json
 from text2sql.base.params import ResolveParams
 from text2sql.dataset.rows import write_rows
-from text2sql.models import preflight
+from text2sql.models.resolve import resolve
 from text2sql.training import launch
 
 ROWS = 16
@@ -43,7 +43,7 @@ def write_inputs(folder: Path, model: Path) -> None:
     )
     nothing = {"file": None, "revision": None, "sha256": None, "trust_remote_code": False}
     config = ResolveParams(source="folder", name=str(model), **nothing)
-    preflight.resolve(config, folder / "models/base")
+    resolve(config, folder / "models/base")
     shutil.copytree(ROOT / "prompts", folder / "prompts")
     shutil.copytree(ROOT / "configs", folder / "configs")
 
