@@ -175,7 +175,8 @@ class Project:
     def environment(self, **env: str) -> dict[str, str]:
         """The variables that the project's commands run with."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        without = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")  # a stage compiles the library once, not each time
+        inherited = {key: value for key, value in os.environ.items() if key not in without}
         return inherited | {"PATH": path, "HF_HUB_OFFLINE": "1"} | env
 
     def commit(self, message: str) -> None:
@@ -217,17 +218,20 @@ def project(tmp_path) -> Project:
 
 @pytest.fixture(scope="module")
 def tiny_project(tmp_path_factory, tiny_model) -> Project:
-    """A project on the smoke preset with the tiny model in the real one's place, not yet run."""
+    """A project as `make_tiny` makes it, not yet run."""
     return make_tiny(tmp_path_factory.mktemp("tiny") / "project", tiny_model)
 
 
 def make_tiny(folder: Path, model: Path) -> Project:
+    """A project on the smoke preset with the tiny model in the real one's place, and two arms: the tutorial and the run
+    of the real model have the third."""
     project = Project(folder)
     project.python("-m", "text2sql", "preset", "smoke", "--write")
     project.set(
         resolve__source="folder", resolve__name=str(model), resolve__file=None, resolve__sha256=None,
         ingest__rows=150, select__train_size=16, select__eval_size=6, finetune__batch_size=2, finetune__max_length=1024,
         generate__batch_tokens=1024,
+        arms={"base": {"model": "models/base", "shots": 0}, "finetuned": {"model": "models/finetuned", "shots": 0}},
     )  # fmt: skip
     project.commit("tiny")
     return project
