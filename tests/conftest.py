@@ -76,6 +76,17 @@ def write_tiny_model(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def real_model(tmp_path_factory) -> Path:
+    """What `resolve` writes about the embedded model of the repository: a folder with its pointer."""
+    from text2sql.base.params import read_params
+    from text2sql.models.resolve import resolve
+
+    folder = tmp_path_factory.mktemp("real") / "base"
+    resolve(*read_params("resolve", path=ROOT / "params.yaml"), folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def in_the_project():
     """The templates are found from the project's folder, and a tiny model is fastest on one thread."""

@@ -96,11 +96,11 @@ def test_a_file_that_cannot_be_converted_leaves_nothing(package, tmp_path):
 
 
 @pytest.mark.pipeline
-def test_the_converted_model_is_the_one_in_the_gguf(tmp_path):
+def test_the_converted_model_is_the_one_in_the_gguf(real_model):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    pointer = resolve(config(), tmp_path)
+    pointer = pin.read_pointer(real_model)
     path = pin.wheel_file(pointer["name"], pointer["file"])
     direct = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).to(
         torch.bfloat16
