@@ -1,5 +1,6 @@
 """What several test modules share: a tiny model, and the project as a real git and DVC repository of its own."""
 
+import gc
 import json
 import os
 import re
@@ -89,15 +90,22 @@ def real_model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def in_the_project():
-    """The templates are found from the project's folder, and a tiny model is fastest on one thread."""
-    import torch
+    """The templates are found from the project's folder, and a tiny model is fastest on one thread.
 
+    A training calls the garbage collector several times, which would look through all that was imported each time.
+    """
+    import torch
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         yield
     torch.set_num_threads(threads)
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
