@@ -20,18 +20,21 @@ from text2sql.models.pin import read_pointer
 def main() -> dict:
     seed, prompt, config = read_params("seed", "prompt", "finetune")
     prepare_process()
-    from text2sql.dataset.rows import read_table  # pandas, and torch and TRL even more, are slow to load
-    from text2sql.training.finetune import finetune
-    from text2sql.training.launch import is_launched, launch
+    from text2sql.dataset.rows import read_table  # pandas is slow to load, and torch and TRL even more
 
-    accelerate = Path(config.accelerate) if config.launcher == "accelerate" else None
-    if accelerate and not is_launched():
-        return launch(__file__, accelerate)
     rows = Path("data/selected/train.parquet")
-    pointer = read_pointer("models/base")
+    pointer, table = read_pointer("models/base"), read_table(rows)
+    accelerate = Path(config.accelerate) if config.launcher == "accelerate" else None
+    if accelerate:
+        from text2sql.training.launch import is_launched, launch
+
+        if not is_launched():
+            return launch(__file__, accelerate)
     files = [file_key(path) for path in (rows, accelerate) if path]
+    from text2sql.training.finetune import finetune
+
     return finetune(
-        read_table(rows),
+        table,
         pointer,
         prompt,
         config,

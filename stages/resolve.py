@@ -10,13 +10,12 @@ import checkout
 from text2sql.base.params import read_params
 from text2sql.base.process import prepare_process
 from text2sql.base.stage import run_stage
+from text2sql.models.resolve import resolve
 
 
 def main() -> None:
     config, prompt = read_params("resolve", "prompt")
     prepare_process()
-    from text2sql.models.preflight import resolve  # torch takes seconds to load
-
     resolve(config, "models/base", prompt.chat)
 
 

@@ -243,11 +243,12 @@ def walk(name: str, tokenizer: Any, folder: Path) -> dict[str, Any]:
     import torch
 
     from text2sql.generation import decode
-    from text2sql.models import adapters, load, preflight
+    from text2sql.models import adapters, load
+    from text2sql.models.resolve import resolve
 
     model = save(name, tokenizer, folder / "model")["name"]
     values = {"source": "folder", "name": model, "file": None, "revision": None, "sha256": None}
-    pointer = preflight.resolve(ResolveParams(**values, trust_remote_code=False), folder / "base")
+    pointer = resolve(ResolveParams(**values, trust_remote_code=False), folder / "base")
     rows = table(4)
     train(pointer, folder, rows, epochs=1.0)
     counted = read_json(folder / "train/summary.json")

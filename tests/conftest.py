@@ -1,5 +1,6 @@
 """What several test modules share: a tiny model, and the project as a real git and DVC repository of its own."""
 
+import gc
 import json
 import os
 import re
@@ -76,17 +77,35 @@ def write_tiny_model(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def real_model(tmp_path_factory) -> Path:
+    """What `resolve` writes about the embedded model of the repository: a folder with its pointer."""
+    from text2sql.base.params import read_params
+    from text2sql.models.resolve import resolve
+
+    folder = tmp_path_factory.mktemp("real") / "base"
+    resolve(*read_params("resolve", path=ROOT / "params.yaml"), folder)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def in_the_project():
-    """The templates are found from the project's folder, and a tiny model is fastest on one thread."""
-    import torch
+    """The templates are found from the project's folder, and a tiny model is fastest on one thread.
 
+    A training calls the garbage collector several times, which would look through all that was imported each time.
+    """
+    import torch
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         yield
     torch.set_num_threads(threads)
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
@@ -175,7 +194,8 @@ class Project:
     def environment(self, **env: str) -> dict[str, str]:
         """The variables that the project's commands run with."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        without = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")  # a stage compiles the library once, not each time
+        inherited = {key: value for key, value in os.environ.items() if key not in without}
         return inherited | {"PATH": path, "HF_HUB_OFFLINE": "1"} | env
 
     def commit(self, message: str) -> None:
@@ -217,17 +237,20 @@ def project(tmp_path) -> Project:
 
 @pytest.fixture(scope="module")
 def tiny_project(tmp_path_factory, tiny_model) -> Project:
-    """A project on the smoke preset with the tiny model in the real one's place, not yet run."""
+    """A project as `make_tiny` makes it, not yet run."""
     return make_tiny(tmp_path_factory.mktemp("tiny") / "project", tiny_model)
 
 
 def make_tiny(folder: Path, model: Path) -> Project:
+    """A project on the smoke preset with the tiny model in the real one's place, and two arms: the tutorial and the run
+    of the real model have the third."""
     project = Project(folder)
     project.python("-m", "text2sql", "preset", "smoke", "--write")
     project.set(
         resolve__source="folder", resolve__name=str(model), resolve__file=None, resolve__sha256=None,
         ingest__rows=150, select__train_size=16, select__eval_size=6, finetune__batch_size=2, finetune__max_length=1024,
         generate__batch_tokens=1024,
+        arms={"base": {"model": "models/base", "shots": 0}, "finetuned": {"model": "models/finetuned", "shots": 0}},
     )  # fmt: skip
     project.commit("tiny")
     return project

@@ -4,26 +4,13 @@ Tiny models with random weights, in fp32, where the same is the same. benchmarks
 docs/models.md has the table.
 """
 
-import gc
-
 import pytest
 from architectures import ARCHITECTURES, COPIES, walk
 
-pytestmark = pytest.mark.usefixtures("in_the_project", "imports_set_aside")
+pytestmark = pytest.mark.usefixtures("in_the_project")
 
 # What does not heed padding, and so is read a row at a time.
 ALONE = {"minimax", "recurrent_gemma", "rwkv"}
-
-
-@pytest.fixture(scope="module")
-def imports_set_aside():
-    """From the garbage collector, which a training calls several times and which would look through all of them."""
-    import text2sql.training.finetune  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in COPIES])

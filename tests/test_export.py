@@ -5,6 +5,7 @@ The model is a Llama of two layers with random weights and SmolLM2's own tokeniz
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -162,10 +163,10 @@ class TestLlamaCpp:
         with pytest.raises(UserError, match=r"llama\.cpp cannot open it"):
             completions(LlamaCpp(tmp_path / "broken.gguf", small, CHAT, generation()))
 
-    def test_without_the_package_the_line_says_what_to_install(self):
-        code = "import sys; sys.modules['xllamacpp'] = None; import text2sql.generation.llamacpp"
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode and "which is not installed; `pip install -e '.[llamacpp]'" in done.stderr
+    def test_without_the_package_the_line_says_what_to_install(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "xllamacpp", None)
+        with pytest.raises(UserError, match=r"which is not installed; `pip install -e '\.\[llamacpp\]'"):
+            runpy.run_path(llamacpp.__file__)
 
     def test_its_server_answers_only_who_has_its_key(self, gguf):
         served = Served(gguf, 64)

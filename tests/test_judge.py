@@ -66,6 +66,7 @@ ANSWER_FAULTS = {
 def surroundings(monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setattr("text2sql.judge.batch.LONGEST_POLL", 0.1)
 
 
 @contextlib.contextmanager

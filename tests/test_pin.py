@@ -18,7 +18,8 @@ from conftest import ROOT
 from text2sql.base.errors import UserError
 from text2sql.base.files import new_folder
 from text2sql.base.params import ResolveParams, read_params
-from text2sql.models import load, pin, preflight
+from text2sql.models import load, pin
+from text2sql.models.resolve import resolve
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WRONG = "0" * 64
@@ -74,7 +75,7 @@ def package(tmp_path, monkeypatch) -> Path:
 )
 def test_a_wheel_that_is_not_the_pinned_one_is_one_line(package, tmp_path, changes, said):
     with pytest.raises(UserError, match=said) as error:
-        preflight.resolve(config(**({"name": "tiny_wheel", "file": "tiny.gguf"} | changes)), tmp_path / "base")
+        resolve(config(**({"name": "tiny_wheel", "file": "tiny.gguf"} | changes)), tmp_path / "base")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "base").exists() and not (tmp_path / "cache").exists()
 
@@ -90,16 +91,16 @@ def test_a_wheels_pointer_pins_version_and_checksum(package):
 def test_a_file_that_cannot_be_converted_leaves_nothing(package, tmp_path):
     digest = hashlib.sha256((package / "tiny.gguf").read_bytes()).hexdigest()
     with pytest.raises(UserError, match=r"tiny\.gguf: cannot be converted"):
-        preflight.resolve(config(name="tiny_wheel", file="tiny.gguf", sha256=digest), tmp_path / "base")
+        resolve(config(name="tiny_wheel", file="tiny.gguf", sha256=digest), tmp_path / "base")
     assert not (tmp_path / "base").exists() and list((tmp_path / "cache").rglob("*.*")) == []
 
 
 @pytest.mark.pipeline
-def test_the_converted_model_is_the_one_in_the_gguf(tmp_path):
+def test_the_converted_model_is_the_one_in_the_gguf(real_model):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    pointer = preflight.resolve(config(), tmp_path)
+    pointer = pin.read_pointer(real_model)
     path = pin.wheel_file(pointer["name"], pointer["file"])
     direct = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).to(
         torch.bfloat16
@@ -126,21 +127,21 @@ def test_the_converted_model_is_the_one_in_the_gguf(tmp_path):
 
 def test_a_folder_is_pinned_by_a_checksum_over_names_and_contents(tiny_model, tmp_path):
     folder = shutil.copytree(tiny_model, tmp_path / "model")
-    pointer = preflight.resolve(folder_config(folder), tmp_path / "base")
+    pointer = resolve(folder_config(folder), tmp_path / "base")
     assert pin.read_pointer(tmp_path / "base") == pointer
     assert pointer["sha256"] == pin.pin_folder(folder_config(tiny_model))["sha256"]
-    assert preflight.resolve(folder_config(folder, sha256=pointer["sha256"]), tmp_path / "base") == pointer
+    assert resolve(folder_config(folder, sha256=pointer["sha256"]), tmp_path / "base") == pointer
     (folder / "config.json").rename(folder / "config2.json")
     shutil.copy(folder / "config2.json", folder / "config.json")
     with pytest.raises(UserError, match=f"checksum .* is not resolve.sha256 {pointer['sha256']}; restore it or fix"):
-        preflight.resolve(folder_config(folder, sha256=pointer["sha256"]), tmp_path / "base")
+        resolve(folder_config(folder, sha256=pointer["sha256"]), tmp_path / "base")
     assert pin.read_pointer(tmp_path / "base") == pointer
 
 
 def test_a_folder_without_a_model_is_one_line(tmp_path):
     for name in (tmp_path, tmp_path / "nothing"):
         with pytest.raises(UserError, match=rf"resolve.name: {name} is not a model folder \(it has no config.json\)"):
-            preflight.resolve(folder_config(name), tmp_path / "base")
+            resolve(folder_config(name), tmp_path / "base")
     assert not (tmp_path / "base").exists()
 
 
@@ -172,11 +173,11 @@ def own_code(tiny_model, tmp_path) -> Path:
 def test_code_that_a_model_brings_runs_only_where_that_is_allowed_and_pinned(own_code, tmp_path):
     base = tmp_path / "base"
     with pytest.raises(UserError, match=r"needs code from its own repository, which is not run; .*trust_remote_code"):
-        preflight.resolve(folder_config(own_code), base)
+        resolve(folder_config(own_code), base)
     digest = pin.folder_sha256(own_code)
     with pytest.raises(UserError, match=f"code runs only where it is pinned; set resolve.sha256: {digest}"):
-        preflight.resolve(folder_config(own_code, trust_remote_code=True), base)
-    pointer = preflight.resolve(folder_config(own_code, trust_remote_code=True, sha256=digest), base)
+        resolve(folder_config(own_code, trust_remote_code=True), base)
+    pointer = resolve(folder_config(own_code, trust_remote_code=True, sha256=digest), base)
     assert pointer["checks"]["model_type"] == "own" and pointer["checks"]["batches"] is True
     assert type(load.load_model(pointer)).__name__ == "OwnModel"
     (own_code / "modeling_own.py").write_text(MODELING + "\n")
@@ -190,13 +191,13 @@ def test_code_of_another_repository_is_refused(own_code, tmp_path):
     (own_code / "config.json").write_text(json.dumps(settings))
     config = folder_config(own_code, trust_remote_code=True, sha256=pin.folder_sha256(own_code))
     with pytest.raises(UserError, match=r"code is another repository's \(somebody/else--.*\), which nothing pins"):
-        preflight.resolve(config, tmp_path / "base")
+        resolve(config, tmp_path / "base")
 
 
 def test_trust_without_code_is_one_line(tiny_model, tmp_path):
     trusting = folder_config(tiny_model, trust_remote_code=True, sha256=pin.folder_sha256(tiny_model))
     with pytest.raises(UserError, match="brings no code; set false"):
-        preflight.resolve(trusting, tmp_path / "base")
+        resolve(trusting, tmp_path / "base")
     with pytest.raises(UserError, match="a GGUF file brings no code; set false"):
         pin.pin(config(trust_remote_code=True))
 
@@ -213,7 +214,7 @@ def resolve_alone(config: ResolveParams, folder: Path, **env: str) -> subprocess
     """`resolve` into folder/base with an empty hub cache at folder/hub, as the stage runs it."""
     code = f"""
 from text2sql.base.errors import reports_user_errors
-from text2sql.models.preflight import resolve
+from text2sql.models.resolve import resolve
 from text2sql.base.params import ResolveParams
 config = ResolveParams(**{config.model_dump()!r})
 raise SystemExit(reports_user_errors(lambda: print(resolve(config, {str(folder / "base")!r})["revision"]))())
@@ -232,7 +233,7 @@ def one_line(done: subprocess.CompletedProcess) -> str:
 
 def test_a_hub_model_without_a_revision_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"resolve\.revision: a hub model needs a pinned commit"):
-        preflight.resolve(hub_config(revision=None), tmp_path / "base")
+        resolve(hub_config(revision=None), tmp_path / "base")
     assert not (tmp_path / "base").exists()
 
 

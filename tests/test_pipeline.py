@@ -24,7 +24,6 @@ from text2sql.base.params import Params, Section
 
 DEFINED = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = {name: stage.get("do", stage) for name, stage in DEFINED.items()}
-ARMS = yaml.safe_load((ROOT / "params.yaml").read_text())["arms"]
 SCRIPTS = {name: ROOT / re.search(r"stages/\w+\.py", stage["cmd"])[0] for name, stage in STAGES.items()}
 OUTPUTS = ("data", "metrics", "models")
 # What cannot change a byte of any output, and so is no dep: a comment in it must not retrain a model.
@@ -250,7 +249,7 @@ def finished(tiny_project):
 def test_the_pipeline_ends_in_a_summary_with_an_interval(finished):
     summary = json.loads((finished.folder / "metrics/summary.json").read_text())
     assert set(summary) == {"ex", "em", "format", "n"}
-    assert set(summary["ex"]) == {"base", "fewshot", "finetuned", "over", "gain", "lo", "hi"}
+    assert set(summary["ex"]) == {"base", "finetuned", "over", "gain", "lo", "hi"}
     assert summary["n"] == 6
     shown = finished.python("-m", "text2sql", "show").stdout
     assert "gain" in shown and "finetune" in shown
@@ -262,7 +261,7 @@ def test_rows_join_by_id_from_the_first_stage_to_the_last(finished):
     from text2sql.dataset.rows import read_table
 
     ids = list(read_table(finished.folder / "data/selected/eval.parquet").id)
-    for kind, arm in product(("generations", "scores", "results"), ARMS):
+    for kind, arm in product(("generations", "scores", "results"), ("base", "finetuned")):
         assert [row["id"] for row in read_jsonl(finished.folder / f"data/{kind}/{arm}.jsonl")] == ids
 
 
@@ -356,28 +355,25 @@ def test_a_training_parameter_leaves_the_base_arm_alone(finished):
 
 @pytest.mark.pipeline
 def test_arms_are_added_changed_and_removed_and_no_other_runs_again(finished, tmp_path):
-    """Five arms, one of them with samples and one with examples before a trained model; then three again."""
+    """The trained model gets an example before each question, and a third arm draws samples; then two arms again."""
     project = copy_of(finished.folder, tmp_path / "project")
-    added = ("voted={model: models/finetuned, shots: 0, samples: 3}", "both={model: models/finetuned, shots: 1}")
-    changes = ["arms.fewshot.shots=5", *(f"+arms.{arm}" for arm in added)]
+    changes = ["arms.finetuned.shots=1", "+arms.voted={model: models/base, shots: 0, samples: 3}"]
     done = project.run("dvc", "exp", "run", *(part for change in changes for part in ("-S", change)))
     ran = set(re.findall(r"Running stage '([\w@]+)'", done.stdout))
     of_arms = ("examples", "generate", "score", "judge")
-    assert {stage.partition("@")[2] for stage in ran} == {"fewshot", "voted", "both", ""} and "generate@fewshot" in ran
-    assert {f"{stage}@{arm}" for stage, arm in product(of_arms, ("voted", "both"))} | {"report"} <= ran
+    assert {f"{stage}@voted" for stage in of_arms} | {"generate@finetuned", "report"} <= ran
+    assert ran <= {f"{stage}@{arm}" for stage, arm in product(of_arms, ("finetuned", "voted"))} | {"report"}
     summary = json.loads((project.folder / "metrics/summary.json").read_text())
-    assert set(summary["ex"]) == {"base", "fewshot", "finetuned", "voted", "both", "over", "gain", "lo", "hi"}
-    greedy, voted = (
-        json.loads((project.folder / f"metrics/arms/{arm}.json").read_text()) for arm in ("finetuned", "voted")
-    )
+    assert set(summary["ex"]) == {"base", "finetuned", "voted", "over", "gain", "lo", "hi"}
+    greedy, voted = (json.loads((project.folder / f"metrics/arms/{arm}.json").read_text()) for arm in ("base", "voted"))
     assert voted["samples"]["n"] == 3 and voted["samples"]["ex_greedy"] == greedy["ex"]
     shown = project.python("-m", "text2sql", "show").stdout
-    assert "voted: answers on which so many of 3 candidates agree" in " ".join(shown.split()) and "both" in shown
+    assert "voted: answers on which so many of 3 candidates agree" in " ".join(shown.split())
     assert "series\tcoverage" in (project.folder / "metrics/plots/coverage.tsv").read_text()
 
-    done = project.run("dvc", "exp", "run", "-S", "~arms.voted", "-S", "~arms.both")
+    done = project.run("dvc", "exp", "run", "-S", "~arms.voted")
     assert set(re.findall(r"Running stage '([\w@]+)'", done.stdout)) == {"report"}
-    assert sorted(path.stem for path in (project.folder / "metrics/arms").iterdir()) == ["base", "fewshot", "finetuned"]
+    assert sorted(path.stem for path in (project.folder / "metrics/arms").iterdir()) == ["base", "finetuned"]
     assert not list((project.folder / "data").rglob("voted*"))
 
 
@@ -441,9 +437,10 @@ def test_an_edited_input_file_reruns_the_pipeline(tmp_path, tiny_model):
 @pytest.mark.pipeline
 def test_the_smoke_preset_runs_the_real_model(tmp_path):
     project = Project(tmp_path / "project")
-    project.run("dvc", "exp", "run", *project.python("-m", "text2sql", "preset", "smoke").stdout.split())
+    preset = project.python("-m", "text2sql", "preset", "smoke").stdout.split()
+    project.run("dvc", "exp", "run", *preset, "-S", "select.train_size=4", "-S", "select.eval_size=2")  # a quarter
     summary = json.loads((project.folder / "metrics/summary.json").read_text())
-    assert summary["n"] == 8
+    assert summary["n"] == 2 and set(summary["ex"]) >= {"base", "fewshot", "finetuned"}
     pointer = json.loads((project.folder / "models/base/model.json").read_text())
     assert pointer["file"] == "SmolLM2-135M-Instruct.Q4_1.gguf"
     shutil.rmtree(project.folder)

@@ -13,7 +13,8 @@ from text2sql.base.errors import UserError
 from text2sql.base.params import PromptParams, read_params
 from text2sql.dataset.rows import to_table
 from text2sql.generation.recall import missing_tables, recall_line
-from text2sql.models import load, preflight
+from text2sql.models import load
+from text2sql.models.pin import read_pointer
 from text2sql.models.prompts import (
     build_prompt,
     completion_ids,
@@ -345,10 +346,9 @@ def test_the_fingerprint_covers_the_tokens():
 
 
 @pytest.mark.pipeline
-def test_the_real_models_turn_ends_with_the_assistants_opening(tmp_path):
+def test_the_real_models_turn_ends_with_the_assistants_opening(real_model):
     """SmolLM2's own chat template; the completion's last token is the one that ends its turns."""
-    (resolve,) = read_params("resolve", path=ROOT / "params.yaml")
-    tokenizer = load.load_tokenizer(preflight.resolve(resolve, tmp_path))
+    tokenizer = load.load_tokenizer(read_pointer(real_model))
     turn = tokenizer.decode(prompt_ids(("Q",), tokenizer, chat=True))
     assert turn.endswith("<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\n")
     assert tokenizer.decode(completion_ids("SELECT 1", tokenizer)) == "SELECT 1<|im_end|>"

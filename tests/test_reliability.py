@@ -455,7 +455,7 @@ def test_a_run_judged_by_a_real_model_behind_a_real_server_reports_kappa(copied)
             judge__response_format=False, judge__concurrency=1, judge__timeout=600.0, judge__max_asks=1,
             judge__cache=".work/real",
         )  # fmt: skip
-        for arm, said in (("base", wrong), ("fewshot", wrong), ("finetuned", wrong[:2] + right[2:])):
+        for arm, said in (("base", wrong), ("finetuned", wrong[:2] + right[2:])):
             lines = list(read_jsonl(copied.folder / f"data/generations/{arm}.jsonl"))
             made = [
                 line | {"id": f"q{n}", "text": said[n], "finish_reason": "stop"} for n, line in enumerate(lines[:4])
@@ -474,7 +474,5 @@ def test_a_run_judged_by_a_real_model_behind_a_real_server_reports_kappa(copied)
     assert len(disagreements) == judgement["disagreements"]
     summary = read_json(copied.folder / "metrics/summary.json")
     assert summary["ex"]["base"] == 0 and summary["ex"]["finetuned"] == 0.5
-    assert (
-        set(summary["judge"]) == {"base", "fewshot", "finetuned", "kappa"} and summary["judge"]["finetuned"] is not None
-    )
+    assert set(summary["judge"]) == {"base", "finetuned", "kappa"} and summary["judge"]["finetuned"] is not None
     assert "judge" in copied.python("-m", "text2sql", "show").stdout

@@ -7,6 +7,7 @@ comes back. `ask` talks to SmolLM2.
 import contextlib
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -50,13 +51,13 @@ def transformers_serve(folder: Path):
         process.wait()
 
 
-def test_ask_is_answered_by_smollm2_behind_a_server(tmp_path):
+def test_ask_is_answered_by_smollm2_behind_a_server(real_model, tmp_path):
     """As by the same weights in this process: whether rounding parts the two later in the text is their affair."""
     project = Project(tmp_path / "project")
     with closing(sqlite3.connect(project.folder / "shop.db")) as connection:
         connection.executescript("CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT)")
     project.set(generate__max_new_tokens=24)
-    project.python("stages/resolve.py")
+    shutil.copytree(real_model, project.folder / "models/base")
     command = "-m text2sql ask --arm base --db shop.db --no-run".split()
     local = project.python(*command, "Show the name of every customer.").stdout
     weights = str(weights_folder(read_pointer(project.folder / "models/base")))

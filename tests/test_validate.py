@@ -6,6 +6,7 @@ import random
 import sqlite3
 import time
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -248,10 +249,10 @@ def only_refusals(found: list[tuple]) -> bool:
 
 
 def test_generated_rows_get_the_plain_checks_verdict():
-    items = [(r["context"], r["answer"], r["question"], "sqlite", None) for r in synthetic.rows(20_000, seed=29)]
+    items = [(r["context"], r["answer"], r["question"], "sqlite", None) for r in synthetic.rows(8_000, seed=29)]
     found = differences(items, rules(has_rows=False))
     assert only_refusals(found), found[:5]
-    assert len(found) < 20
+    assert len(found) < 8
 
 
 def shared(name: str) -> Path:
@@ -266,7 +267,7 @@ def shared(name: str) -> Path:
 )
 def test_real_rows_of_ddl_alone_get_the_plain_checks_verdict(name):
     with gzip.open(shared(f"{name}.jsonl.gz"), "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+        rows = [json.loads(line) for line in islice(lines, 16_000)]
     items = [(row["context"], row["answer"], row["question"], "sqlite", None) for row in rows]
     found = differences(items, rules(has_rows=False, returns_rows=False))
     assert only_refusals(found), found[:5]

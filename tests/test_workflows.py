@@ -68,6 +68,7 @@ def test_the_suite_runs_on_every_python_from_the_oldest_that_is_allowed():
 def test_the_report_job_installs_all_that_its_commands_import():
     (line,) = (step["run"] for step in steps(REPORT) if "scipy" in step.get("run", ""))
     installed = set(line.split()) | {re.split(r"[^\w-]", need)[0] for need in importlib.metadata.requires("dvc")}
+    distributions = importlib.metadata.packages_distributions()
     for command in ("pr_report", "gate", "plots"):
         script = ROOT / f"text2sql/commands/{command}.py"
         files = {script, ROOT / "text2sql/cli.py", *modules(script)}
@@ -76,7 +77,7 @@ def test_the_report_job_installs_all_that_its_commands_import():
         trees = [ast.walk(ast.parse(file.read_text())) for file in files]
         names |= {alias.name for tree in trees for node in tree if isinstance(node, ast.Import) for alias in node.names}
         outside = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"text2sql"}
-        needed = {importlib.metadata.packages_distributions()[name][0].lower() for name in outside}
+        needed = {distributions[name][0].lower() for name in outside}
         assert needed <= installed, command
 
 

@@ -1,7 +1,6 @@
 """A base model is shown to load and to answer before anything is trained on it: in seconds, on the processor."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,9 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils import logging
 
 from text2sql.base.errors import UserError
-from text2sql.base.files import write_json
-from text2sql.base.params import ResolveParams
 from text2sql.base.text import first_line
 from text2sql.models import load, prompts
-from text2sql.models.pin import POINTER, pin, runs_own_code, weights_folder
+from text2sql.models.pin import runs_own_code, weights_folder
 
 LFS = b"version https://git-lfs"
 INDEX = "model.safetensors.index.json"
@@ -31,18 +28,6 @@ SAMPLES = (
 STEPS = 4  # tokens of an answer that are tried: some models heed padding when they read, and not when they write
 # Share of the largest logit by which two ways of computing the same logits may differ.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.05}
-
-
-def resolve(config: ResolveParams, folder: str | os.PathLike, chat: bool = False) -> dict[str, Any]:
-    """Pins the model that `config` names, makes its weights ready to load, tries it, writes the pointer into `folder`.
-
-    chat: whether prompts go through its chat template. Returns the pointer of `pin` with `checks`, what `check` found.
-    Raises UserError when the model is not there, is not the one that was pinned, or cannot be used.
-    """
-    pointer = pin(config)
-    pointer["checks"] = check(pointer, chat)
-    write_json(Path(folder) / POINTER, pointer)
-    return pointer
 
 
 def check(pointer: dict[str, Any], chat: bool) -> dict[str, Any]:
