@@ -355,25 +355,35 @@ def test_a_training_parameter_leaves_the_base_arm_alone(finished):
 
 @pytest.mark.pipeline
 def test_arms_are_added_changed_and_removed_and_no_other_runs_again(finished, tmp_path):
-    """The trained model gets an example before each question, and a third arm draws samples; then two arms again."""
+    """Two arms become five, one with samples and one with examples before a trained model; then three, one changed."""
     project = copy_of(finished.folder, tmp_path / "project")
-    changes = ["arms.finetuned.shots=1", "+arms.voted={model: models/base, shots: 0, samples: 3}"]
-    done = project.run("dvc", "exp", "run", *(part for change in changes for part in ("-S", change)))
-    ran = set(re.findall(r"Running stage '([\w@]+)'", done.stdout))
-    of_arms = ("examples", "generate", "score", "judge")
-    assert {f"{stage}@voted" for stage in of_arms} | {"generate@finetuned", "report"} <= ran
-    assert ran <= {f"{stage}@{arm}" for stage, arm in product(of_arms, ("finetuned", "voted"))} | {"report"}
+
+    def run(*changes: str) -> set[str]:
+        done = project.run("dvc", "exp", "run", *(part for change in changes for part in ("-S", change)))
+        return set(re.findall(r"Running stage '([\w@]+)'", done.stdout))
+
+    def stages(*arms: str) -> set[str]:
+        return {f"{stage}@{arm}" for stage, arm in product(("examples", "generate", "score", "judge"), arms)}
+
+    ran = run(
+        "+arms.fewshot={model: models/base, shots: 3}",
+        "+arms.voted={model: models/finetuned, shots: 0, samples: 3}",
+        "+arms.both={model: models/finetuned, shots: 1}",
+    )
+    assert ran == {*stages("fewshot", "voted", "both"), "report"}
     summary = json.loads((project.folder / "metrics/summary.json").read_text())
-    assert set(summary["ex"]) == {"base", "finetuned", "voted", "over", "gain", "lo", "hi"}
-    greedy, voted = (json.loads((project.folder / f"metrics/arms/{arm}.json").read_text()) for arm in ("base", "voted"))
+    assert set(summary["ex"]) == {"base", "fewshot", "finetuned", "voted", "both", "over", "gain", "lo", "hi"}
+    greedy, voted = (
+        json.loads((project.folder / f"metrics/arms/{arm}.json").read_text()) for arm in ("finetuned", "voted")
+    )
     assert voted["samples"]["n"] == 3 and voted["samples"]["ex_greedy"] == greedy["ex"]
     shown = project.python("-m", "text2sql", "show").stdout
-    assert "voted: answers on which so many of 3 candidates agree" in " ".join(shown.split())
+    assert "voted: answers on which so many of 3 candidates agree" in " ".join(shown.split()) and "both" in shown
     assert "series\tcoverage" in (project.folder / "metrics/plots/coverage.tsv").read_text()
 
-    done = project.run("dvc", "exp", "run", "-S", "~arms.voted")
-    assert set(re.findall(r"Running stage '([\w@]+)'", done.stdout)) == {"report"}
-    assert sorted(path.stem for path in (project.folder / "metrics/arms").iterdir()) == ["base", "finetuned"]
+    ran = run("arms.fewshot.shots=5", "~arms.voted", "~arms.both")
+    assert {"generate@fewshot", "report"} <= ran <= {*stages("fewshot"), "report"}
+    assert sorted(path.stem for path in (project.folder / "metrics/arms").iterdir()) == ["base", "fewshot", "finetuned"]
     assert not list((project.folder / "data").rglob("voted*"))
 
 
