@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -29,6 +30,11 @@ ASKED = {
     "token_limit": "auto", "temperature": 0.0, "reasoning_effort": None, "requests_per_minute": None,
     "tokens_per_minute": None, "timeout": 60.0, "max_attempts": 5, "max_cost_usd": None, "prices": {},
 }  # fmt: skip
+
+
+def pytest_configure() -> None:
+    """Processes that tests start heed Ctrl-C, also where a shell has started all of this in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
