@@ -125,6 +125,22 @@ def test_near_duplicates_in_korean_go_by_syllables():
     assert near.find("지난 시즌 원정 경기에서 가장 적은 골을 넣은 감독의 나이를 모두 보여주세요") is None
 
 
+def test_looking_for_near_duplicates_keeps_little_of_the_questions_looked_at():
+    """Of the last thousand; those of a million rows would take gigabytes."""
+    import tracemalloc
+
+    words = random.Random(3)
+    near = NearDuplicates([("e", "how many singers are there")])
+    held = []
+    tracemalloc.start()
+    for _ in range(2):
+        for _ in range(1500):
+            near.find(words.randbytes(40).hex())
+        held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held[1] < 1.1 * held[0]
+
+
 # Normal forms
 
 
