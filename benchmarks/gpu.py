@@ -28,9 +28,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 from text2sql.base.process import prepare_process
@@ -112,23 +112,42 @@ def main() -> None:
         if os.environ.get("RANK", "0") == "0":
             print(json.dumps(measured))
         return
-    results = {}
     with tempfile.TemporaryDirectory() as temporary:
         model = args.model or Path(temporary, "model")
-        # In a process of its own, like every way: this one then holds no memory on the card.
-        for way in [*(["model"] if not (model / "config.json").is_file() else []), *args.ways]:
-            if way in LAUNCHED and cards() < 2:
-                continue
-            command = [*launcher(way), __file__, "--way", way, "--model", str(model.resolve())]
-            command += ["--out", str(Path(temporary, way))]  # one for all processes: they read each other's checkpoints
-            done = subprocess.run([*command, *["--small"] * args.small], cwd=ROOT, capture_output=True, text=True)
-            last = "".join((done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1:])
-            results[way] = json.loads(last) if done.returncode == 0 else {"failed": last}
-            if done.returncode:
-                print(done.stderr[-3000:], file=sys.stderr)
-            print(f"{way:<25}" + "".join(f"   {key} {value}" for key, value in results[way].items()), flush=True)
-            if args.json:
-                args.json.write_text(json.dumps({"where": where(), "size": size, "results": results}, indent=2) + "\n")
+        # One folder for all processes of a way: they read each other's checkpoints.
+        commands = [
+            [*launcher(way), __file__, "--way", way, "--out", str(Path(temporary, way))]
+            for way in ways_on(model, args.ways)
+            if way not in LAUNCHED or cards() > 1
+        ]
+        run_each(commands, model, size, args)
+
+
+def ways_on(model: Path, ways: Sequence[str]) -> list[str]:
+    """The ways, before them the making of the model where it is not there: in a process of its own, like every way, so
+    that this one holds no memory on the card."""
+    return [*(["model"] if not (model / "config.json").is_file() else []), *ways]
+
+
+def run_each(commands: Sequence[list[str]], model: Path, size: dict, args: argparse.Namespace, **env: str) -> None:
+    """Runs a command for each way, named behind its `--way`; prints what each measured, and writes all to args.json.
+
+    env: what their environment has beside this process's. Ends this process, with 1 where a way failed.
+    """
+    results = {}
+    for command in commands:
+        way = command[command.index("--way") + 1]
+        done = subprocess.run(
+            [*command, "--model", str(model.resolve()), *["--small"] * args.small],
+            cwd=ROOT, capture_output=True, text=True, env=os.environ | env,
+        )  # fmt: skip
+        last = "".join((done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1:])
+        results[way] = json.loads(last) if done.returncode == 0 else {"failed": last}
+        if done.returncode:
+            print(done.stderr[-3000:], file=sys.stderr)
+        print(f"{way:<25}" + "".join(f"   {key} {value}" for key, value in results[way].items()), flush=True)
+        if args.json:
+            args.json.write_text(json.dumps({"where": where(), "size": size, "results": results}, indent=2) + "\n")
     sys.exit(any("failed" in result for result in results.values()))
 
 
@@ -300,8 +319,8 @@ def train_by(args: argparse.Namespace, size: dict) -> dict:
     )  # fmt: skip
     late = steps[len(steps) // 3 :]
     questions = config.batch_size * processes / statistics.median(late)  # a second compilation may be among them
-    rate = {"questions_per_second": round(questions, 1)} if schemas else {}
-    rate |= {} if schemas else {"tokens_per_second": round(questions * size["tokens"])}
+    tokens = round(questions * size["tokens"])
+    rate = {"questions_per_second": round(questions, 1)} if schemas else {"tokens_per_second": tokens}
     return {
         **rate, "steps": len(steps), "cards": processes, "seconds": round(time.monotonic() - start, 1), **peak(),
     }  # fmt: skip
@@ -319,13 +338,12 @@ def peak() -> dict:
 
 
 def where() -> dict:
-    """Date, card or processor, and versions, of the modules themselves: several may be installed over each other."""
+    """Date, card or processor, and versions."""
     import torch
 
     names = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate")
-    versions = {name: import_module(name).__version__ for name in names}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    return {"date": datetime.now(UTC).date().isoformat(), "device": device, **versions}
+    return {"date": datetime.now(UTC).date().isoformat(), "device": device, **{name: version(name) for name in names}}
 
 
 if __name__ == "__main__":

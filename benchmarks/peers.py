@@ -21,9 +21,7 @@ compiled, and the ways of kernels for a card are left out.
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,7 +30,7 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from gpu import ROOT, TINY, YI_KO_6B, make_model, peak, where
+from gpu import TINY, YI_KO_6B, make_model, peak, run_each, ways_on
 
 from text2sql.base.params import LoraParams, read_params
 
@@ -55,23 +53,10 @@ def main() -> None:
     if args.way:
         print(json.dumps(make_model(args.model, shape) if args.way == "model" else measure(args.way, args.model, size)))
         return
-    results = {}
     with tempfile.TemporaryDirectory() as temporary:
         model = args.model or Path(temporary, "model")
-        for way in [*(["model"] if not (model / "config.json").is_file() else []), *args.ways]:
-            command = [sys.executable, __file__, "--way", way, "--model", str(model.resolve())]
-            done = subprocess.run(
-                [*command, *["--small"] * args.small], cwd=ROOT, capture_output=True, text=True,
-                env=os.environ | {"UNSLOTH_COMPILE_LOCATION": str(Path(temporary, "unsloth"))},
-            )  # fmt: skip
-            last = "".join((done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()[-1:])
-            results[way] = json.loads(last) if done.returncode == 0 else {"failed": last}
-            if done.returncode:
-                print(done.stderr[-3000:], file=sys.stderr)
-            print(f"{way:<10}" + "".join(f"   {key} {value}" for key, value in results[way].items()), flush=True)
-            if args.json:
-                args.json.write_text(json.dumps({"where": where(), "size": size, "results": results}, indent=2) + "\n")
-    sys.exit(any("failed" in result for result in results.values()))
+        commands = [[sys.executable, __file__, "--way", way] for way in ways_on(model, args.ways)]
+        run_each(commands, model, size, args, UNSLOTH_COMPILE_LOCATION=str(Path(temporary, "unsloth")))
 
 
 def measure(way: str, folder: Path, size: dict) -> dict:
@@ -83,9 +68,8 @@ def measure(way: str, folder: Path, size: dict) -> dict:
     learnt = start_adapter(model.train())
     optimizer = torch.optim.AdamW(learnt, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
     chance = torch.Generator().manual_seed(1)
-    few = torch.randint(
-        2, 66, (size["steps"], size["rows"], size["tokens"]), generator=chance
-    )  # so that some is learnt
+    shape = size["steps"], size["rows"], size["tokens"]
+    few = torch.randint(2, 66, shape, generator=chance)  # so that some is learnt
     losses, seconds = [], []
     if DEVICE == "cuda":
         torch.cuda.reset_peak_memory_stats()  # of loading
