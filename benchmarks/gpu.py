@@ -69,6 +69,7 @@ TRAINING = {
     "train_bf16_plain": (BF16, 0.05),
     "train_liger": (BF16 | {"liger": True}, 0.0),
     "train_stage": (BF16 | {"compile": True}, 0.0),
+    "train_stage_float8": (BF16 | {"compile": True, "float8": True}, 0.0),
     "train_stage_nf4": (NF4 | {"compile": True}, 0.0),
     "train_ddp": (BF16 | {"compile": True}, 0.0),
     "train_fsdp_nf4": (NF4, 0.0),

@@ -192,6 +192,24 @@ def to_float8(rows: torch.Tensor, by_row: bool) -> tuple[torch.Tensor, torch.Ten
 
 
 WAYS = {way.__name__: way for way in (plain, compiled, liger, axolotl, unsloth)}
+
+
+def fp8_ao(folder: Path, lora: LoraParams) -> tuple:
+    from text2sql.training import float8
+
+    model, _ = plain(folder, lora)
+    float8.swap_in(model)
+    from transformers.modeling_layers import GradientCheckpointingLayer
+    from trl.trainer.utils import add_fused_lm_head
+
+    add_fused_lm_head(model.get_base_model(), outputs=("log_probs", "entropy", "is_top1"))
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer) and DEVICE == "cuda":
+            module.compile()
+    return model, {"fused_lm_head": True}
+
+
+WAYS |= {"fp8_ao": fp8_ao}
 WAYS |= {"fp8": partial(compiled, float8="by_row"), "fp8_whole": partial(compiled, float8="whole")}
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """The decoding loop against transformers' own, and what it leaves to that."""
 
-from itertools import pairwise
-
 import pytest
+from plain_attention import by_plain_sums
 from tiny_runs import PROMPT, generation, prompt_of, run, table
 
 from text2sql.generation.attention import halves
@@ -100,22 +99,6 @@ def test_every_architecture_gives_what_generate_gives_in_fp32(architecture):
     answers = decode(model, some_prompts(), STOPS, 24)
     assert answers == [alone(model, prompt) for prompt in some_prompts()]
     assert len({len(answer) for answer in answers}) > 1  # rows have left the batch at different steps
-
-
-def by_plain_sums(queries, keys, values, runs, scaling):
-    """What `attention.ragged` is to return, on any device and in fp32; its kernel is for CUDA and 16 bits."""
-    import torch
-
-    output, sums = torch.zeros_like(queries), torch.full(queries.shape[1::-1], torch.inf)
-    for number, (first, last) in enumerate(pairwise(runs.queries.tolist())):
-        begin, end = runs.keys[number : number + 2].tolist()
-        end = end if runs.used is None else begin + int(runs.used[number])
-        assert last - first <= runs.longest[0] and end - begin <= runs.longest[1]
-        if first < last and begin < end:
-            scores = torch.einsum("qhd,khd->hqk", queries[first:last], keys[begin:end]) * scaling
-            sums[:, first:last] = scores.logsumexp(-1)
-            output[first:last] = torch.einsum("hqk,khd->qhd", scores.softmax(-1), values[begin:end])
-    return output, sums
 
 
 @pytest.fixture

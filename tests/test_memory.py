@@ -8,7 +8,7 @@ from text2sql.training import finetune, memory
 
 pytestmark = pytest.mark.usefixtures("in_the_project")
 
-YI_KO = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "vocab_size": 78464}
+YI_KO = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "vocab_size": 78464, "key_size": 512}
 
 
 @pytest.mark.parametrize(

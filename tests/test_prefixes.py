@@ -4,11 +4,12 @@ import random
 
 import pytest
 from conftest import tiny_architecture
+from plain_attention import by_plain_sums
 from tiny_runs import PROMPT, losses, table, train, training
 
 from text2sql.base.files import read_json, write_json
 from text2sql.models import load
-from text2sql.training import prefixes
+from text2sql.training import prefixes, tree
 from text2sql.training.finetune import add_adapter, build_examples
 from text2sql.training.progress import row_tokens
 
@@ -40,7 +41,7 @@ def random_rows(seed: int) -> list[list[int]]:
 @pytest.mark.parametrize("seed", range(20))
 def test_every_row_is_its_own_span_and_those_above_it(seed):
     rows = random_rows(seed)
-    spans = prefixes.prefix_tree(rows, [len(row) - 3 for row in rows])
+    spans = tree.prefix_tree(rows, [len(row) - 3 for row in rows])
     found = {}
     for span in spans:
         path = [*(spans[part] for part in span.above), span]
@@ -48,7 +49,7 @@ def test_every_row_is_its_own_span_and_those_above_it(seed):
         if span.end == len(rows[span.row]):
             found[span.row] = [token for part in path for token in rows[part.row][part.start : part.end]]
         else:
-            assert span.tokens >= prefixes.SHORTEST
+            assert span.tokens >= tree.SHORTEST
     assert [found[row] for row in range(len(rows))] == rows
 
 
@@ -60,26 +61,38 @@ def test_a_beginning_is_read_once_at_every_level_and_the_last_token_of_a_prompt_
         head + one + [5, 2, 3, 4],
         head + one + [1, 2, 3, 4],
     ]
-    spans = prefixes.prefix_tree(rows, [21] * 4)
+    spans = tree.prefix_tree(rows, [21] * 4)
     assert sum(span.tokens for span in spans) == 10 + 10 + 4 * 3 + 14
     assert [span.above for span in spans] == [(), (0,), (0, 1), (0, 1), (0, 1), (0,)]
 
 
 def test_a_few_tokens_in_common_are_no_branch():
-    rows = [[7] * (prefixes.SHORTEST - 1) + [number, 1, 2, 3] for number in range(3)]
-    assert [span.above for span in prefixes.prefix_tree(rows, [len(rows[0]) - 3] * 3)] == [()] * 3
+    rows = [[7] * (tree.SHORTEST - 1) + [number, 1, 2, 3] for number in range(3)]
+    assert [span.above for span in tree.prefix_tree(rows, [len(rows[0]) - 3] * 3)] == [()] * 3
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_token_sees_the_tokens_of_its_own_row_up_to_itself(seed):
     rows = random_rows(seed)
-    spans = prefixes.tree_of(examples_of(rows))
+    spans = tree.tree_of(examples_of(rows))
     tokens = [(number, at) for number, span in enumerate(spans) for at in range(span.start, span.end)]
     expected = [
         [there in (*spans[number].above, number) and position <= at for there, position in tokens]
         for number, at in tokens
     ]
-    assert prefixes.visible(spans).tolist() == expected
+    assert tree.visible(spans).tolist() == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_packed_a_span_sees_the_tokens_above_it_and_its_own(seed):
+    spans = tree.tree_of(examples_of(random_rows(seed)))
+    seen, query_starts, key_starts, longest = tree.packed(spans)
+    for number, span in enumerate(spans):
+        first, last = query_starts[number : number + 2].tolist()
+        whole = seen[key_starts[number] : key_starts[number + 1]].tolist()
+        assert tree.visible(spans)[last - 1].nonzero().flatten().tolist() == whole
+        assert whole[span.start :] == list(range(first, last))
+    assert longest == (max(span.tokens for span in spans), max(span.end for span in spans))
 
 
 def test_the_tokens_of_the_rows_are_counted_whole():
@@ -121,15 +134,17 @@ def loss_and_gradients(model, batches: list[dict]) -> tuple[float, dict]:
     return total, {name: weights.grad for name, weights in model.named_parameters() if weights.requires_grad}
 
 
-@pytest.mark.parametrize("way", ["spans", "mask"])
+@pytest.mark.parametrize("way", ["spans", "packed", "mask"])
 @pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_loss_and_gradients_are_those_of_rows_of_their_own(kind, way, models, tokenizer):
+def test_loss_and_gradients_are_those_of_rows_of_their_own(kind, way, models, tokenizer, monkeypatch):
+    """Packed attention is a kernel of CUDA cards in 16 bits; sums that give the same stand in for it."""
     import torch
 
     examples, _ = build_examples(table(7), tokenizer, PROMPT, 1024)
     model = models(kind).eval()  # some have dropout of their own
     alone = [{name: torch.tensor([row[name]]) for name in ("input_ids", "labels")} for row in examples]
     expected, gradients = loss_and_gradients(model, alone)
+    monkeypatch.setattr("text2sql.training.attention.ragged", by_plain_sums)
     collator = prefixes.collator_for(model, way)
     assert prefixes.computes_the_same(model, collator, 60)
     batch = collator(examples)
@@ -233,7 +248,7 @@ def test_a_model_whose_rows_see_each_other_is_found_out(pointers, tmp_path):
     collator = prefixes.collator_for(model, "spans")
     assert prefixes.computes_the_same(model, collator, 60)
     forward = model.forward
-    model.forward = lambda *given, tree=None, **inputs: forward(*given, **inputs)
+    model.forward = lambda *given, spans=None, **inputs: forward(*given, **inputs)
     assert not prefixes.computes_the_same(model, collator, 60)
 
 

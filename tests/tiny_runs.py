@@ -39,7 +39,7 @@ def training(**changes) -> FinetuneParams:
         "scheduler": "cosine",
         "epochs": 2.0, "batch_size": 2, "accumulation": 1, "max_length": 1024, "eval_rows": 0, "keep": "last",
         "shots": 0, "patience": None, "attention": "auto", "packing": "none", "share_prefixes": "auto",
-        "gradient_checkpointing": "auto", "compile": False, "liger": False, "launcher": "none",
+        "gradient_checkpointing": "auto", "compile": False, "liger": False, "float8": False, "launcher": "none",
         "accelerate": "configs/ddp.yaml",
     }  # fmt: skip
     lora = {

@@ -234,6 +234,7 @@ class FinetuneParams(Section):
     gradient_checkpointing: Literal["auto"] | bool
     compile: bool
     liger: bool
+    float8: bool
     launcher: Literal["none", "accelerate"]
     accelerate: Annotated[str, Field(min_length=1)]
 

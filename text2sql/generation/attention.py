@@ -9,10 +9,12 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers import AttentionInterface, PreTrainedModel
+
+from text2sql.models.ragged import Runs, is_there, ragged
 
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values of each layer
 Groups = Sequence[tuple[list[int], int]]  # prompts that begin alike, as indices, and how many tokens they share
@@ -23,11 +25,8 @@ def pays(model: PreTrainedModel, layers: Layers, prompts: Sequence[list[int]], g
     """Whether decoding in two parts works for the model, whose keys and values are of the form of `layers`, and pays:
     on a CUDA card, in 16 bits, where `halves` says so."""
     return (
-        model.device.type == "cuda"
-        and torch.backends.cuda.is_flash_attention_available()
-        and torch.cuda.get_device_capability(model.device) >= (8, 0)
+        is_there(model.device, *(keys.dtype for keys, _ in layers))
         and model._supports_attention_backend  # else it looks for no function that is registered
-        and all(keys.dtype in (torch.bfloat16, torch.float16) for keys, _ in layers)
         and all(keys.shape[-1] == values.shape[-1] <= 256 and keys.shape[-1] % 8 == 0 for keys, values in layers)
         and len(prompts) < 2**16  # the kernel's grid
         and halves(prompts, groups)
@@ -61,27 +60,6 @@ def by_the_cache(
 
 
 AttentionInterface.register(NAME, by_the_cache)
-
-
-class Runs(NamedTuple):
-    """Which queries attend to which keys: the i-th run of packed queries to the i-th run of packed keys."""
-
-    queries: torch.Tensor  # where each run starts, and where the last ends (int32)
-    keys: torch.Tensor
-    used: torch.Tensor | None  # how many of a run's keys are attended to (int32); None: all
-    longest: tuple[int, int]  # bounds of the runs' lengths
-
-
-def ragged(
-    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, runs: Runs, scaling: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention within runs of packed tokens (tokens x heads x size): as packed as the queries, and its log-sum-exps
-    (heads x queries). Queries whose run has no keys get zeros and infinity; those in no run get anything."""
-    output, sums, *_ = torch.ops.aten._flash_attention_forward(
-        queries, keys, values, runs.queries, runs.keys, *runs.longest, 0.0, False, False,
-        scale=scaling, seqused_k=runs.used,
-    )  # fmt: skip
-    return output, sums
 
 
 class SharedCache:

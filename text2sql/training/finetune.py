@@ -24,7 +24,7 @@ from text2sql.base.text import first_line
 from text2sql.dataset.examples import Retriever
 from text2sql.models import adapters, load, preflight, prompts
 from text2sql.sql.context import schema_of
-from text2sql.training import fidelity, memory
+from text2sql.training import fidelity, float8, memory
 from text2sql.training.progress import LOWER
 from text2sql.training.trainer import CompletionTrainer, last_complete_checkpoint
 
@@ -91,6 +91,8 @@ def finetune(
     tokens, computed = trainer.progress.counts["tokens"], trainer.progress.counts["computed"]
     measured = measured_device()
     if trainer.is_world_process_zero():
+        if config.float8:
+            float8.swap_out(model)
         expected = None if sharded else fidelity.example_logits(model.get_base_model(), examples)
         write_adapter(model, pointer, adapter_folder, work, weights)
         for name in ("loss", "eval_loss"):

@@ -1,6 +1,7 @@
 """What training needs of a card's memory and of a processor's time, estimated before it starts."""
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -25,50 +26,54 @@ def training_bytes(
     tokens: int,
     completions: int,
     *,
+    seen: int = 0,
     dropout: bool = False,
     checkpointing: bool = False,
 ) -> int:
     """Estimated peak memory, in bytes, of a LoRA training step in 16 bits.
 
-    shape: hidden_size, intermediate_size, num_hidden_layers and vocab_size of a decoder. weights: bytes of the frozen
-    model. trained: number of trained parameters. tokens: of one batch, padding included, and completions: those of them
-    that are learnt. Per token and layer a step keeps the inputs of the adapted projections, both norms in fp32, and
-    attention's operands; with dropout its masks too; with checkpointing the layer's input alone, but all of one layer
-    at a time. Logits, their fp32 copy and their gradient take 10 bytes a word, for the completions alone. Within 20 %
-    of what an H100 and an H200 measured for 6.2 billion parameters (tests/test_memory.py).
+    shape: hidden_size, intermediate_size, num_hidden_layers, vocab_size and key_size (a token's keys over all heads) of
+    a decoder. weights: bytes of the frozen model. trained: number of trained parameters. tokens: of one batch, padding
+    included, and completions: those of them that are learnt. seen: tokens whose keys and values attention copies. Per
+    token and layer a step keeps the inputs of the adapted projections, both norms in fp32, attention's operands, and
+    such copies; with dropout its masks too; with checkpointing the layer's input alone, but all of one layer at a time.
+    Logits, their fp32 copy and their gradient take 10 bytes a word, for the completions alone. Within 20 % of what an
+    H100 and an H200 measured for 6.2 billion parameters (tests/test_memory.py).
     """
     hidden, inner = shape["hidden_size"], shape["intermediate_size"]
     layer = 26 * hidden + 8 * inner + dropout * (6 * hidden + inner)
-    layers = 2 * hidden * shape["num_hidden_layers"] + layer if checkpointing else layer * shape["num_hidden_layers"]
-    return weights + BYTES_PER_TRAINED_PARAMETER * trained + tokens * layers + 10 * completions * shape["vocab_size"]
+    layer = tokens * layer + 4 * seen * shape["key_size"]
+    many = shape["num_hidden_layers"]
+    layers = 2 * tokens * hidden * many + layer if checkpointing else layer * many
+    return weights + BYTES_PER_TRAINED_PARAMETER * trained + layers + 10 * completions * shape["vocab_size"]
 
 
-def checkpoints_gradients(model: PeftModel, config: FinetuneParams, tokens: int, completions: int) -> bool:
+def checkpoints_gradients(
+    model: PeftModel, config: FinetuneParams, tokens: int, completions: int, seen: int = 0
+) -> bool:
     """What `finetune.gradient_checkpointing` comes to: auto asks the card's memory, and says what it found.
 
-    tokens: of the largest batch, padding included. completions: those of them that may be learnt.
+    tokens, completions, seen: of the largest batch, as `training_bytes` takes them; of the tokens all may be learnt.
     """
     if config.gradient_checkpointing != "auto":
         return config.gradient_checkpointing
     if model.device.type != "cuda":  # others do not tell their memory in one way
         return False
-    needed, why = needs_checkpointing(model, tokens, completions, config.lora.lora_dropout > 0)
+    needed, why = needs_checkpointing(model, tokens, completions, seen, config.lora.lora_dropout > 0)
     print(f"finetune: {why}", file=sys.stderr)
     return needed
 
 
-def needs_checkpointing(model: PeftModel, tokens: int, completions: int, dropout: bool) -> tuple[bool, str]:
-    """Whether a training step on `tokens` tokens, `completions` of them learnt, needs gradient checkpointing to fit the
-    model's CUDA card, and why."""
+def needs_checkpointing(model: PeftModel, tokens: int, completions: int, seen: int, dropout: bool) -> tuple[bool, str]:
+    """Whether a training step on such a batch (`training_bytes`) needs gradient checkpointing to fit the model's CUDA
+    card, and why."""
     total = torch.cuda.get_device_properties(model.device).total_memory
     weights = sum(p.numel() * p.element_size() for p in model.parameters() if not p.requires_grad)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    plain, saving = (
-        training_bytes(
-            shape_of(model.config), weights, trained, tokens, completions, dropout=dropout, checkpointing=checkpointing
-        )
-        for checkpointing in (False, True)
+    estimate = functools.partial(
+        training_bytes, shape_of(model.config), weights, trained, tokens, completions, seen=seen, dropout=dropout
     )
+    plain, saving = estimate(checkpointing=False), estimate(checkpointing=True)
     needed = plain > USABLE * total
     return needed, (
         f"gradient checkpointing {'on' if needed else 'off'}: about {plain / 2**30:.1f} GiB without it,"
@@ -84,7 +89,9 @@ def shape_of(config: Any) -> dict[str, int]:
     names = ("hidden_size", "num_hidden_layers", "vocab_size")
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     inner = max(inner) if isinstance(inner, list | tuple) else inner
-    return {name: getattr(config, name) for name in names} | {"intermediate_size": inner}
+    groups = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return {name: getattr(config, name) for name in names} | {"intermediate_size": inner, "key_size": groups * head}
 
 
 def cpu_hours(parameters: int, tokens: float, cores: int) -> float:

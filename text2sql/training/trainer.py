@@ -21,7 +21,7 @@ from text2sql.base.files import read_json, write_json
 from text2sql.base.params import FinetuneParams
 from text2sql.base.text import first_line
 from text2sql.models import load
-from text2sql.training import memory, prefixes
+from text2sql.training import float8, memory, prefixes
 from text2sql.training.progress import Progress
 
 COMPLETE = "complete"  # a checkpoint's file that is written last; it holds the tokens trained on so far
@@ -73,6 +73,8 @@ class CompletionTrainer(SFTTrainer):
         for parameter in model.parameters():
             if parameter.requires_grad:  # TRL makes them bf16 beside a 4-bit base, where small updates are lost
                 parameter.data = parameter.data.float()
+        if config.float8:
+            float8.swap_in(model)
         if config.compile:
             for module in model.modules():
                 if isinstance(module, GradientCheckpointingLayer):
@@ -169,7 +171,7 @@ def settings(
     """`finetune` of params.yaml in TRL's words; what stands here as a value is the project's choice."""
     device, dtype = load.device_and_dtype()[0], load.number_format(config.dtype)
     longest = max(len(example["input_ids"]) for example in examples)
-    tokens = sharing.largest if sharing else config.batch_size * longest
+    tokens, seen = (sharing.largest, sharing.seen) if sharing else (config.batch_size * longest, 0)
     learnt = max(len(example["labels"]) - example["labels"].count(-100) for example in examples)
     packed = config.packing == "padding_free"
     return SFTConfig(
@@ -189,7 +191,7 @@ def settings(
         padding_free=packed,
         bf16=dtype == torch.bfloat16,
         fp16=dtype == torch.float16,
-        gradient_checkpointing=memory.checkpoints_gradients(model, config, tokens, config.batch_size * learnt),
+        gradient_checkpointing=memory.checkpoints_gradients(model, config, tokens, config.batch_size * learnt, seen),
         use_liger_kernel=config.liger,
         router_aux_loss_coef=0.0,  # what chooses experts is frozen, and the loss is that of the SQL alone
         ddp_find_unused_parameters=False,
@@ -216,6 +218,8 @@ def check(model: PeftModel, config: FinetuneParams) -> None:
         raise UserError("params.yaml, finetune.dtype: fp16 trains on a card alone; set auto, bf16 or fp32")
     if config.packing == "padding_free":
         check_isolation(model)
+    if config.float8:
+        float8.check(config)
     if config.liger and (on_cpu or importlib.util.find_spec("liger_kernel") is None):
         missing = "needs a CUDA card" if on_cpu else f"needs `{install('liger')}`"
         raise UserError(f"params.yaml, finetune.liger: {missing}; install it or set false")
