@@ -12,8 +12,8 @@ compiled     as the finetune function with `compile`: each layer through torch.c
 liger        all of Liger's kernels
 axolotl      axolotl's LoRA kernels, and Liger's for norm, rotation and loss
 unsloth      unsloth's model, adapter and loss; it may want an older transformers and TRL, found on a PYTHONPATH
-fp8          compiled, where products with frozen weights, forwards and backwards, are in float8, with a scale per row
-fp8_whole    the same with one scale per matrix
+fp8          compiled, where products with frozen weights are in float8 (finetune.float8)
+torchao      compiled, with torchao's layers in float8 for that, by its recipe "rowwise"
 
 Every way runs in a process of its own; a way that fails is named and the others go on. Without a card nothing is
 compiled, and the ways of kernels for a card are left out.
@@ -25,7 +25,7 @@ import statistics
 import sys
 import tempfile
 import time
-from functools import partial
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -37,7 +37,6 @@ from text2sql.base.params import LoraParams, read_params
 FULL_SIZE = {"rows": 4, "tokens": 1024, "steps": 40}
 SMALL_SIZE = {"rows": 2, "tokens": 64, "steps": 20}
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-LARGEST = 448.0  # of the numbers in float8_e4m3fn
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -61,7 +60,7 @@ def main() -> None:
 
 def measure(way: str, folder: Path, size: dict) -> dict:
     """Tokens per second, memory and losses of one way of training."""
-    if DEVICE == "cpu" and way in ("liger", "axolotl", "unsloth"):
+    if DEVICE == "cpu" and way in ("liger", "axolotl", "unsloth", "torchao"):
         return {"left_out": "needs a CUDA card"}
     (config,) = read_params("finetune")
     model, asked = WAYS[way](folder, config.lora)
@@ -114,18 +113,36 @@ def plain(folder: Path, lora: LoraParams) -> tuple:
     return get_peft_model(base, settings), {}
 
 
-def compiled(folder: Path, lora: LoraParams, float8: str = "") -> tuple:
+def compiled(folder: Path, lora: LoraParams, float8: Callable | None = None) -> tuple:
     from transformers.modeling_layers import GradientCheckpointingLayer
     from trl.trainer.utils import add_fused_lm_head
 
     model, _ = plain(folder, lora)
-    for layer in [module for module in model.modules() if float8 and hasattr(module, "base_layer")]:
-        layer.base_layer = Float8Linear(layer.base_layer.weight.detach(), float8 == "by_row")
+    if float8:
+        float8(model)
     add_fused_lm_head(model.get_base_model(), outputs=("log_probs", "entropy", "is_top1"))
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer) and DEVICE == "cuda":
             module.compile()
     return model, {"fused_lm_head": True}
+
+
+def fp8(folder: Path, lora: LoraParams) -> tuple:
+    from text2sql.training.float8 import swap_in
+
+    return compiled(folder, lora, swap_in)
+
+
+def torchao(folder: Path, lora: LoraParams) -> tuple:
+    from torchao.float8 import Float8LinearConfig, convert_to_float8_training
+
+    def convert(model: torch.nn.Module) -> None:
+        frozen = lambda _, name: name.endswith("base_layer")  # noqa: E731
+        convert_to_float8_training(
+            model, module_filter_fn=frozen, config=Float8LinearConfig.from_recipe_name("rowwise")
+        )
+
+    return compiled(folder, lora, convert)
 
 
 def liger(folder: Path, lora: LoraParams, swiglu: bool = True) -> tuple:
@@ -155,62 +172,7 @@ def unsloth(folder: Path, lora: LoraParams) -> tuple:
     return FastLanguageModel.get_peft_model(model, **settings, use_gradient_checkpointing=False), {}
 
 
-class Float8Linear(torch.nn.Module):
-    """A frozen layer in float8, kept twice, the memory of bf16: each product wants what it sums over contiguous."""
-
-    def __init__(self, weight: torch.Tensor, by_row: bool) -> None:
-        super().__init__()
-        self.straight, self.turned = to_float8(weight, by_row), to_float8(weight.t().contiguous(), by_row)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return Float8Product.apply(x, *self.straight, *self.turned)
-
-
-class Float8Product(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, weight, scale, turned, turned_scale):  # named: with *turned it would not compile
-        ctx.save_for_backward(turned, turned_scale)
-        return product(x, weight, scale)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return product(gradient, *ctx.saved_tensors), None, None, None, None
-
-
-def product(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """x @ weight.T, [..., n] in bf16, of x [..., k] and weight [n, k] in float8."""
-    rows, row_scale = to_float8(x.flatten(0, -2), by_row=len(scale) > 1)
-    out = torch._scaled_mm(rows, weight.t(), row_scale, scale.t(), out_dtype=torch.bfloat16, use_fast_accum=True)
-    return out.view(*x.shape[:-1], -1)
-
-
-def to_float8(rows: torch.Tensor, by_row: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows [n, k] in float8, and the scale that undoes it: [n, 1], or [1, 1]."""
-    most = rows.abs().amax(-1, keepdim=True) if by_row else rows.abs().amax().view(1, 1)
-    scale = most.float().clamp(min=1e-12) / LARGEST
-    return (rows / scale).clamp(-LARGEST, LARGEST).to(torch.float8_e4m3fn), scale
-
-
-WAYS = {way.__name__: way for way in (plain, compiled, liger, axolotl, unsloth)}
-
-
-def fp8_ao(folder: Path, lora: LoraParams) -> tuple:
-    from text2sql.training import float8
-
-    model, _ = plain(folder, lora)
-    float8.swap_in(model)
-    from transformers.modeling_layers import GradientCheckpointingLayer
-    from trl.trainer.utils import add_fused_lm_head
-
-    add_fused_lm_head(model.get_base_model(), outputs=("log_probs", "entropy", "is_top1"))
-    for module in model.modules():
-        if isinstance(module, GradientCheckpointingLayer) and DEVICE == "cuda":
-            module.compile()
-    return model, {"fused_lm_head": True}
-
-
-WAYS |= {"fp8_ao": fp8_ao}
-WAYS |= {"fp8": partial(compiled, float8="by_row"), "fp8_whole": partial(compiled, float8="whole")}
+WAYS = {way.__name__: way for way in (plain, compiled, liger, axolotl, unsloth, fp8, torchao)}
 
 if __name__ == "__main__":
     main()

@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, PreTrainedModel
 
 from text2sql.models.ragged import Runs, is_there, ragged
@@ -19,6 +20,9 @@ from text2sql.models.ragged import Runs, is_there, ragged
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values of each layer
 Groups = Sequence[tuple[list[int], int]]  # prompts that begin alike, as indices, and how many tokens they share
 NAME = "two_parts"
+# Rows of a batch from which cuDNN's attention pays: it is a fifth faster than PyTorch's own kernels, but takes 0.7 s to
+# prepare for each shape (docs/speed.md).
+MANY = 512
 
 
 def pays(model: PreTrainedModel, layers: Layers, prompts: Sequence[list[int]], groups: Groups) -> bool:
@@ -39,6 +43,13 @@ def halves(prompts: Sequence[list[int]], groups: Groups) -> bool:
     own = max(len(prompts[index]) - tokens for group, tokens in groups for index in group)
     room = sum(tokens for _, tokens in groups) + len(prompts) * own
     return all(tokens for _, tokens in groups) and 2 * room <= len(prompts) * max(map(len, prompts))
+
+
+def kernels(rows: int, device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """The kernels that PyTorch's attention chooses from for a batch of so many rows."""
+    if device.type != "cuda" or rows >= MANY:
+        return contextlib.nullcontext()
+    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 @contextlib.contextmanager

@@ -52,6 +52,8 @@ def finetune(
     model's positions, when the loss is not a number, when memory is short, for what this machine or model cannot do,
     and when the adapter as saved is not the model that was trained.
     """
+    if config.float8:
+        float8.check(config, plain=not unusual_settings(config))
     state = PartialState()  # of several processes, each has its own card from here on
     tokenizer = load.load_tokenizer(pointer)
     positions = load.max_positions(load.load_config(pointer))
@@ -92,7 +94,7 @@ def finetune(
     measured = measured_device()
     if trainer.is_world_process_zero():
         if config.float8:
-            float8.swap_out(model)
+            float8.swap_out(model.get_base_model(), load.load_model(pointer, load.number_format(config.dtype)))
         expected = None if sharded else fidelity.example_logits(model.get_base_model(), examples)
         write_adapter(model, pointer, adapter_folder, work, weights)
         for name in ("loss", "eval_loss"):
