@@ -233,8 +233,8 @@ class FinetuneParams(Section):
     share_prefixes: Literal["auto", "never"] | Positive
     gradient_checkpointing: Literal["auto"] | bool
     compile: bool
-    liger: bool
     float8: bool
+    liger: bool
     launcher: Literal["none", "accelerate"]
     accelerate: Annotated[str, Field(min_length=1)]
 
