@@ -19,9 +19,9 @@ Groups = Sequence[tuple[list[int], int]]  # prompts that begin alike, as indices
 NAME = "two_parts"
 
 
-def pays(model: PreTrainedModel, layers: Layers, prompts: Sequence[list[int]], groups: Groups) -> bool:
-    """Whether decoding in two parts works for the model, whose keys and values are of the form of `layers`, and pays:
-    on a CUDA card, in 16 bits, where `halves` says so."""
+def possible(model: PreTrainedModel, layers: Layers, rows: int) -> bool:
+    """Whether decoding so many rows in two parts works for the model, whose keys and values are of the form of
+    `layers`: on a CUDA card, in 16 bits."""
     return (
         model.device.type == "cuda"
         and torch.backends.cuda.is_flash_attention_available()
@@ -29,14 +29,13 @@ def pays(model: PreTrainedModel, layers: Layers, prompts: Sequence[list[int]], g
         and model._supports_attention_backend  # else it looks for no function that is registered
         and all(keys.dtype in (torch.bfloat16, torch.float16) for keys, _ in layers)
         and all(keys.shape[-1] == values.shape[-1] <= 256 and keys.shape[-1] % 8 == 0 for keys, values in layers)
-        and len(prompts) < 2**16  # the kernel's grid
-        and halves(prompts, groups)
+        and rows < 2**16  # the kernel's grid
     )
 
 
 def halves(prompts: Sequence[list[int]], groups: Groups) -> bool:
-    """Whether each prompt has a beginning (one of a single token has none), and held in two parts they take at most
-    half the room that rows as long as the longest take."""
+    """Whether decoding in two parts pays: each prompt has a beginning (one of a single token has none), and held in two
+    parts they take at most half the room that rows as long as the longest take."""
     own = max(len(prompts[index]) - tokens for group, tokens in groups for index in group)
     room = sum(tokens for _, tokens in groups) + len(prompts) * own
     return all(tokens for _, tokens in groups) and 2 * room <= len(prompts) * max(map(len, prompts))

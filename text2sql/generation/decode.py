@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from text2sql.generation.attention import SharedCache, in_two_parts, pays
+from text2sql.generation.attention import SharedCache, halves, in_two_parts, possible
 from text2sql.generation.backend import TEMPERATURE
 from text2sql.models import load
 
@@ -105,8 +105,7 @@ def decode(
         ]
         logits, live = read_once(model, whole, prompts)
         cache: Cache | SharedCache = whole
-        groups = beginnings(prompts)
-        if pays(model, whole.layers, prompts, groups):
+        if possible(model, whole.layers, len(prompts)) and halves(prompts, groups := beginnings(prompts)):
             attention.enter_context(in_two_parts(model))
             places = sorted(range(len(live)), key=live.__getitem__)  # of each prompt
             heads = model.config.num_attention_heads
