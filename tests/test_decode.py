@@ -112,7 +112,8 @@ def two_parts(monkeypatch):
         held.add(len(keys))
         return by_plain_sums(queries, keys, *others)
 
-    monkeypatch.setattr("text2sql.generation.decode.pays", lambda model, *_: model._supports_attention_backend)
+    monkeypatch.setattr("text2sql.generation.decode.possible", lambda model, *_: model._supports_attention_backend)
+    monkeypatch.setattr("text2sql.generation.decode.halves", lambda *_: True)
     monkeypatch.setattr("text2sql.generation.attention.ragged", ragged)
     return held
 
@@ -126,7 +127,7 @@ def test_attention_to_a_shared_beginning_and_to_the_rest_gives_the_same_answers(
     begun = [20 - 1, 30, len(prompts[1]) - 1, len(prompts[4]) - 1]
     own = max(len(prompts[row]) - tokens for group, tokens in zip(groups, begun, strict=True) for row in group)
     assert two_parts == {sum(begun), len(prompts) * (own + 24)}
-    monkeypatch.setattr("text2sql.generation.decode.pays", lambda *_: False)
+    monkeypatch.setattr("text2sql.generation.decode.possible", lambda *_: False)
     assert answers == decode(model, prompts, STOPS, 24)
     assert model.config._attn_implementation == "sdpa" and len(two_parts) == 2
 
@@ -136,7 +137,7 @@ def test_rows_that_fill_up_a_recorded_shape_change_no_answer(cache, two_parts, m
     """As `recorded` does it on a card, for some of the prompts drawn and one there twice."""
     model, prompts = tiny("llama"), [*some_prompts(), some_prompts()[0]]
     seeds = [None, 5, 6, None, 7, None, None, 8, 9]
-    monkeypatch.setattr("text2sql.generation.decode.pays", lambda *_: False)
+    monkeypatch.setattr("text2sql.generation.decode.possible", lambda *_: False)
     answers = decode(model, prompts, STOPS, 24, seeds)
     filled = []
 
@@ -148,7 +149,7 @@ def test_rows_that_fill_up_a_recorded_shape_change_no_answer(cache, two_parts, m
 
         return step
 
-    monkeypatch.setattr("text2sql.generation.decode.pays", lambda *_: cache == "SharedCache")
+    monkeypatch.setattr("text2sql.generation.decode.possible", lambda *_: cache == "SharedCache")
     monkeypatch.setattr("text2sql.generation.decode.plain", rounded_up)
     assert decode(model, prompts, STOPS, 24, seeds) == answers
     assert {name for name, _ in filled} == {cache} and max(filled)[1] > 4

@@ -6,15 +6,17 @@ python -m text2sql plots page              only the page's frame, which `dvc plo
 """
 
 import argparse
-import subprocess
+import importlib.metadata
 import sys
 from pathlib import Path
 
+import dvc.cli
 import vl_convert
 
 from text2sql.base.files import atomic_write
 
-FRAME = Path(".dvc/tmp/plots.html")  # what plots.html_template in .dvc/config names
+KEPT = Path(".dvc/tmp")  # DVC's own folder of what can be made again
+FRAME = KEPT / "plots.html"  # what plots.html_template in .dvc/config names
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -66,17 +68,26 @@ def run(args: argparse.Namespace) -> int:
         file.write(frame())
     if args.arguments == ["page"]:
         return 0
-    return subprocess.run([sys.executable, "-m", "dvc", "plots", *args.arguments]).returncode
+    return dvc.cli.main(["plots", *args.arguments])
 
 
 def frame() -> str:
     """DVC's page with the Vega library in it, where DVC's own would fetch it; its policy forbids every request."""
     policy = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:"
-    library = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub lacks the default
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Plots</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<link rel="icon" href="data:,">\n'
-        f"<style>{STYLE}</style>\n<script>{library}</script>\n<script>{ADAPT}</script>\n</head>\n"
+        f"<style>{STYLE}</style>\n<script>{library()}</script>\n<script>{ADAPT}</script>\n</head>\n"
         "<body>\n{plot_divs}\n</body>\n</html>\n"
     )
+
+
+def library() -> str:
+    """The Vega library as one script, kept by its version: to bundle it takes longer than to draw the plots."""
+    bundle = KEPT / f"vega-{importlib.metadata.version('vl-convert-python')}.js"
+    if not bundle.exists():
+        print(f"plots: bundling the library that draws them, once, into {bundle}", file=sys.stderr, flush=True)
+        with atomic_write(bundle) as file:
+            file.write(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # its stub lacks the default
+    return bundle.read_text(encoding="utf-8")

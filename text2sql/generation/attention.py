@@ -12,7 +12,6 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, PreTrainedModel
 
 from text2sql.models.ragged import Runs, is_there, ragged
@@ -20,36 +19,25 @@ from text2sql.models.ragged import Runs, is_there, ragged
 Layers = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values of each layer
 Groups = Sequence[tuple[list[int], int]]  # prompts that begin alike, as indices, and how many tokens they share
 NAME = "two_parts"
-# Rows of a batch from which cuDNN's attention pays: it is a fifth faster than PyTorch's own kernels, but takes 0.7 s to
-# prepare for each shape (docs/speed.md).
-MANY = 512
 
 
-def pays(model: PreTrainedModel, layers: Layers, prompts: Sequence[list[int]], groups: Groups) -> bool:
-    """Whether decoding in two parts works for the model, whose keys and values are of the form of `layers`, and pays:
-    on a CUDA card, in 16 bits, where `halves` says so."""
+def possible(model: PreTrainedModel, layers: Layers, rows: int) -> bool:
+    """Whether decoding so many rows in two parts works for the model, whose keys and values are of the form of
+    `layers`: on a CUDA card, in 16 bits."""
     return (
         is_there(model.device, *(keys.dtype for keys, _ in layers))
         and model._supports_attention_backend  # else it looks for no function that is registered
         and all(keys.shape[-1] == values.shape[-1] <= 256 and keys.shape[-1] % 8 == 0 for keys, values in layers)
-        and len(prompts) < 2**16  # the kernel's grid
-        and halves(prompts, groups)
+        and rows < 2**16  # the kernel's grid
     )
 
 
 def halves(prompts: Sequence[list[int]], groups: Groups) -> bool:
-    """Whether each prompt has a beginning (one of a single token has none), and held in two parts they take at most
-    half the room that rows as long as the longest take."""
+    """Whether decoding in two parts pays: each prompt has a beginning (one of a single token has none), and held in two
+    parts they take at most half the room that rows as long as the longest take."""
     own = max(len(prompts[index]) - tokens for group, tokens in groups for index in group)
     room = sum(tokens for _, tokens in groups) + len(prompts) * own
     return all(tokens for _, tokens in groups) and 2 * room <= len(prompts) * max(map(len, prompts))
-
-
-def kernels(rows: int, device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """The kernels that PyTorch's attention chooses from for a batch of so many rows."""
-    if device.type != "cuda" or rows >= MANY:
-        return contextlib.nullcontext()
-    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 @contextlib.contextmanager

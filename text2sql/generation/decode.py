@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from text2sql.generation.attention import SharedCache, in_two_parts, kernels, pays
+from text2sql.generation.attention import SharedCache, halves, in_two_parts, possible
 from text2sql.generation.backend import TEMPERATURE
 from text2sql.models import load
 
@@ -97,7 +97,6 @@ def decode(
     its place, ends here without a stop token. The model must be one that it `serves`.
     """
     with torch.inference_mode(), last_tokens_together(model), contextlib.ExitStack() as attention:
-        attention.enter_context(kernels(len(prompts), model.device))
         columns = max(map(len, prompts)) + max_new_tokens
         whole = Cache(len(prompts), -(-columns // 8) * 8)  # as attention's kernels on a card want it
         answers: list[list[int]] = [[] for _ in prompts]
@@ -106,8 +105,7 @@ def decode(
         ]
         logits, live = read_once(model, whole, prompts)
         cache: Cache | SharedCache = whole
-        groups = beginnings(prompts)
-        if pays(model, whole.layers, prompts, groups):
+        if possible(model, whole.layers, len(prompts)) and halves(prompts, groups := beginnings(prompts)):
             attention.enter_context(in_two_parts(model))
             places = sorted(range(len(live)), key=live.__getitem__)  # of each prompt
             heads = model.config.num_attention_heads

@@ -212,19 +212,20 @@ def summarize(parts: Sequence[Estimate]) -> Interval:
 
 
 def quantile(probability: float, df: ArrayLike) -> NDArray[np.float64]:
-    """Student's t; the normal distribution where df is infinite."""
-    from scipy.stats import t
+    """Student's t; the normal distribution where df is infinite. By `scipy.special`, which loads three times as fast as
+    `scipy.stats` and computes the same there."""
+    from scipy.special import stdtrit
 
-    return t.ppf(probability, df)
+    return stdtrit(df, probability)
 
 
 def tail(distance: ArrayLike, part: Estimate) -> NDArray[np.float64]:
     """The chance of an estimate at least so far above the truth; 1/2 at no distance, also without a standard error."""
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     distance = np.asarray(distance, float)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(distance == 0, 0.5, t.sf(distance / part.se, part.df))
+        return np.where(distance == 0, 0.5, stdtr(part.df, -distance / part.se))
 
 
 def detectable(se: ArrayLike, df: ArrayLike) -> NDArray[np.float64]:

@@ -70,7 +70,6 @@ class CompletionTrainer(SFTTrainer):
         parameters = inspect.signature(model.get_base_model().forward).parameters
         self.takes_logits = self.args.use_cpu and "logits_to_keep" in parameters
         model.register_forward_pre_hook(self.progress.count, with_kwargs=True)
-        stay_in_training(model)
         for parameter in model.parameters():
             if parameter.requires_grad:  # TRL makes them bf16 beside a 4-bit base, where small updates are lost
                 parameter.data = parameter.data.float()
@@ -79,7 +78,8 @@ class CompletionTrainer(SFTTrainer):
         if config.compile:
             for module in model.modules():
                 if isinstance(module, GradientCheckpointingLayer):
-                    module.compile()
+                    # Trees differ in every size: else each that changes first in some step would compile anew.
+                    module.compile(dynamic=True if self.sharing else None)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """Trains, or goes on from a checkpoint with its counts."""
@@ -115,7 +115,7 @@ class CompletionTrainer(SFTTrainer):
         return (loss, outputs) if return_outputs else loss
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """None are counted: nobody reads them, and to count the parameters took 5 % of a short step on a card."""
+        """None are counted: nobody reads them, and to go over the parameters takes 10 ms in every step."""
         return 0
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -142,17 +142,6 @@ class LengthSampler(LengthGroupedSampler):
 
     def set_epoch(self, epoch: int) -> None:
         self.generator = torch.Generator().manual_seed(self.seed + epoch) if epoch else None
-
-
-def stay_in_training(model: torch.nn.Module) -> None:
-    """Lets the model's `train`, which every step calls, go over its thousands of modules only when something changes:
-    on a card that took 5 % of a short step."""
-    switch = model.train
-
-    def train(mode: bool = True) -> torch.nn.Module:
-        return model if model.training is mode is True else switch(mode)
-
-    model.train = train  # type: ignore[method-assign]
 
 
 def in_batches(held: list[dict], sharing: prefixes.Sharing | None) -> list[dict]:
