@@ -62,7 +62,8 @@ def test_a_fresh_clone_pulls_from_s3_and_has_nothing_to_run(s3, small_run, tmp_p
     clone.run("dvc", "pull", "-q")
     assert "up to date" in clone.run("dvc", "repro").stdout
     assert not clone.log.exists()  # no stage ran
-    assert clone.bytes("data/selected", "models", "metrics") == project.bytes("data/selected", "models", "metrics")
+    for part in ("inputs", "data/selected", "models", "metrics"):
+        assert clone.bytes(part) == project.bytes(part) != {}
 
 
 def test_an_experiment_and_a_model_travel_to_a_fresh_clone(small_run, tmp_path):
