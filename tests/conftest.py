@@ -89,9 +89,10 @@ def real_model(tmp_path_factory) -> Path:
     from text2sql.base.params import read_params
     from text2sql.models.resolve import resolve
 
-    folder = tmp_path_factory.mktemp("real") / "base"
-    resolve(*read_params("resolve", path=ROOT / "params.yaml"), folder)
-    return folder
+    def make(folder: Path) -> None:
+        resolve(*read_params("resolve", path=ROOT / "params.yaml"), folder)
+
+    return once(tmp_path_factory, "real", make)[0]
 
 
 @pytest.fixture(scope="module")
@@ -241,12 +242,6 @@ def project(tmp_path) -> Project:
     return Project(tmp_path / "project")
 
 
-@pytest.fixture(scope="module")
-def tiny_project(tmp_path_factory, tiny_model) -> Project:
-    """A project as `make_tiny` makes it, not yet run."""
-    return make_tiny(tmp_path_factory.mktemp("tiny") / "project", tiny_model)
-
-
 def make_tiny(folder: Path, model: Path) -> Project:
     """A project on the smoke preset with the tiny model in the real one's place, and two arms: the tutorial and the run
     of the real model have the third."""
@@ -262,8 +257,8 @@ def make_tiny(folder: Path, model: Path) -> Project:
     return project
 
 
-def once(tmp_path_factory, name: str, make: Callable[[Path], Any]) -> tuple[Project, Any]:
-    """The project that `make` makes in the folder it is given, and what it returns (as JSON); once for all workers."""
+def once(tmp_path_factory, name: str, make: Callable[[Path], Any]) -> tuple[Path, Any]:
+    """A folder, as `make` fills the one it is given, and what that returns (as JSON); once for all workers."""
     root = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
@@ -272,7 +267,44 @@ def once(tmp_path_factory, name: str, make: Callable[[Path], Any]) -> tuple[Proj
         if not finished.exists():
             shutil.rmtree(root / name, ignore_errors=True)
             finished.write_text(json.dumps(make(root / name)), encoding="utf-8")
-    return copy_of(root / name), json.loads(finished.read_text(encoding="utf-8"))
+    return root / name, json.loads(finished.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory, tiny_model) -> Project:
+    """The project of tests/whole_run.py after an undisturbed run, which reported what is in `said`.
+
+    A test that changes it takes a copy.
+    """
+    from whole_run import make_whole
+
+    def make(folder: Path) -> str:
+        project = make_whole(folder, tiny_model)
+        said = project.run("dvc", "repro").stderr
+        project.commit("run")
+        return said
+
+    folder, said = once(tmp_path_factory, "whole", make)
+    project = copy_of(folder)
+    project.said = said
+    return project
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory) -> Path:
+    """The folder of the stand-in of tests/small_project.py with a question file of its own that DVC tracks, run and
+    committed. Of this a test takes a copy.
+    """
+    from small_project import SmallProject
+
+    def make(folder: Path) -> None:
+        project = SmallProject(folder)
+        (folder / "inputs/mine.jsonl").write_text('{"question": "How many?"}\n')
+        project.run("dvc", "add", "-q", "inputs/mine.jsonl")
+        project.run("dvc", "repro")
+        project.commit("run")
+
+    return once(tmp_path_factory, "small", make)[0]
 
 
 @pytest.fixture(scope="session")
@@ -294,7 +326,9 @@ def tutorial(tmp_path_factory, tiny_model) -> Project:
         project.commit("run")
         return outputs
 
-    project, project.outputs = once(tmp_path_factory, "tutorial", make)
+    folder, outputs = once(tmp_path_factory, "tutorial", make)
+    project = copy_of(folder)
+    project.outputs = outputs
     return project
 
 

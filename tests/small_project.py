@@ -11,8 +11,10 @@ rate above 0.5 fails. The scorer, a file of its own, may take answers for wrong.
 import contextlib
 import io
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Self
 
 from conftest import ROOT, Project
 
@@ -159,6 +161,14 @@ class SmallProject(Project):
         self.run("dvc", "init", "-q")
         self.run("dvc", "config", "core.analytics", "false")
         self.commit("start")
+
+    @classmethod
+    def copy(cls, run: Path, folder: Path) -> Self:
+        """The project in a folder, copied into another; its log is empty."""
+        project = object.__new__(cls)
+        project.folder, project.log = Path(shutil.copytree(run, folder)), folder.parent / f"{folder.name}.log"
+        project.log.touch()
+        return project
 
     def environment(self, **env: str) -> dict[str, str]:
         """As of a project, but with the code under test on Python's path, and no colours or widths of this terminal."""

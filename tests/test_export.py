@@ -264,6 +264,7 @@ def transformers_4() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(folder), "HF_HUB_OFFLINE": "1"}
 
 
+# In this process with its transformers, and in one with transformers 4.
 READ = """
 import sys, torch, transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -291,7 +292,7 @@ KINDS = {
 
 
 def test_what_is_merged_opens_in_transformers_4_and_5_with_equal_logits(
-    merged_model, smol_tokenizer, transformers_4, tmp_path
+    merged_model, smol_tokenizer, transformers_4, tmp_path, monkeypatch
 ):
     folders = [merged_model]
     tokenizer = load.load_tokenizer(pin_wheel(read_params("resolve", path=ROOT / "params.yaml")[0]))
@@ -301,13 +302,12 @@ def test_what_is_merged_opens_in_transformers_4_and_5_with_equal_logits(
         save_random(kind, folders[-1], tokenizer, **settings)
         save_greedy(folders[-1], {2}, 1, 0)
         make_portable(folders[-1])
-    found = []
-    for name, environment in (("five", dict(os.environ)), ("four", transformers_4)):
-        command = [sys.executable, "-c", READ, str(tmp_path / name), *map(str, folders)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
-        found.append(torch.load(tmp_path / name))
-    five, four = found
+    monkeypatch.setattr(sys, "argv", ["-c", str(tmp_path / "five"), *map(str, folders)])
+    exec(READ, {})
+    command = [sys.executable, "-c", READ, str(tmp_path / "four"), *map(str, folders)]
+    done = subprocess.run(command, env=transformers_4, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    five, four = (torch.load(tmp_path / name) for name in ("five", "four"))
     assert five["version"].startswith("5.") and four["version"].startswith("4.57")
     for folder, (ids, logits, stops), (old_ids, old_logits, old_stops) in zip(
         folders, five["models"], four["models"], strict=True

@@ -201,28 +201,34 @@ def test_two_processes_write_what_one_writes(tiny_model, adapter, whole, tmp_pat
     assert [path.name for path in work.iterdir()] == ["out.jsonl"]
 
 
-def test_the_gpu_benchmark_runs_on_a_tiny_model(tmp_path):
-    """A way of generating and one of training, each in a process of its own, so that it runs where there is a card."""
-    command = [sys.executable, "benchmarks/gpu.py", "--small", "--ways", "stage", "train_nf4_checkpointing"]
+def benchmark(script: str, folder: Path, *ways: str) -> dict:
+    """What a benchmark measures of these ways, in processes of their own, on the tiny model in the folder."""
+    command = [sys.executable, f"benchmarks/{script}", "--small", "--model", str(folder / "model"), "--ways", *ways]
     done = subprocess.run(
-        [*command, "--json", str(tmp_path / "gpu.json")], cwd=ROOT, capture_output=True, text=True,
+        [*command, "--json", str(folder / "results.json")], cwd=ROOT, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    results = read_json(tmp_path / "gpu.json")["results"]
-    assert list(results) == ["model", "stage", "train_nf4_checkpointing"]
-    assert results["stage"]["prompts"] == 6 and results["stage"]["tokens_per_second"] > 0
+    assert done.returncode == 0 and all(way in done.stdout for way in ways), done.stdout + done.stderr
+    return read_json(folder / "results.json")["results"]
+
+
+def test_the_gpu_benchmark_runs_on_a_tiny_model(tmp_path, monkeypatch):
+    """A way of training by the command, and one of generating, so that it runs where there is a card."""
+    results = benchmark("gpu.py", tmp_path, "train_nf4_checkpointing")
+    assert list(results) == ["model", "train_nf4_checkpointing"]
     assert results["train_nf4_checkpointing"]["steps"] == 3
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import gpu
+
+    found = gpu.generate_by("stage", tmp_path / "model", gpu.SMALL_SIZE)
+    assert found["prompts"] == 6 and found["tokens_per_second"] > 0
 
 
-def test_the_benchmark_beside_other_kernels_learns_alike_in_float8(tmp_path):
-    command = [sys.executable, "benchmarks/peers.py", "--small", "--ways", "plain", "fp8", "unsloth"]
-    done = subprocess.run(
-        [*command, "--json", str(tmp_path / "peers.json")], cwd=ROOT, capture_output=True, text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "unsloth" in done.stdout and "needs a CUDA card" in done.stdout
-    results = read_json(tmp_path / "peers.json")["results"]
-    plain, coarse = (results[way]["losses"] for way in ("plain", "fp8"))
+def test_the_benchmark_beside_other_kernels_learns_alike_in_float8(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import peers
+
+    peers.make_model(tmp_path / "model", peers.TINY)
+    plain, coarse = (peers.measure(way, tmp_path / "model", peers.SMALL_SIZE)["losses"] for way in ("plain", "fp8"))
     assert plain[-1] < plain[0] and coarse == pytest.approx(plain, rel=1e-3)
+    assert benchmark("peers.py", tmp_path, "unsloth") == {"unsloth": {"left_out": "needs a CUDA card"}}

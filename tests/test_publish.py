@@ -121,7 +121,8 @@ def merged(tutorial, tmp_path_factory) -> Project:
             project.python(*PUSH, **environment(url))
             return raw_state(url)
 
-    project, raw = once(tmp_path_factory, "merged", make)
+    folder, raw = once(tmp_path_factory, "merged", make)
+    project = copy_of(folder)
     project.hub = decoded(raw)
     return project
 

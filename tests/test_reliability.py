@@ -1,7 +1,7 @@
 """What can go wrong around a run, done to a real one: each ends in one clear line, and the next `dvc repro` goes on.
 
-Kills in the middle of training and of generation are in test_pipeline.py, out of GPU memory and a missing GPU in
-test_finetune.py, full disks under a download or a conversion in test_pin.py, the judge's kills in test_judge.py.
+Out of GPU memory and a missing GPU are in test_finetune.py, full disks under a download or a conversion in test_pin.py,
+the judge's kills in test_judge.py.
 """
 
 import base64
@@ -22,9 +22,10 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from conftest import ROOT, Project, copy_of, make_tiny
+from conftest import ROOT, Project, copy_of
 from test_judge import judge_params, judge_server, model_server, received
 from test_pin import COMMIT, hub_config, one_line, resolve_alone, serving
+from whole_run import FIELDS, NO_SQL, NUL, TEST, TEXT, TRAIN, make_whole
 
 from text2sql.base.files import atomic_write, read_json, read_jsonl, write_jsonl
 from text2sql.base.params import read_params
@@ -36,36 +37,6 @@ from text2sql.models.prompts import build_prompt, fingerprint, read_templates, t
 OUTPUTS = ("data", "metrics", "models")
 GO_ON = "stopped: run the same command again to go on from what is finished"
 
-# Korean, an emoji of several code points, right to left, a combining mark, a line separator, and NUL where SQL is not.
-TEXT = "가수 👩‍🎤 שלום é\u2028ﷺ"
-NUL = "a\x00b"
-
-
-def questions(count: int, start: int) -> list[dict]:
-    """Rows with every script in every text field; each database has its own table."""
-    return [
-        {
-            "id": f"{NUL} {TEXT} {number}",
-            "db_id": f"{NUL} {TEXT} {number // 2}",
-            "context": f'CREATE TABLE "{TEXT}{number // 2}" ("이름 👩‍🎤" TEXT, "שם" INTEGER); -- {TEXT}',
-            "question": f"{NUL} {TEXT} {number}?",
-            "answer": f'SELECT "이름 👩‍🎤" FROM "{TEXT}{number // 2}" WHERE "שם" > {number} -- {TEXT}',
-            "domain": f"{NUL} {TEXT}",
-            "complexity": f"{TEXT} {NUL}",
-        }
-        for number in range(start, start + count)
-    ]
-
-
-TRAIN, TEST = questions(12, 0), questions(6, 100)
-for row in (TRAIN[5], TEST[3]):
-    row["question"] += " so long" * 400  # beyond the tiny model's 1024 tokens
-# SQL that holds NUL is none to SQLite.
-NO_SQL = [
-    TRAIN[0] | {"id": f"{NUL} answer", "answer": f"SELECT '{NUL}'"},
-    TRAIN[0] | {"id": f"{NUL} context", "context": f"CREATE TABLE t (a TEXT DEFAULT '{NUL}')"},
-]
-
 
 @pytest.fixture(scope="module")
 def judge():
@@ -73,28 +44,20 @@ def judge():
         yield url
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory, tiny_model, judge) -> Project:
-    """A project about `TRAIN` and `TEST`, judged by the server, of which nothing has run yet."""
-    project = make_tiny(tmp_path_factory.mktemp("reliability") / "project", tiny_model)
-    write_jsonl(project.folder / "inputs/train.jsonl", TRAIN + NO_SQL)
-    write_jsonl(project.folder / "inputs/test.jsonl", TEST)
-    settings = judge_params(judge, project.folder, concurrency=2, timeout=60.0, cache=".work/judge").model_dump()
-    project.set(
-        preset="file", ingest__source="file", ingest__path="inputs/train.jsonl", ingest__test_path="inputs/test.jsonl",
-        validate__has_rows=False, validate__returns_rows=False, select__train_size=400, select__eval_size=128,
-        finetune__max_length=1024, judge=settings,
-    )  # fmt: skip
-    project.commit("questions")
+def judged_by(project: Project, url: str) -> Project:
+    """The project with the server as its judge."""
+    settings = judge_params(url, project.folder, concurrency=2, timeout=60.0, cache=".work/judge").model_dump()
+    project.set(judge=settings)
+    project.commit("judge")
     return project
 
 
 @pytest.fixture(scope="module")
-def finished(prepared, tmp_path_factory) -> Project:
-    """The same after an undisturbed run."""
-    project = copy_of(prepared.folder, tmp_path_factory.mktemp("finished") / "project")
+def finished(whole_run, judge, tmp_path_factory) -> Project:
+    """The whole run, judged."""
+    project = judged_by(copy_of(whole_run.folder, tmp_path_factory.mktemp("finished") / "project"), judge)
     project.run("dvc", "repro", OPENAI_API_KEY="sk-test-0123456789abcdef")
-    project.commit("run")
+    project.commit("judged")
     return project
 
 
@@ -155,10 +118,8 @@ def only_line(done: subprocess.CompletedProcess) -> str:
 
 @pytest.mark.pipeline
 def test_every_character_of_every_field_survives_every_stage(finished):
-    fields = ("id", "db_id", "context", "question", "answer", "domain", "complexity")
-
     def told(rows: list[dict]) -> list[tuple]:
-        return sorted(tuple(row[name] for name in fields) for row in rows)
+        return sorted(tuple(row[name] for name in FIELDS) for row in rows)
 
     def kept(path: str) -> list[tuple]:
         return told(read_table(finished.folder / path).to_dict("records"))
@@ -167,7 +128,7 @@ def test_every_character_of_every_field_survives_every_stage(finished):
     assert kept("data/rejected.parquet") == told(NO_SQL)
     assert kept("data/valid/train.parquet") == told(TRAIN)
     selected = kept("data/selected/train.parquet")  # less what is too like a test question
-    assert len(selected) >= 10 and set(selected) <= set(told(TRAIN))
+    assert len(selected) >= 20 and set(selected) <= set(told(TRAIN))
     for path in ("data/raw/test.parquet", "data/valid/test.parquet", "data/selected/eval.parquet"):
         assert kept(path) == told(TEST), path
 
@@ -190,8 +151,8 @@ def test_every_character_of_every_field_survives_every_stage(finished):
             )  # fmt: skip
         assert {row["id"] for row in read_jsonl(finished.folder / f"data/judgements/{arm}.jsonl")} == set(by_id)
         described = read_json(finished.folder / f"metrics/arms/{arm}.json")
-        assert list(described["by_domain"]) == [TEST[0]["domain"]]
-        assert list(described["by_complexity"]) == [TEST[0]["complexity"]]
+        for label in ("domain", "complexity"):
+            assert set(described[f"by_{label}"]) == {row[label] for row in TEST}
 
 
 @pytest.mark.pipeline
@@ -227,6 +188,20 @@ def test_prompts_longer_than_the_limit_are_counted_and_named(finished):
 
 
 # Interruptions
+
+
+@pytest.mark.pipeline
+def test_two_clean_runs_give_the_same_bytes_also_when_one_was_killed(finished, judge, tmp_path, tiny_model):
+    """The second run is killed in the middle of training and of generation, and goes on from there."""
+    other = judged_by(make_whole(tmp_path / "project", tiny_model), judge)
+    (other.folder / ".work").mkdir()
+    for stage, mark in (("finetune", "finetune/*/checkpoint-*"), ("generate@base", "generate/*/finished.jsonl")):
+        process = start(other, "dvc", "repro", stage)
+        wait_for(lambda mark=mark: any((other.folder / ".work").glob(mark)), process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        (other.folder / ".dvc/tmp/rwlock").unlink(missing_ok=True)
+    goes_on(other, finished)
 
 
 @pytest.mark.pipeline

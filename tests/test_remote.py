@@ -28,7 +28,7 @@ def s3():
 
 
 class Shared(SmallProject):
-    """The stand-in, run and committed, with a remote; clones of it are made from a bare git repository."""
+    """A run of the stand-in with a remote; clones of it are made from a bare git repository."""
 
     def environment(self, **env: str) -> dict[str, str]:
         return super().environment(NO_PROXY="127.0.0.1", **KEYS, **env)
@@ -37,8 +37,7 @@ class Shared(SmallProject):
         self.run("dvc", "remote", "add", "-d", "store", url)
         for key, value in options.items():
             self.run("dvc", "remote", "modify", "store", key, value)
-        self.run("dvc", "repro")
-        self.commit("run")
+        self.commit("remote")
         self.run("git", "clone", "-q", "--bare", str(self.folder), str(self.bare))
         self.run("git", "remote", "add", "origin", str(self.bare))
         self.run("dvc", "push", "-q")
@@ -55,20 +54,21 @@ class Shared(SmallProject):
         return other
 
 
-def test_a_fresh_clone_pulls_from_s3_and_has_nothing_to_run(s3, tmp_path):
-    project = Shared(tmp_path / "project")
+def test_a_fresh_clone_pulls_from_s3_and_has_nothing_to_run(s3, small_run, tmp_path):
+    project = Shared.copy(small_run, tmp_path / "project")
     project.share("s3://store/dvc", endpointurl=s3)
     clone = project.clone()
     assert not (clone.folder / "data/selected").exists()
     clone.run("dvc", "pull", "-q")
     assert "up to date" in clone.run("dvc", "repro").stdout
     assert not clone.log.exists()  # no stage ran
-    assert clone.bytes("data/selected", "models", "metrics") == project.bytes("data/selected", "models", "metrics")
+    for part in ("inputs", "data/selected", "models", "metrics"):
+        assert clone.bytes(part) == project.bytes(part) != {}
 
 
-def test_an_experiment_and_a_model_travel_to_a_fresh_clone(tmp_path):
+def test_an_experiment_and_a_model_travel_to_a_fresh_clone(small_run, tmp_path):
     """`dvc exp push` and `pull`, and `dvc artifacts get` of a version that a git tag names."""
-    project = Shared(tmp_path / "project")
+    project = Shared.copy(small_run, tmp_path / "project")
     project.share(str(tmp_path / "store"))
     project.run("dvc", "exp", "run", "--temp", "-n", "slower", "-S", "finetune.learning_rate=0.001")
     project.run("dvc", "exp", "push", "-q", "origin", "slower")

@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -51,7 +52,17 @@ def transformers_serve(folder: Path):
         process.wait()
 
 
-def test_ask_is_answered_by_smollm2_behind_a_server(real_model, tmp_path):
+@pytest.fixture(scope="module")
+def served(tutorial, tmp_path_factory) -> Iterator[tuple[Project, str]]:
+    """A finished run with its model merged, and the address of a server in its folder."""
+    project = copy_of(tutorial.folder, tmp_path_factory.mktemp("served") / "project")
+    with contextlib.chdir(project.folder):
+        merge(read_pointer("models/base"), Path("models/finetuned"), Path("publish/merged"))
+    with transformers_serve(project.folder) as url:
+        yield project, url
+
+
+def test_ask_is_answered_by_smollm2_behind_a_server(real_model, served, tmp_path):
     """As by the same weights in this process: whether rounding parts the two later in the text is their affair."""
     project = Project(tmp_path / "project")
     with closing(sqlite3.connect(project.folder / "shop.db")) as connection:
@@ -61,30 +72,27 @@ def test_ask_is_answered_by_smollm2_behind_a_server(real_model, tmp_path):
     command = "-m text2sql ask --arm base --db shop.db --no-run".split()
     local = project.python(*command, "Show the name of every customer.").stdout
     weights = str(weights_folder(read_pointer(project.folder / "models/base")))
-    with transformers_serve(project.folder) as url:
-        project.set(generate__backend="openai", generate__base_url=url, generate__models__base=weights)
-        served = project.python(*command, "Show the name of every customer.").stdout
-    assert len(local) > 20 and served[:20] == local[:20]
+    project.set(generate__backend="openai", generate__base_url=served[1], generate__models__base=weights)
+    distant = project.python(*command, "Show the name of every customer.").stdout
+    assert len(local) > 20 and distant[:20] == local[:20]
 
 
-def test_both_arms_of_the_pipeline_are_answered_by_a_server(tutorial, tmp_path, monkeypatch):
-    project = copy_of(tutorial.folder, tmp_path / "project")
+def test_both_arms_of_the_pipeline_are_answered_by_a_server(served, monkeypatch):
+    project, url = served
     monkeypatch.chdir(project.folder)
     pointer = read_pointer("models/base")
-    merge(pointer, Path("models/finetuned"), Path("publish/merged"))
     names = {"base": pointer["name"], "finetuned": "publish/merged"}
     local = {arm: list(read_jsonl(f"data/generations/{arm}.jsonl")) for arm in names}
-    with transformers_serve(project.folder) as url:
-        project.set(generate__backend="openai", generate__base_url=url, generate__models=names)
-        for arm in names:
-            project.python("stages/generate.py", arm)
-        prompt, config = read_params("prompt", "generate")
-        prompt = prompt.model_copy(update={"chat": False})
-        bare = open_arm(pointer, "models/base", prompt, config, "base")([("SELECT 이름 FROM 고객",)], samples=2)
+    project.set(generate__backend="openai", generate__base_url=url, generate__models=names)
     for arm in names:
-        served = list(read_jsonl(f"data/generations/{arm}.jsonl"))
+        project.python("stages/generate.py", arm)
+    prompt, config = read_params("prompt", "generate")
+    prompt = prompt.model_copy(update={"chat": False})
+    bare = open_arm(pointer, "models/base", prompt, config, "base")([("SELECT 이름 FROM 고객",)], samples=2)
+    for arm in names:
+        found = list(read_jsonl(f"data/generations/{arm}.jsonl"))
         for key in ("id", "prompt_tokens"):  # the same chat template, none of the text lost
-            assert [row[key] for row in served] == [row[key] for row in local[arm]], arm
-        assert {row["finish_reason"] for row in served} <= {"stop", "length"}
-        assert all(0 < row["completion_tokens"] <= 16 for row in served)
+            assert [row[key] for row in found] == [row[key] for row in local[arm]], arm
+        assert {row["finish_reason"] for row in found} <= {"stop", "length"}
+        assert all(0 < row["completion_tokens"] <= 16 for row in found)
     assert len(bare[0]) == 2

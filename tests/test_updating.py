@@ -1,7 +1,6 @@
 """docs/updating.md, command by command, on the small stand-in for the pipeline."""
 
 import pytest
-from conftest import copy_of
 from small_project import SmallProject
 
 pytestmark = pytest.mark.pipeline
@@ -10,22 +9,9 @@ CLEAN = "Data and pipelines are up to date."
 RUN = ("dvc.lock", "params.yaml", "metrics")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> SmallProject:
-    """A run that is committed. A test takes a copy of it."""
-    project = SmallProject(tmp_path_factory.mktemp("updating") / "project")
-    project.run("dvc", "repro")
-    project.commit("run")
-    return project
-
-
 @pytest.fixture
-def project(finished, tmp_path) -> SmallProject:
-    project = object.__new__(SmallProject)
-    project.folder = copy_of(finished.folder, tmp_path / "project").folder
-    project.log = tmp_path / "log"
-    project.log.touch()
-    return project
+def project(small_run, tmp_path) -> SmallProject:
+    return SmallProject.copy(small_run, tmp_path / "project")
 
 
 def stages_run(project: SmallProject) -> list[str]:

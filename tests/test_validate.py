@@ -368,9 +368,9 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
     """The parent holds a few batches, however long the table is."""
     import tracemalloc
 
-    peaks = []
+    rows, peaks = list(synthetic.rows(10_000, seed=1)), []
     for copies in (1, 4):
-        write_rows(tmp_path / "raw.parquet", (row for _ in range(copies) for row in synthetic.rows(10_000, seed=1)))
+        write_rows(tmp_path / "raw.parquet", (row for _ in range(copies) for row in rows))
         tracemalloc.start()
         validate_tables(
             {"train": tmp_path / "raw.parquet"},

@@ -105,14 +105,8 @@ def test_a_tag_or_branch_that_is_called_base_misleads_no_report(ran, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory) -> SmallProject:
-    """The stand-in with a question file of its own that DVC tracks, run and committed."""
-    project = SmallProject(tmp_path_factory.mktemp("ran") / "project")
-    (project.folder / "inputs/mine.jsonl").write_text('{"question": "How many?"}\n')
-    project.run("dvc", "add", "-q", "inputs/mine.jsonl")
-    project.run("dvc", "repro")
-    project.commit("run")
-    return project
+def ran(small_run, tmp_path_factory) -> SmallProject:
+    return SmallProject.copy(small_run, tmp_path_factory.mktemp("ran") / "project")
 
 
 def check_lock(project: SmallProject, folder: Path) -> subprocess.CompletedProcess:

@@ -9,7 +9,6 @@ from text2sql.base.params import FinetuneParams, GenerateParams, read_params
 from text2sql.dataset.rows import to_table
 from text2sql.generation.generate import generate
 from text2sql.models.prompts import build_prompt, prompt_ids, read_templates
-from text2sql.training.finetune import finetune
 
 PROMPT = read_params("prompt", path=ROOT / "params.yaml")[0].model_copy(update={"template": "en", "chat": False})
 
@@ -51,6 +50,8 @@ def training(**changes) -> FinetuneParams:
 
 def train(pointer: dict, folder: Path, rows=None, **changes) -> dict:
     """Fine-tunes on the rows into folder/adapter and folder/train. Returns what was measured."""
+    from text2sql.training.finetune import finetune  # takes seconds, and processes that train nothing do without
+
     return finetune(
         table() if rows is None else rows, pointer, PROMPT, training(**changes), 1,
         adapter_folder=folder / "adapter", metrics_folder=folder / "train", work=folder / "work",
