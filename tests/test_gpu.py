@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.usefixtures("in_the_project"), pytest.mark.skipif("no_
         {"packing": "padding_free"},
         {"compile": True},
         {"compile": True, "quantization": "nf4"},
+        {"compile": True, "float8": True},
         {"eval_rows": 2, "keep": "best", "lora": {"use_dora": True, "loraplus_lr_ratio": 4.0}},
     ],
     ids=str,

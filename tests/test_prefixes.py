@@ -1,5 +1,6 @@
 """Shared beginnings: the tree of a batch, that it computes what rows of their own compute, and when it is not used."""
 
+import functools
 import random
 
 import pytest
@@ -11,7 +12,7 @@ from text2sql.base.files import read_json, write_json
 from text2sql.models import load
 from text2sql.training import prefixes, tree
 from text2sql.training.finetune import add_adapter, build_examples
-from text2sql.training.progress import row_tokens
+from text2sql.training.progress import Progress, row_tokens
 
 pytestmark = pytest.mark.usefixtures("in_the_project")
 
@@ -180,6 +181,28 @@ def test_training_learns_the_same_with_shared_beginnings(changes, pointers, fp32
     assert counts["auto"]["computed_tokens"] < 0.7 * counts["never"]["computed_tokens"]
     assert (counts["never"]["shared_share"], counts["auto"]["padding_share"]) == (0, 0)
     assert losses(tmp_path / "auto") == pytest.approx(losses(tmp_path / "never"), abs=2e-4)
+
+
+def test_compiled_layers_take_trees_of_every_size_without_being_compiled_anew(pointers, tmp_path, monkeypatch):
+    """Traced, but not turned into machine code, which would take a minute."""
+    import torch
+
+    counts = torch._dynamo.utils.counters["stats"]
+    compiled = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", functools.partialmethod(compiled, backend="eager"))
+    torch._dynamo.reset()
+    counts.clear()
+    after_each: list[int] = []
+    ends = Progress.on_step_end
+
+    def counting(progress, *given, **named):
+        after_each.append(counts["unique_graphs"])
+        ends(progress, *given, **named)
+
+    monkeypatch.setattr(Progress, "on_step_end", counting)
+    train(pointers["llama"], tmp_path, table(16), compile=True, batch_size=4, share_prefixes=2, epochs=2.0)
+    # The first layer, whose inputs learn nothing, and the others; nor does the check of what was saved add any.
+    assert after_each == [2] * 8 and counts["unique_graphs"] == 2
 
 
 # Batches
