@@ -50,10 +50,10 @@ class CompletionTrainer(SFTTrainer):
         self.lengths = [len(example["input_ids"]) for example in examples]
         self.progress = Progress(sum(self.lengths) * float(config.epochs))
         patience = [EarlyStoppingCallback(config.patience)] if config.patience else []
-        arguments = settings(model, examples, held, config, seed, work, self.sharing)
-        # A process trains on one card: of several that it sees, transformers would give each a part of every tensor.
-        arguments._n_gpu = min(arguments.n_gpu, 1)
         try:
+            arguments = settings(model, examples, held, config, seed, work, self.sharing)
+            # A process trains on one card: of several that it sees, transformers would give each a part of every tensor.
+            arguments._n_gpu = min(arguments.n_gpu, 1)
             super().__init__(
                 model=model,
                 args=arguments,
