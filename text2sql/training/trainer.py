@@ -52,7 +52,7 @@ class CompletionTrainer(SFTTrainer):
         patience = [EarlyStoppingCallback(config.patience)] if config.patience else []
         try:
             arguments = settings(model, examples, held, config, seed, work, self.sharing)
-            # A process trains on one card: of several that it sees, transformers would give each a part of every tensor.
+            # A process trains on one card: of several that it sees, transformers would give each a part of all tensors.
             arguments._n_gpu = min(arguments.n_gpu, 1)
             super().__init__(
                 model=model,
