@@ -1,5 +1,6 @@
 """What several test modules share: a tiny model, and the project as a real git and DVC repository of its own."""
 
+import functools
 import gc
 import json
 import os
@@ -99,8 +100,10 @@ def real_model(tmp_path_factory) -> Path:
 def in_the_project():
     """The templates are found from the project's folder, and a tiny model is fastest on one thread.
 
-    A training calls the garbage collector several times, which would look through all that was imported each time.
+    A training calls the garbage collector several times, which would look through all that was imported each time, and
+    writes a card beside every checkpoint, whose template would be compiled each time.
     """
+    import jinja2
     import torch
     import transformers.models.llama.modeling_llama  # noqa: F401
 
@@ -110,6 +113,7 @@ def in_the_project():
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
+        patch.setattr(jinja2, "Template", functools.cache(jinja2.Template))
         yield
     torch.set_num_threads(threads)
     gc.unfreeze()

@@ -412,7 +412,8 @@ def test_an_edited_input_file_reruns_the_pipeline(tmp_path, tiny_model):
 def test_the_smoke_preset_runs_the_real_model(tmp_path):
     project = Project(tmp_path / "project")
     preset = project.python("-m", "text2sql", "preset", "smoke").stdout.split()
-    project.run("dvc", "exp", "run", *preset, "-S", "select.train_size=4", "-S", "select.eval_size=2")  # a quarter
+    quarters = ("select.train_size=4", "select.eval_size=2", "generate.max_new_tokens=4")
+    project.run("dvc", "exp", "run", *preset, *(part for change in quarters for part in ("-S", change)))
     summary = json.loads((project.folder / "metrics/summary.json").read_text())
     assert summary["n"] == 2 and set(summary["ex"]) >= {"base", "fewshot", "finetuned"}
     pointer = json.loads((project.folder / "models/base/model.json").read_text())
