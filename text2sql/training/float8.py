@@ -1,4 +1,4 @@
-"""Products with the frozen base in float8, a scale for each row of numbers: two thirds of a step's time on newer cards.
+"""Products with the frozen base in float8, a scale for each row of numbers: three quarters of a step on newer cards.
 
 torchao's layers compute gradients of frozen weights too, want batches of a multiple of 16 tokens for that, and scale
 the weights anew in every step: they gained 12 % where these gain 29 % (docs/speed.md has the measurement).
