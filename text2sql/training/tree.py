@@ -27,35 +27,36 @@ class Span(NamedTuple):
         return self.end - self.start
 
 
-def prefix_tree(rows: Sequence[Sequence[int]], prompts: Sequence[int]) -> list[Span]:
+def prefix_tree(rows: Sequence[list[int]], prompts: Sequence[int]) -> list[Span]:
     """The tree of the rows' common beginnings, depth first; the last span of a row is its own alone.
 
     prompts: how many tokens of each row are its prompt. The prompt's last token stays each row's own: the first token
     of the completion is learnt there.
     """
+    shared = [rows[row][: prompt - 1] for row, prompt in enumerate(prompts)]
+    order = sorted(range(len(rows)), key=shared.__getitem__)
+    # Of sorted rows, the first and the last have in common what all neighbours between them have.
+    common = [beginning(shared[one], shared[other]) for one, other in pairwise(order)]
     spans: list[Span] = []
 
-    def common(one: int, other: int) -> int:
-        limit = min(prompts[one], prompts[other]) - 1
-        differing = (at for at in range(limit) if rows[one][at] != rows[other][at])
-        return next(differing, limit)
-
-    def grow(members: list[int], depth: int, above: tuple[int, ...]) -> None:
-        groups = [members[:1]]
-        for before, row in pairwise(members):
-            if common(before, row) < depth + SHORTEST:
-                groups.append([])
-            groups[-1].append(row)
-        for group in groups:
-            if len(group) == 1:
-                spans.append(Span(group[0], depth, len(rows[group[0]]), above))
+    def grow(first: int, last: int, depth: int, above: tuple[int, ...]) -> None:
+        branches = [place + 1 for place in range(first, last - 1) if common[place] < depth + SHORTEST]
+        for start, end in pairwise([first, *branches, last]):
+            if end - start == 1:
+                spans.append(Span(order[start], depth, len(rows[order[start]]), above))
             else:
-                end = common(group[0], group[-1])  # of sorted rows the first and the last have least in common
-                spans.append(Span(group[0], depth, end, above))
-                grow(group, end, (*above, len(spans) - 1))
+                tokens = min(common[start : end - 1])
+                spans.append(Span(order[start], depth, tokens, above))
+                grow(start, end, tokens, (*above, len(spans) - 1))
 
-    grow(sorted(range(len(rows)), key=lambda row: list(rows[row][: prompts[row] - 1])), 0, ())
+    grow(0, len(rows), 0, ())
     return spans
+
+
+def beginning(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two rows have in common at their beginning."""
+    differing = (at for at, (mine, its) in enumerate(zip(one, other, strict=False)) if mine != its)
+    return next(differing, min(len(one), len(other)))
 
 
 def tree_of(examples: Sequence[dict[str, list[int]]]) -> list[Span]:
