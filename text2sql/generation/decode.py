@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from text2sql.generation.attention import SharedCache, halves, in_two_parts, possible
 from text2sql.generation.backend import TEMPERATURE
 from text2sql.models import load
+from text2sql.models.prompts import in_common
 
 # Architectures whose result in fp32 is that of `model.generate` (tests/test_decode.py builds each of them).
 SERVED = {
@@ -30,17 +31,11 @@ def alike(prompts: Sequence[list[int]], least: float = 1 / 2) -> list[list[int]]
     groups: list[list[int]] = []
     for index in sorted(range(len(prompts)), key=lambda index: (prompts[index], index)):
         before = prompts[groups[-1][-1]] if groups else []
-        if groups and shared(before, prompts[index]) >= least * max(len(before), len(prompts[index])):
+        if groups and in_common(before, prompts[index]) >= least * max(len(before), len(prompts[index])):
             groups[-1].append(index)
         else:
             groups.append([index])
     return groups
-
-
-def shared(one: Sequence[int], other: Sequence[int]) -> int:
-    """The number of tokens that two prompts have in common at their beginning."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def beginnings(prompts: Sequence[list[int]], least: float = 1 / 2) -> list[tuple[list[int], int]]:
@@ -48,7 +43,7 @@ def beginnings(prompts: Sequence[list[int]], least: float = 1 / 2) -> list[tuple
     logits behind its last token are its own."""
     # Sorted, a group's first prompt is the shortest where one begins the other, and first and last differ the earliest.
     return [
-        (group, min(shared(prompts[group[0]], prompts[group[-1]]), len(prompts[group[0]]) - 1))
+        (group, min(in_common(prompts[group[0]], prompts[group[-1]]), len(prompts[group[0]]) - 1))
         for group in alike(prompts, least)
     ]
 

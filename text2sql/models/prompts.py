@@ -365,3 +365,9 @@ def opened_reasoning(ids: list[int], tokenizer: "PreTrainedTokenizerBase") -> st
     It is put before the answer's text, which then says by itself what of it is reasoning.
     """
     return opened_by(str(tokenizer.decode(ids[-8:])))
+
+
+def in_common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two prompts have in common at their beginning."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import torch
 
+from text2sql.models.prompts import in_common
+
 # Beginnings shorter than this are not shared below a branch: a branch costs calls, and saves little.
 SHORTEST = 8
 
@@ -36,7 +38,7 @@ def prefix_tree(rows: Sequence[list[int]], prompts: Sequence[int]) -> list[Span]
     shared = [rows[row][: prompt - 1] for row, prompt in enumerate(prompts)]
     order = sorted(range(len(rows)), key=shared.__getitem__)
     # Of sorted rows, the first and the last have in common what all neighbours between them have.
-    common = [beginning(shared[one], shared[other]) for one, other in pairwise(order)]
+    common = [in_common(shared[one], shared[other]) for one, other in pairwise(order)]
     spans: list[Span] = []
 
     def grow(first: int, last: int, depth: int, above: tuple[int, ...]) -> None:
@@ -51,12 +53,6 @@ def prefix_tree(rows: Sequence[list[int]], prompts: Sequence[int]) -> list[Span]
 
     grow(0, len(rows), 0, ())
     return spans
-
-
-def beginning(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two rows have in common at their beginning."""
-    differing = (at for at, (mine, its) in enumerate(zip(one, other, strict=False)) if mine != its)
-    return next(differing, min(len(one), len(other)))
 
 
 def tree_of(examples: Sequence[dict[str, list[int]]]) -> list[Span]:
