@@ -50,7 +50,11 @@ def tiny_model(tmp_path_factory) -> Path:
 
     It stands in for a pretrained model where only the machinery is looked at: it loads in no time and says nothing.
     """
-    return write_tiny_model(tmp_path_factory.mktemp("tiny") / "model")
+
+    def make(folder: Path) -> None:
+        write_tiny_model(folder)
+
+    return once(tmp_path_factory, "tiny-model", make)[0]  # one place for all workers: runs record it
 
 
 def write_tiny_model(folder: Path) -> Path:

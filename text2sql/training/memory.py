@@ -89,9 +89,16 @@ def shape_of(config: Any) -> dict[str, int]:
     names = ("hidden_size", "num_hidden_layers", "vocab_size")
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     inner = max(inner) if isinstance(inner, list | tuple) else inner
-    groups = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return {name: getattr(config, name) for name in names} | {"intermediate_size": inner, "key_size": groups * head}
+    return {name: getattr(config, name) for name in names} | {"intermediate_size": inner, "key_size": key_size(config)}
+
+
+def key_size(config: Any) -> int:
+    """How many numbers a token's keys are, over all heads, in a layer; 0 without attention."""
+    heads = getattr(config, "num_attention_heads", None)
+    if not heads:
+        return 0
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return size * (getattr(config, "num_key_value_heads", None) or heads)
 
 
 def cpu_hours(parameters: int, tokens: float, cores: int) -> float:
