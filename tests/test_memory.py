@@ -30,6 +30,30 @@ def test_the_memory_estimate_is_near_what_was_measured(weights, tokens, completi
     assert estimate == pytest.approx(measured, rel=0.2)
 
 
+def test_keys_that_attention_copies_are_kept_in_every_layer_or_checkpointed_in_one():
+    def bytes_of(**how) -> int:
+        return memory.training_bytes(YI_KO, 0, 0, 4096, 64, **how)
+
+    assert bytes_of(seen=1000) - bytes_of() == 32 * 1000 * 512 * 2 * 2  # keys and values, of two bytes each
+    assert bytes_of(seen=1000, checkpointing=True) - bytes_of(checkpointing=True) == 1000 * 512 * 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        ({}, 0),
+        ({"num_attention_heads": 4}, 64),
+        ({"num_attention_heads": 4, "num_key_value_heads": 2}, 32),
+        ({"num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 24}, 24),
+    ],
+    ids=str,
+)
+def test_the_keys_of_a_token_are_as_many_as_the_configuration_says(config, size):
+    from types import SimpleNamespace
+
+    assert memory.key_size(SimpleNamespace(hidden_size=64, **config)) == size
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
