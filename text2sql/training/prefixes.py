@@ -20,7 +20,7 @@ from text2sql.models.preflight import alike
 from text2sql.training import attention, tree
 from text2sql.training.memory import shape_of
 
-# Rows of one schema that stand together where the parameter says auto: half the time, and batches of the size that the
+# Rows of one schema that stand together where the parameter says auto: far less time, and batches of the size that the
 # small data sets of the presets learn best with (docs/speed.md).
 TOGETHER = 4
 # Sharing is worthwhile where it leaves no more than this of the arithmetic.
