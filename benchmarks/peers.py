@@ -137,10 +137,8 @@ def torchao(folder: Path, lora: LoraParams) -> tuple:
     from torchao.float8 import Float8LinearConfig, convert_to_float8_training
 
     def convert(model: torch.nn.Module) -> None:
-        frozen = lambda _, name: name.endswith("base_layer")  # noqa: E731
-        convert_to_float8_training(
-            model, module_filter_fn=frozen, config=Float8LinearConfig.from_recipe_name("rowwise")
-        )
+        config = Float8LinearConfig.from_recipe_name("rowwise")
+        convert_to_float8_training(model, module_filter_fn=lambda _, name: name.endswith("base_layer"), config=config)
 
     return compiled(folder, lora, convert)
 

@@ -278,6 +278,12 @@ def once(tmp_path_factory, name: str, make: Callable[[Path], Any]) -> tuple[Path
     return root / name, json.loads(finished.read_text(encoding="utf-8"))
 
 
+def project_once(tmp_path_factory, name: str, make: Callable[[Path], Any]) -> tuple[Project, Any]:
+    """The project that `make` makes in the folder it is given, and what that returns, as of `once`."""
+    folder, found = once(tmp_path_factory, name, make)
+    return copy_of(folder), found
+
+
 @pytest.fixture(scope="session")
 def whole_run(tmp_path_factory, tiny_model) -> Project:
     """The project of tests/whole_run.py after an undisturbed run, which reported what is in `said`.
@@ -292,9 +298,7 @@ def whole_run(tmp_path_factory, tiny_model) -> Project:
         project.commit("run")
         return said
 
-    folder, said = once(tmp_path_factory, "whole", make)
-    project = copy_of(folder)
-    project.said = said
+    project, project.said = project_once(tmp_path_factory, "whole", make)
     return project
 
 
@@ -334,9 +338,7 @@ def tutorial(tmp_path_factory, tiny_model) -> Project:
         project.commit("run")
         return outputs
 
-    folder, outputs = once(tmp_path_factory, "tutorial", make)
-    project = copy_of(folder)
-    project.outputs = outputs
+    project, project.outputs = project_once(tmp_path_factory, "tutorial", make)
     return project
 
 

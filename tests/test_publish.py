@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, Project, copy_of, once
+from conftest import ROOT, Project, copy_of, project_once
 from test_pipeline import modules
 
 from text2sql.base.errors import UserError
@@ -121,8 +121,7 @@ def merged(tutorial, tmp_path_factory) -> Project:
             project.python(*PUSH, **environment(url))
             return raw_state(url)
 
-    folder, raw = once(tmp_path_factory, "merged", make)
-    project = copy_of(folder)
+    project, raw = project_once(tmp_path_factory, "merged", make)
     project.hub = decoded(raw)
     return project
 
